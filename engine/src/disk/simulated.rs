@@ -1,0 +1,4 @@
+#[derive(Debug)]
+pub struct SimulatedDisk {}
+pub enum Fault {}
+pub enum Operation {}
