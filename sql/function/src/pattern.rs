@@ -1,0 +1,5 @@
+//! Functions of the pattern family.
+
+use crate::Function;
+
+pub(crate) static FUNCTIONS: &[Function] = &[];
