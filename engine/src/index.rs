@@ -1,0 +1,244 @@
+//! Index keys: from rows to bytes whose order is the order of values.
+//!
+//! The hard idea: an index entry is (key bytes, row id), and it counts only if the visible version's key equals
+//! the entry's bytes. Entries are therefore compared, merged and re-checked as bytes; nothing here evaluates
+//! SQL. Key parts are self-delimiting (no key is a proper prefix of another key of the same index), so
+//! `key ++ row id` sorts like the pair, and a range over the first columns is a range over a byte prefix.
+
+use std::ops::Bound;
+
+use value::{Datum, Error, SqlState};
+
+use crate::base::KeyRange;
+use crate::catalog::{Catalog, Index, IndexKey, Table};
+use crate::row::{Row, RowId};
+
+impl KeyRange {
+    /// The whole index.
+    pub fn all() -> KeyRange {
+        KeyRange { low: Bound::Unbounded, high: Bound::Unbounded }
+    }
+
+    /// Every key that starts with `prefix` (all of its columns, or the leading ones, encoded).
+    pub fn prefix(prefix: Vec<u8>) -> KeyRange {
+        let high = successor(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        KeyRange { low: Bound::Included(prefix), high }
+    }
+
+    /// Keys that start with `prefix` (the encoded first n columns) and whose next column lies between `low` and
+    /// `high`, given in the order of the index's direction-free values: `low` is the smaller value. NULLs never
+    /// lie in a range bounded on either side; bounded on neither side, they do.
+    pub fn prefix_range(
+        table: &Table,
+        index: &Index,
+        prefix: Vec<u8>,
+        column: usize,
+        low: Bound<&Datum>,
+        high: Bound<&Datum>,
+    ) -> KeyRange {
+        let Some(part) = index.keys.get(column) else { return KeyRange::prefix(prefix) };
+        if matches!((&low, &high), (Bound::Unbounded, Bound::Unbounded)) {
+            return KeyRange::prefix(prefix);
+        }
+        let extend = |value: &Datum| {
+            let mut key = prefix.clone();
+            encode_part(table, part, value, &mut key);
+            key
+        };
+        // A NULL bound compares with nothing: an empty range.
+        let is_null = |bound: &Bound<&Datum>| match bound {
+            Bound::Included(value) | Bound::Excluded(value) => value.is_null(),
+            Bound::Unbounded => false,
+        };
+        if is_null(&low) || is_null(&high) {
+            return KeyRange { low: Bound::Excluded(prefix.clone()), high: Bound::Excluded(prefix) };
+        }
+        // Descending columns are stored complemented: the byte order is reversed.
+        let (first, last) = if part.descending { (high, low) } else { (low, high) };
+        let null = extend(&Datum::Null);
+        let whole = KeyRange::prefix(prefix.clone());
+        let low = match first {
+            Bound::Included(value) => Bound::Included(extend(value)),
+            Bound::Excluded(value) => after(&extend(value)),
+            Bound::Unbounded if part.nulls_first => after(&null),
+            Bound::Unbounded => whole.low,
+        };
+        let high = match last {
+            Bound::Included(value) => successor(&extend(value)).map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Excluded(value) => Bound::Excluded(extend(value)),
+            Bound::Unbounded if !part.nulls_first => Bound::Excluded(null),
+            Bound::Unbounded => whole.high,
+        };
+        KeyRange { low, high }
+    }
+
+    /// Whether no key can lie in it.
+    pub fn is_empty(&self) -> bool {
+        match (&self.low, &self.high) {
+            (Bound::Included(low), Bound::Included(high)) => low > high,
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high))
+            | (Bound::Excluded(low), Bound::Included(high)) => low >= high,
+            _ => false,
+        }
+    }
+
+    /// The same range over `key ++ row id`.
+    pub(crate) fn entries(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let with = |key: &[u8], id: u64| {
+            let mut entry = Vec::with_capacity(key.len() + 8);
+            entry.extend_from_slice(key);
+            entry.extend_from_slice(&id.to_be_bytes());
+            entry
+        };
+        let low = match &self.low {
+            Bound::Included(key) => Bound::Included(key.clone()),
+            Bound::Excluded(key) => Bound::Excluded(with(key, u64::MAX)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let high = match &self.high {
+            Bound::Included(key) => Bound::Included(with(key, u64::MAX)),
+            Bound::Excluded(key) => Bound::Excluded(key.clone()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        (low, high)
+    }
+}
+
+/// The smallest byte string greater than every string that starts with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut next = prefix[..=kept].to_vec();
+    next[kept] += 1;
+    Some(next)
+}
+
+/// The low bound that skips every key that starts with `prefix`. A prefix of 0xff bytes only has nothing after.
+fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
+    match successor(prefix) {
+        Some(next) => Bound::Included(next),
+        None => Bound::Excluded([prefix, &[0xff; 16]].concat()),
+    }
+}
+
+fn encode_part(table: &Table, part: &IndexKey, value: &Datum, out: &mut Vec<u8>) {
+    let oid = column_of(table, part.column).map_or(0, |n| table.columns[n].type_oid);
+    value::key::encode(value, oid, part.descending, part.nulls_first, out);
+}
+
+fn column_of(table: &Table, number: i16) -> Option<usize> {
+    let place = usize::try_from(number).ok()?.checked_sub(1)?;
+    (place < table.columns.len()).then_some(place)
+}
+
+impl Index {
+    /// The key bytes of the first `values.len()` key columns, in the index's own order and NULL placement.
+    pub fn encode_prefix(table: &Table, index: &Index, values: &[Datum]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(values.len() * 10);
+        for (part, value) in index.keys.iter().zip(values) {
+            encode_part(table, part, value, &mut out);
+        }
+        out
+    }
+}
+
+/// Where a key's values come from.
+pub(crate) trait Values {
+    fn value(&self, column: usize) -> Datum;
+}
+
+impl Values for [Datum] {
+    fn value(&self, column: usize) -> Datum {
+        self.get(column).cloned().unwrap_or_default()
+    }
+}
+
+impl Values for Row {
+    fn value(&self, column: usize) -> Datum {
+        self.get(column)
+    }
+}
+
+/// The key a row has in an index; `None` when the index's predicate leaves it out.
+pub(crate) fn key_of<V: Values + ?Sized>(table: &Table, index: &Index, row: &V) -> Option<Vec<u8>> {
+    if let Some((number, _)) = &index.predicate {
+        let holds = column_of(table, *number).map(|column| row.value(column));
+        if !matches!(holds, Some(Datum::Bool(true))) {
+            return None;
+        }
+    }
+    let mut key = Vec::with_capacity(index.keys.len() * 10);
+    for part in &index.keys {
+        let value = column_of(table, part.column).map_or(Datum::Null, |column| row.value(column));
+        encode_part(table, part, &value, &mut key);
+    }
+    Some(key)
+}
+
+/// Whether two rows with this one's key may both exist although the index is unique: a NULL under NULLS DISTINCT.
+pub(crate) fn may_repeat<V: Values + ?Sized>(table: &Table, index: &Index, row: &V) -> bool {
+    !index.unique
+        || (index.nulls_distinct
+            && index
+                .keys
+                .iter()
+                .any(|part| column_of(table, part.column).is_none_or(|column| row.value(column).is_null())))
+}
+
+/// `key ++ row id`.
+pub(crate) fn entry(key: &[u8], row: RowId) -> Box<[u8]> {
+    let mut entry = Vec::with_capacity(key.len() + 8);
+    entry.extend_from_slice(key);
+    entry.extend_from_slice(&row.0.to_be_bytes());
+    entry.into_boxed_slice()
+}
+
+/// Takes `key ++ row id` apart.
+pub(crate) fn split(entry: &[u8]) -> (&[u8], RowId) {
+    let (key, id) = entry.split_at(entry.len().saturating_sub(8));
+    (key, RowId(id.iter().fold(0, |id, byte| id << 8 | u64::from(*byte))))
+}
+
+/// 23505 with the detail, constraint, schema and table that PostgreSQL reports.
+pub(crate) fn unique_violation<V: Values + ?Sized>(
+    catalog: &Catalog,
+    table: &Table,
+    index: &Index,
+    row: &V,
+) -> Error {
+    let schema = catalog.schema(table.schema).map_or("", |schema| schema.name.as_str());
+    Error::new(
+        SqlState::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{}\"", index.name),
+    )
+    .detail(format!("Key {} already exists.", describe(table, index, row)))
+    .constraint(index.name.as_str())
+    .table(schema, table.name.as_str())
+}
+
+/// 23505 of a CREATE UNIQUE INDEX over rows that repeat a key.
+pub(crate) fn duplicated<V: Values + ?Sized>(catalog: &Catalog, table: &Table, index: &Index, row: &V) -> Error {
+    let schema = catalog.schema(table.schema).map_or("", |schema| schema.name.as_str());
+    Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{}\"", index.name))
+        .detail(format!("Key {} is duplicated.", describe(table, index, row)))
+        .constraint(index.name.as_str())
+        .table(schema, table.name.as_str())
+}
+
+/// `(a, b)=(1, 2)`.
+fn describe<V: Values + ?Sized>(table: &Table, index: &Index, row: &V) -> String {
+    let style = value::text::Style::default();
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for part in &index.keys {
+        let column = column_of(table, part.column);
+        let name = column.map_or("?", |column| table.columns[column].name.as_str());
+        names.push(part.expression.as_deref().unwrap_or(name).to_owned());
+        let value = column.map_or(Datum::Null, |column| row.value(column));
+        values.push(match (&value, column) {
+            (Datum::Null, _) | (_, None) => "null".to_owned(),
+            (value, Some(column)) => {
+                value::text::output_string(value, table.columns[column].type_oid, &style)
+            }
+        });
+    }
+    format!("({})=({})", names.join(", "), values.join(", "))
+}
