@@ -1,0 +1,392 @@
+//! Answers to bytes, straight into the write buffer. Rows are the hot part: how a column is written is decided
+//! once for a chunk ([`Cells`]) and not for each value, integers and text never pass through a temporary, and a
+//! chunk is written in pieces of the size that leaves at once, so that rows of any width need little memory.
+
+use arrow::array::{
+    Array, BooleanArray, Decimal128Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    StringViewArray,
+};
+use arrow::datatypes::DataType;
+use session::{Column, CopyShape, Format, Rows, TransactionStatus};
+use value::arrow_form::ColumnReader;
+use value::text::Style;
+use value::types::oid;
+use value::{Datum, Error, Oid, Result, SqlState, Type};
+
+use super::stream::Output;
+
+/// Appends a message: its type, its length and what `body` writes.
+#[inline]
+pub fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(kind);
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = (out.len() - start) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn c_string(out: &mut Vec<u8>, text: &str) {
+    // Names cannot hold a NUL; should one come all the same, it must not shift the fields behind it.
+    out.extend(text.bytes().filter(|byte| *byte != 0));
+    out.push(0);
+}
+
+/// Messages without a body: ParseComplete `1`, BindComplete `2`, CloseComplete `3`, NoData `n`,
+/// PortalSuspended `s`, EmptyQueryResponse `I`, CopyDone `c`.
+pub fn bare(out: &mut Vec<u8>, kind: u8) {
+    out.extend_from_slice(&[kind, 0, 0, 0, 4]);
+}
+
+/// A message of pgwire, for the rare ones of the start of a session. XX000 if it is too long for the protocol.
+pub fn rare(out: &mut Vec<u8>, message: &impl pgwire::messages::Message) -> Result<()> {
+    let mut bytes = bytes::BytesMut::new();
+    message
+        .encode(&mut bytes)
+        .map_err(|error| Error::internal(error.to_string()))?;
+    out.extend_from_slice(&bytes);
+    Ok(())
+}
+
+pub fn ready_for_query(out: &mut Vec<u8>, status: TransactionStatus) {
+    let status = match status {
+        TransactionStatus::Idle => b'I',
+        TransactionStatus::InTransaction => b'T',
+        TransactionStatus::Failed => b'E',
+    };
+    out.extend_from_slice(&[b'Z', 0, 0, 0, 5, status]);
+}
+
+pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    message(out, b'C', |out| c_string(out, tag));
+}
+
+pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
+    message(out, b'S', |out| {
+        c_string(out, name);
+        c_string(out, value);
+    });
+}
+
+pub fn row_description(out: &mut Vec<u8>, columns: &[Column]) {
+    message(out, b'T', |out| {
+        out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
+        for column in columns {
+            c_string(out, &column.name);
+            out.extend_from_slice(&column.table.to_be_bytes());
+            out.extend_from_slice(&column.attribute.to_be_bytes());
+            out.extend_from_slice(&column.type_oid.to_be_bytes());
+            out.extend_from_slice(&column.type_size.to_be_bytes());
+            out.extend_from_slice(&column.typmod.to_be_bytes());
+            out.extend_from_slice(&(column.format as u16).to_be_bytes());
+        }
+    });
+}
+
+pub fn parameter_description(out: &mut Vec<u8>, types: &[Oid]) {
+    message(out, b't', |out| {
+        out.extend_from_slice(&(types.len() as u16).to_be_bytes());
+        for oid in types {
+            out.extend_from_slice(&oid.to_be_bytes());
+        }
+    });
+}
+
+/// CopyInResponse (`G`) or CopyOutResponse (`H`).
+pub fn copy_response(out: &mut Vec<u8>, kind: u8, shape: CopyShape) {
+    message(out, kind, |out| {
+        out.push(shape.format as u8);
+        out.extend_from_slice(&(shape.columns as u16).to_be_bytes());
+        for _ in 0..shape.columns {
+            out.extend_from_slice(&(shape.format as u16).to_be_bytes());
+        }
+    });
+}
+
+/// How a column's values are written, by its type and format; anything not listed takes the general way.
+#[derive(Clone, Copy)]
+enum Way {
+    /// int2, int4, int8 and oid in decimal.
+    IntegerText,
+    /// The same, big-endian in the width of the type.
+    IntegerBinary,
+    /// Types whose text and binary form are their bytes.
+    Bytes,
+    BoolText,
+    GeneralText,
+    GeneralBinary,
+}
+
+fn way(column: &Column) -> Way {
+    match (column.type_oid, column.format) {
+        (oid::INT2 | oid::INT4 | oid::INT8 | oid::OID, Format::Text) => Way::IntegerText,
+        (oid::INT2 | oid::INT4 | oid::INT8 | oid::OID, Format::Binary) => Way::IntegerBinary,
+        (oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::JSON | oid::UNKNOWN, _) => Way::Bytes,
+        (oid::BOOL, Format::Text) => Way::BoolText,
+        (_, Format::Text) => Way::GeneralText,
+        (_, Format::Binary) => Way::GeneralBinary,
+    }
+}
+
+const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+
+#[inline]
+fn sized(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+#[inline]
+fn integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    sized(out, itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// A value that writes itself, its length filled in afterwards.
+#[inline]
+fn measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+#[inline]
+fn cell(out: &mut Vec<u8>, way: Way, value: &Datum, oid: Oid, style: &Style) {
+    match (way, value) {
+        (_, Datum::Null) => out.extend_from_slice(&NULL),
+        (Way::IntegerText, Datum::Int4(value)) => integer(out, *value),
+        (Way::IntegerText, Datum::Int8(value)) => integer(out, *value),
+        (Way::IntegerText, Datum::Int2(value)) => integer(out, *value),
+        (Way::IntegerText, Datum::Oid(value)) => integer(out, *value),
+        (Way::IntegerBinary, Datum::Int4(value)) => sized(out, &value.to_be_bytes()),
+        (Way::IntegerBinary, Datum::Int8(value)) => sized(out, &value.to_be_bytes()),
+        (Way::IntegerBinary, Datum::Int2(value)) => sized(out, &value.to_be_bytes()),
+        (Way::IntegerBinary, Datum::Oid(value)) => sized(out, &value.to_be_bytes()),
+        (Way::Bytes, Datum::Text(text)) => sized(out, text.as_bytes()),
+        (Way::BoolText, Datum::Bool(value)) => sized(out, if *value { b"t" } else { b"f" }),
+        (Way::IntegerBinary | Way::GeneralBinary, value) => {
+            measured(out, |out| value::binary::send(value, oid, out))
+        }
+        (_, value) => measured(out, |out| value::text::output(value, oid, style, out)),
+    }
+}
+
+/// Starts a DataRow; gives the place of its length.
+#[inline]
+fn start_row(out: &mut Vec<u8>, columns: usize) -> usize {
+    out.push(b'D');
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(columns as u16).to_be_bytes());
+    start
+}
+
+/// Ends it. 54000 for a row that the protocol has no length for.
+#[inline]
+fn end_row(output: &mut Output, start: usize) -> Result<()> {
+    let length = output.bytes.len() - start;
+    if length > 0x3fff_ffff {
+        output.bytes.truncate(start - 1);
+        return Err(Error::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            "a row of the result is longer than 1 GB",
+        ));
+    }
+    output.bytes[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
+    output.end_message();
+    Ok(())
+}
+
+fn shape_error(found: usize, described: usize) -> Error {
+    Error::internal(format!(
+        "a result chunk has {found} columns where {described} were described"
+    ))
+}
+
+/// Writes DataRows for `rows` from row `from` until all are written or `limit` bytes wait; gives the next row.
+pub fn rows(
+    output: &mut Output,
+    columns: &[Column],
+    style: &Style,
+    rows: &Rows,
+    from: usize,
+    limit: usize,
+) -> Result<usize> {
+    if rows.columns != columns.len() || rows.values.len() < rows.columns * rows.count {
+        return Err(shape_error(rows.columns, columns.len()));
+    }
+    if let [] = columns {
+        return without_columns(output, from, rows.count, limit);
+    }
+    let ways: Vec<Way> = columns.iter().map(way).collect();
+    let mut next = from;
+    for values in rows.values.chunks_exact(rows.columns).take(rows.count).skip(from) {
+        let out = &mut output.bytes;
+        let start = start_row(out, columns.len());
+        for ((value, way), column) in values.iter().zip(&ways).zip(columns) {
+            cell(out, *way, value, column.type_oid, style);
+        }
+        end_row(output, start)?;
+        next += 1;
+        if output.waiting() >= limit {
+            break;
+        }
+    }
+    Ok(next)
+}
+
+fn without_columns(output: &mut Output, from: usize, count: usize, limit: usize) -> Result<usize> {
+    let mut next = from;
+    while next < count && output.waiting() < limit {
+        let start = start_row(&mut output.bytes, 0);
+        end_row(output, start)?;
+        next += 1;
+    }
+    Ok(next)
+}
+
+/// The values of one column of a batch, downcast once.
+enum Values<'a> {
+    Int2(&'a Int16Array),
+    Int4(&'a Int32Array),
+    Int8(&'a Int64Array),
+    Text(&'a StringArray),
+    TextView(&'a StringViewArray),
+    Bool(&'a BooleanArray),
+    /// Text form of bounded numerics.
+    Decimal(&'a Decimal128Array, i8),
+    General(ColumnReader<'a>),
+}
+
+struct Cells<'a> {
+    array: &'a dyn Array,
+    values: Values<'a>,
+    has_nulls: bool,
+    way: Way,
+    oid: Oid,
+}
+
+impl<'a> Cells<'a> {
+    fn new(column: &Column, array: &'a dyn Array) -> Result<Cells<'a>> {
+        let any = array.as_any();
+        let way = way(column);
+        let typed = match (way, array.data_type()) {
+            (Way::IntegerText | Way::IntegerBinary, DataType::Int16) => any.downcast_ref().map(Values::Int2),
+            (Way::IntegerText | Way::IntegerBinary, DataType::Int32) if column.type_oid == oid::INT4 => {
+                any.downcast_ref().map(Values::Int4)
+            }
+            (Way::IntegerText | Way::IntegerBinary, DataType::Int64) if column.type_oid == oid::INT8 => {
+                any.downcast_ref().map(Values::Int8)
+            }
+            (Way::Bytes, DataType::Utf8) => any.downcast_ref().map(Values::Text),
+            (Way::Bytes, DataType::Utf8View) => any.downcast_ref().map(Values::TextView),
+            (Way::BoolText, DataType::Boolean) => any.downcast_ref().map(Values::Bool),
+            (Way::GeneralText, DataType::Decimal128(_, scale))
+                if column.type_oid == oid::NUMERIC && *scale >= 0 =>
+            {
+                any.downcast_ref().map(|array| Values::Decimal(array, *scale))
+            }
+            _ => None,
+        };
+        let values = match typed {
+            Some(values) => values,
+            None => Values::General(ColumnReader::new(
+                array,
+                Type::with_typmod(column.type_oid, column.typmod),
+            )?),
+        };
+        Ok(Cells {
+            array,
+            values,
+            has_nulls: array.null_count() > 0,
+            way,
+            oid: column.type_oid,
+        })
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, row: usize, style: &Style) -> Result<()> {
+        if self.has_nulls && self.array.is_null(row) {
+            out.extend_from_slice(&NULL);
+            return Ok(());
+        }
+        let binary = matches!(self.way, Way::IntegerBinary);
+        match &self.values {
+            Values::Int4(array) if binary => sized(out, &array.value(row).to_be_bytes()),
+            Values::Int4(array) => integer(out, array.value(row)),
+            Values::Int8(array) if binary => sized(out, &array.value(row).to_be_bytes()),
+            Values::Int8(array) => integer(out, array.value(row)),
+            Values::Int2(array) if binary => sized(out, &array.value(row).to_be_bytes()),
+            Values::Int2(array) => integer(out, array.value(row)),
+            Values::Text(array) => sized(out, array.value(row).as_bytes()),
+            Values::TextView(array) => sized(out, array.value(row).as_bytes()),
+            Values::Bool(array) => sized(out, if array.value(row) { b"t" } else { b"f" }),
+            Values::Decimal(array, scale) => {
+                measured(out, |out| decimal(out, array.value(row), *scale as u32))
+            }
+            Values::General(reader) => cell(out, self.way, &reader.get(row)?, self.oid, style),
+        }
+        Ok(())
+    }
+}
+
+/// `coefficient * 10^-scale` in digits, as numeric prints it.
+fn decimal(out: &mut Vec<u8>, coefficient: i128, scale: u32) {
+    if coefficient < 0 {
+        out.push(b'-');
+    }
+    let magnitude = coefficient.unsigned_abs();
+    let mut digits = itoa::Buffer::new();
+    // Most coefficients fit 64 bits, where division is a tenth of the price.
+    let digits = match u64::try_from(magnitude) {
+        Ok(small) => digits.format(small),
+        Err(_) => digits.format(magnitude),
+    }
+    .as_bytes();
+    let scale = scale as usize;
+    if digits.len() > scale {
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        out.extend_from_slice(whole);
+        if scale > 0 {
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+    } else {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + scale - digits.len(), b'0');
+        out.extend_from_slice(digits);
+    }
+}
+
+/// As [`rows`], for columns.
+pub fn batch(
+    output: &mut Output,
+    columns: &[Column],
+    style: &Style,
+    batch: &RecordBatch,
+    from: usize,
+    limit: usize,
+) -> Result<usize> {
+    if batch.num_columns() != columns.len() {
+        return Err(shape_error(batch.num_columns(), columns.len()));
+    }
+    let cells: Vec<Cells<'_>> = columns
+        .iter()
+        .zip(batch.columns())
+        .map(|(column, array)| Cells::new(column, array.as_ref()))
+        .collect::<Result<_>>()?;
+    let mut next = from;
+    while next < batch.num_rows() {
+        let start = start_row(&mut output.bytes, columns.len());
+        for column in &cells {
+            column.write(&mut output.bytes, next, style)?;
+        }
+        end_row(output, start)?;
+        next += 1;
+        if output.waiting() >= limit {
+            break;
+        }
+    }
+    Ok(next)
+}
