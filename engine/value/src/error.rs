@@ -75,6 +75,12 @@ impl Error {
         self
     }
 
+    /// Replaces the position: a statement's text was part of a longer one.
+    pub fn set_position(mut self, position: Option<usize>) -> Error {
+        self.0.position = position;
+        self
+    }
+
     pub fn context(mut self, context: impl Into<String>) -> Error {
         self.0.context = Some(context.into());
         self

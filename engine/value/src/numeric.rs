@@ -694,6 +694,11 @@ impl Numeric {
         self.rescale(scale.clamp(-MAX_RESULT_SCALE, MAX_RESULT_SCALE), Rounding::Truncate)
     }
 
+    /// Exactly `scale` digits after the point, cut or filled with zeros, without the clamp of [`Numeric::trunc`].
+    pub(crate) fn cut(&self, scale: u16) -> Numeric {
+        self.rescale(i32::from(scale), Rounding::Truncate)
+    }
+
     pub fn ceil(&self) -> Numeric {
         self.rescale(0, Rounding::Ceil)
     }

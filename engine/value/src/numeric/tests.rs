@@ -22,6 +22,14 @@ fn arithmetic_as_postgres() {
         (Numeric::power, "2", "3", "8.0000000000000000"),
         (Numeric::power, "2", "0.5", "1.4142135623730950"),
         (Numeric::power, "2", "-3", "0.1250000000000000"),
+        (Numeric::power, "1.1", "100", "13780.6123398222701841"),
+        (Numeric::power, "2", "200", "1606938044258990275541962092341162602522202993782792835301376.0000000000000000"),
+        (Numeric::power, "0.5", "-10.5", "1448.1546878700493"),
+        (Numeric::power, "12.34", "5.6", "1292304.6121742964"),
+        (Numeric::div, "123", "0.007", "17571.428571428571"),
+        (Numeric::div, "1e-20", "3", "0.0000000000000000000033333333333333333333"),
+        (Numeric::div, "1e20", "3", "33333333333333333333"),
+        (Numeric::div, "99999", "10000", "9.9999000000000000"),
         (Numeric::div_trunc, "-7", "2", "-3"),
         (Numeric::div, "Infinity", "2", "Infinity"),
         (Numeric::mul, "Infinity", "0", "NaN"),
@@ -32,7 +40,21 @@ fn arithmetic_as_postgres() {
     }
     assert_eq!(n("2").sqrt().unwrap().to_string(), "1.414213562373095");
     assert_eq!(n("1").exp().unwrap().to_string(), "2.7182818284590452");
-    assert_eq!(n("2").ln().unwrap().to_string(), "0.69314718055994531");
+    for (op, text, want) in [
+        (Numeric::ln as fn(&Numeric) -> Result<Numeric>, "2", "0.6931471805599453"),
+        (Numeric::ln, "0.95", "-0.051293294387550533"),
+        (Numeric::ln, "123456789.123", "18.631401767164318"),
+        (Numeric::ln, "1.0000001", "0.00000009999999500000033"),
+        (Numeric::exp, "-20.5", "0.000000001250152866386743"),
+        (Numeric::exp, "100", "26881171418161354484126255515800135873611119"),
+        (Numeric::exp, "0.001", "1.0010005001667083"),
+        (Numeric::log10, "0.001", "-3.0000000000000000"),
+        (Numeric::sqrt, "10000000000", "100000.00000000000"),
+        (Numeric::sqrt, "123456789.12", "11111.11106595556"),
+        (Numeric::sqrt, "0.0001", "0.01000000000000000"),
+    ] {
+        assert_eq!(op(&n(text)).unwrap().to_string(), want, "{text}");
+    }
     assert_eq!(n("1000").log10().unwrap().to_string(), "3.0000000000000000");
     assert_eq!(n("1").div(&n("0")).unwrap_err().state(), SqlState::DIVISION_BY_ZERO);
     assert_eq!(n("2.5").round(0).to_string(), "3");
