@@ -13,7 +13,7 @@ use std::sync::Arc;
 mod real;
 mod simulated;
 
-pub use real::RealDisk;
+pub use real::{RealDisk, set_thread_priority};
 pub use simulated::{Fault, Operation, SimulatedDisk};
 
 /// What a durable write must be aligned to: offset, length and address.
@@ -45,11 +45,29 @@ pub trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the directory for this process until the lock is dropped; `WouldBlock` when another has it.
-    fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn DirectoryLock>>;
+    fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>>;
+    /// Bytes that can still be written to the file system of that directory.
+    fn free_space(&self, directory: &Path) -> io::Result<u64>;
 }
 
-/// Held as long as a process uses a directory.
-pub trait DirectoryLock: Send + Sync + Debug {}
+/// A directory held by this process, until dropped.
+pub trait Directory: Send + Sync + Debug {}
+
+/// See [`set_thread_priority`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    Log,
+    Background,
+}
+
+/// What went wrong with which file, as an error for the client: `53100` for a full disk, else `58030`.
+pub fn error(action: &str, path: &Path, error: &io::Error) -> value::Error {
+    let state = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => value::SqlState::DISK_FULL,
+        _ => value::SqlState::IO_ERROR,
+    };
+    value::Error::new(state, format!("could not {action} file \"{}\": {error}", path.display()))
+}
 
 /// An open file. All calls are positional and may come from several threads.
 pub trait File: Send + Sync + Debug {

@@ -8,3 +8,4 @@ pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLoc
 pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::sync::{Arc, OnceLock, Weak};
 pub use std::thread;
+pub use arc_swap::ArcSwap;

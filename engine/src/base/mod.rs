@@ -6,7 +6,7 @@
 //! old one go on undisturbed until they drop it.
 //!
 //! Rows live in blocks of 128 row ids (`block`); few changes to many blocks of a group of 8192 rows are kept as
-//! one delta per group (`delta`) and folded into the blocks when it has grown. Behind it all stands a narrow
+//! one delta per group (`checkpoint` decides) and folded into the blocks when it has grown. Behind it all stands a narrow
 //! ordered key-value trait (`store`). The bytes are described in engine/README.md.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,13 @@ use std::ops::{Bound, Range};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use value::{Error, Oid, Result, SqlState};
+use value::{Error, Oid, Result};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::catalog::{Change, Object};
 use crate::disk::Disk;
 use crate::ids::{GROUP_ROWS, Lsn, RowId};
+pub use crate::index::KeyRange;
 use crate::metrics::Metrics;
 use crate::row::RowBytes;
 use crate::sync::Arc;
@@ -27,12 +29,12 @@ use crate::wal::record::SequenceValue;
 mod block;
 mod cache;
 mod checkpoint;
-mod delta;
-mod memory;
-mod redb;
+pub mod memory;
+pub mod redb;
 pub mod store;
 
-use cache::BlockCache;
+use block::{BlobRef, Block, Entry, SPAN_ROWS};
+use cache::{BlockCache, Blocks, Key};
 use store::{Reader, Store, Table, key};
 
 /// Written into META and raised when an older program could not read what a newer one writes.
@@ -48,13 +50,6 @@ pub struct BaseOptions {
     pub cache_size: u64,
     /// Identity given to a base made by this open; `None` picks a random one.
     pub new_database_id: Option<u64>,
-}
-
-/// Index key range by encoded key bytes. Helpers to build one live beside the key encoding (crate::index).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRange {
-    pub low: Bound<Vec<u8>>,
-    pub high: Bound<Vec<u8>>,
 }
 
 /// Facts about a base, all as of [`BaseMeta::applied`].
@@ -118,6 +113,9 @@ pub struct CheckpointInput<'a> {
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,
     pub next_storage: u32,
+    /// Bytes of the rows and keys above, roughly: a checkpoint that would not fit on the disk is refused before
+    /// it begins (53100).
+    pub expected_bytes: u64,
 }
 
 /// The newest committed version of one row.
@@ -150,67 +148,499 @@ struct Inner {
     metrics: Arc<Metrics>,
 }
 
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base").field("meta", &self.0.meta).finish_non_exhaustive()
+    }
+}
+
+/// File of the base in its directory.
+pub const FILE: &str = "meta.redb";
+
 impl Base {
     /// Opens the base in `options.directory`, making an empty one when there is none (`meta().generation` is
     /// then 0). `0A000` for a newer format, `XX001` for a file that is damaged or not ours.
-    pub fn open(options: BaseOptions, metrics: Arc<Metrics>) -> Result<Base> { todo!() }
+    pub fn open(options: BaseOptions, metrics: Arc<Metrics>) -> Result<Base> {
+        let store = redb::RedbStore::open(
+            Arc::clone(&options.disk),
+            &options.directory.join(FILE),
+            options.cache_size / 2,
+            Arc::clone(&metrics),
+        )?;
+        Base::on(Arc::new(store), options, metrics)
+    }
 
-    /// After an I/O error the store answers nothing any more: opens it again from disk. Whoever still uses the
-    /// old one gets 58030. 
-    pub fn reopen(&self) -> Result<Base> { todo!() }
+    /// Opens the base in a store; the options' disk and directory only serve to ask for free space.
+    pub fn on(store: Arc<dyn Store>, options: BaseOptions, metrics: Arc<Metrics>) -> Result<Base> {
+        if store.read()?.get(Table::Meta, key::META)?.is_none() {
+            let meta = BaseMeta {
+                format_version: FORMAT_VERSION,
+                database_id: options.new_database_id.unwrap_or_else(random_id),
+                applied: Lsn(0),
+                next_oid: crate::catalog::FIRST_USER_OID,
+                next_storage: 1,
+                next_blob: 1,
+                generation: 0,
+                storages: BTreeMap::new(),
+            };
+            let document = checkpoint::document(&meta)?;
+            store.write(&mut |writer| writer.put(Table::Meta, key::META, &document))?;
+        }
+        let reader = store.read()?;
+        let meta = read_meta(&*store, &*reader)?;
+        let cache =
+            Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
+        Ok(Base(Arc::new(Inner { store, reader, meta, cache, options, metrics })))
+    }
+
+    /// After an I/O error the store answers nothing any more: opens it again from disk, in the state of its
+    /// last commit that went through. Whoever still uses a base of the old store gets 58030.
+    pub fn reopen(&self) -> Result<Base> {
+        let store = self.0.store.reopen()?;
+        Base::on(store, self.0.options.clone(), Arc::clone(&self.0.metrics))
+    }
 
     pub fn meta(&self) -> &BaseMeta {
         &self.0.meta
     }
 
     /// One row.
-    pub fn get(&self, storage: u32, row: RowId) -> Result<Option<RowBytes>> { todo!() }
+    pub fn get(&self, storage: u32, row: RowId) -> Result<Option<RowBytes>> {
+        if self.0.next_row(storage) <= row.0 {
+            return Ok(None);
+        }
+        let delta = self.0.delta(storage, row.group())?;
+        let changed = delta.iter().find_map(|block| block.find(row.offset()));
+        let entry = match changed {
+            Some(entry) => Some(entry),
+            None => {
+                let span = self.0.span(storage, row.0 / SPAN_ROWS)?;
+                span.iter().find_map(|block| block.find(row.offset()))
+            }
+        };
+        match entry {
+            Some(entry) => self.0.resolve(storage, entry),
+            None => Ok(None),
+        }
+    }
 
     /// Groups of a storage are numbered 0 to this, exclusive. Some of them may have no rows.
-    pub fn groups(&self, storage: u32) -> u32 { todo!() }
+    pub fn groups(&self, storage: u32) -> u32 {
+        self.0.next_row(storage).div_ceil(GROUP_ROWS) as u32
+    }
 
     /// The rows of a group in id order, appended to `out`.
-    pub fn read_group(&self, storage: u32, group: u32, out: &mut Vec<(RowId, RowBytes)>) -> Result<()> { todo!() }
+    pub fn read_group(&self, storage: u32, group: u32, out: &mut Vec<(RowId, RowBytes)>) -> Result<()> {
+        let first = RowId::at(group, 0);
+        self.read_rows(storage, first..RowId(first.0 + GROUP_ROWS), out)
+    }
 
     /// The rows with ids in `range`, in id order, appended to `out`. Reads whole blocks of 128 ids: best asked
     /// for at multiples of that.
-    pub fn read_rows(&self, storage: u32, range: Range<RowId>, out: &mut Vec<(RowId, RowBytes)>) -> Result<()> { todo!() }
+    pub fn read_rows(
+        &self,
+        storage: u32,
+        range: Range<RowId>,
+        out: &mut Vec<(RowId, RowBytes)>,
+    ) -> Result<()> {
+        let end = range.end.0.min(self.0.next_row(storage));
+        let mut at = range.start.0;
+        while at < end {
+            let group = RowId(at).group();
+            let stop = end.min((u64::from(group) + 1) * GROUP_ROWS);
+            self.0.read_in_group(storage, group, at..stop, out)?;
+            at = stop;
+        }
+        Ok(())
+    }
 
     /// The entries of an index in key order (ties by row id), or backwards, pulled in small steps.
-    pub fn index_range(&self, storage: u32, range: &KeyRange, backward: bool) -> IndexRange { todo!() }
+    pub fn index_range(&self, storage: u32, range: &KeyRange, backward: bool) -> IndexRange {
+        IndexRange {
+            base: self.clone(),
+            storage,
+            range: range.clone(),
+            backward,
+            keys: Vec::new(),
+            entries: Vec::new(),
+            at: 0,
+            step: FIRST_STEP,
+            last: None,
+            done: false,
+        }
+    }
 
     /// Every catalog object, by oid.
-    pub fn catalog_objects(&self) -> Result<Vec<Object>> { todo!() }
+    pub fn catalog_objects(&self) -> Result<Vec<Object>> {
+        self.0.numbered(Table::Catalog, |bytes| serde_json::from_slice(bytes).ok()).map(|objects| {
+            objects.into_iter().map(|(_, object): (u32, Object)| object).collect()
+        })
+    }
 
-    pub fn sequences(&self) -> Result<Vec<(Oid, SequenceValue)>> { todo!() }
+    /// Every sequence that was used, by oid.
+    pub fn sequences(&self) -> Result<Vec<(Oid, SequenceValue)>> {
+        self.0.numbered(Table::Sequences, |bytes| {
+            Some(SequenceValue {
+                generation: u32::from_le_bytes(bytes.get(0..4)?.try_into().ok()?),
+                value: i64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?),
+                called: *bytes.get(12)? != 0,
+            })
+        })
+    }
 
-    pub fn statistics(&self) -> Result<Vec<(Oid, Vec<u8>)>> { todo!() }
+    /// Every table's statistics, by oid.
+    pub fn statistics(&self) -> Result<Vec<(Oid, Vec<u8>)>> {
+        self.0.numbered(Table::Statistics, |bytes| Some(bytes.to_vec()))
+    }
 
     /// Applies `input` in one atomic, durable commit and gives the next base. The caller has made the log
     /// durable up to `input.applied`. One at a time, on the newest base. On an error this base still answers,
     /// unless the store failed: see [`Base::reopen`].
-    pub fn checkpoint(&self, input: CheckpointInput<'_>) -> Result<Base> { checkpoint::run(self, input) }
+    pub fn checkpoint(&self, input: CheckpointInput<'_>) -> Result<Base> {
+        checkpoint::run(self, input)
+    }
 
     /// Ends the store cleanly; bases still held give errors afterwards.
-    pub fn close(&self) -> Result<()> { todo!() }
+    pub fn close(&self) -> Result<()> {
+        self.0.store.close()
+    }
 }
+
+/// A number that no other database has, from the seed the system gives hash maps, and the time.
+fn random_id() -> u64 {
+    use std::hash::BuildHasher;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    std::hash::RandomState::new().hash_one((now.as_nanos(), std::process::id()))
+}
+
+fn read_meta(store: &dyn Store, reader: &dyn Reader) -> Result<BaseMeta> {
+    let damaged = |what: &str| block::corrupted(&store.name(), Table::Meta, key::META, what);
+    let document = reader.get(Table::Meta, key::META)?.ok_or_else(|| damaged("missing"))?;
+    // The version first: a newer format may have another document.
+    let version: serde_json::Value =
+        serde_json::from_slice(&document).map_err(|error| damaged(&error.to_string()))?;
+    match version.get("format_version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version > u64::from(FORMAT_VERSION) => {
+            return Err(Error::unsupported(
+                format_args!("data format {version} of \"{}\"", store.name()),
+                format!("This program knows formats up to {FORMAT_VERSION}; use the one that wrote it."),
+            ));
+        }
+        Some(_) => {}
+        None => return Err(damaged("no format version")),
+    }
+    let mut meta: BaseMeta =
+        serde_json::from_slice(&document).map_err(|error| damaged(&error.to_string()))?;
+    let mut bad = None;
+    reader.scan(Table::Storages, (Bound::Unbounded, Bound::Unbounded), false, &mut |key, value| {
+        let state = || {
+            let number = u32::from_be_bytes(key.try_into().ok()?);
+            let next_row = u64::from_le_bytes(value.get(0..8)?.try_into().ok()?);
+            let rows = u64::from_le_bytes(value.get(8..16)?.try_into().ok()?);
+            Some((number, StorageState { next_row, rows }))
+        };
+        match state() {
+            Some((number, state)) => {
+                meta.storages.insert(number, state);
+            }
+            None => bad = Some(key.to_vec()),
+        }
+        true
+    })?;
+    match bad {
+        Some(key) => Err(block::corrupted(&store.name(), Table::Storages, &key, "not a storage")),
+        None => Ok(meta),
+    }
+}
+
+impl Inner {
+    fn next_row(&self, storage: u32) -> u64 {
+        self.meta.storages.get(&storage).map_or(0, |state| state.next_row)
+    }
+
+    fn corrupted(&self, table: Table, key: &[u8], what: &str) -> Error {
+        block::corrupted(&self.store.name(), table, key, what)
+    }
+
+    fn parse(&self, table: Table, key: &[u8], bytes: Arc<[u8]>) -> Result<Block> {
+        Block::parse(bytes).map_err(|what| self.corrupted(table, key, what))
+    }
+
+    /// All entries of a table keyed by one number.
+    fn numbered<T>(&self, table: Table, read: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<(u32, T)>> {
+        let mut found = Vec::new();
+        let mut bad = None;
+        self.reader.scan(table, (Bound::Unbounded, Bound::Unbounded), false, &mut |key, value| {
+            match key.try_into().ok().map(u32::from_be_bytes).zip(read(value)) {
+                Some(entry) => found.push(entry),
+                None => bad = Some(key.to_vec()),
+            }
+            true
+        })?;
+        match bad {
+            Some(key) => Err(self.corrupted(table, &key, "cannot be read")),
+            None => Ok(found),
+        }
+    }
+
+    /// The delta of a group: one block, or none.
+    fn delta(&self, storage: u32, group: u32) -> Result<Blocks> {
+        let cached = Key::Delta(storage, group);
+        if let Some(blocks) = self.cache.get(cached, self.meta.generation) {
+            return Ok(blocks);
+        }
+        let key = key::delta(storage, group);
+        let blocks: Blocks = match self.reader.get(Table::Delta, &key)? {
+            Some(bytes) => Arc::new([self.parse(Table::Delta, &key, bytes)?]),
+            None => Arc::new([]),
+        };
+        self.cache.put(cached, self.meta.generation, &blocks, false);
+        Ok(blocks)
+    }
+
+    /// The blocks of a span.
+    fn span(&self, storage: u32, span: u64) -> Result<Blocks> {
+        let cached = Key::Span(storage, span);
+        if let Some(blocks) = self.cache.get(cached, self.meta.generation) {
+            return Ok(blocks);
+        }
+        let first = key::rows(storage, RowId(span * SPAN_ROWS));
+        let blocks: Blocks = match self.reader.get(Table::Rows, &first)? {
+            None => Arc::new([]),
+            Some(bytes) => {
+                let mut blocks = vec![self.parse(Table::Rows, &first, bytes)?];
+                if !blocks[0].is_last() {
+                    let end = key::rows(storage, RowId((span + 1) * SPAN_ROWS));
+                    self.scan_rows((Bound::Excluded(&first), Bound::Excluded(&end)), &mut |_, block| {
+                        blocks.push(block);
+                    })?;
+                }
+                blocks.into()
+            }
+        };
+        self.cache.put(cached, self.meta.generation, &blocks, false);
+        Ok(blocks)
+    }
+
+    /// Blocks by key, each with the first row id of its key.
+    fn scan_rows(&self, range: store::Range<'_>, visit: &mut dyn FnMut(RowId, Block)) -> Result<()> {
+        let mut failure = None;
+        self.reader.scan(Table::Rows, range, false, &mut |key, value| {
+            let first = key.get(4..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            match (first, self.parse(Table::Rows, key, value.into())) {
+                (Some(first), Ok(block)) => visit(RowId(first), block),
+                (None, _) => failure = Some(self.corrupted(Table::Rows, key, "not a row key")),
+                (_, Err(error)) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// `rows` lie in one group.
+    fn read_in_group(
+        &self,
+        storage: u32,
+        group: u32,
+        rows: Range<u64>,
+        out: &mut Vec<(RowId, RowBytes)>,
+    ) -> Result<()> {
+        let spans = rows.start / SPAN_ROWS..rows.end.div_ceil(SPAN_ROWS);
+        let mut found: Vec<Option<Blocks>> =
+            spans.clone().map(|span| self.cache.get(Key::Span(storage, span), self.meta.generation)).collect();
+        let mut place = 0;
+        while place < found.len() {
+            if found[place].is_some() {
+                place += 1;
+                continue;
+            }
+            let missing = found[place..].iter().take_while(|blocks| blocks.is_none()).count();
+            let mut read: Vec<Vec<Block>> = vec![Vec::new(); missing];
+            let from = spans.start + place as u64;
+            let low = key::rows(storage, RowId(from * SPAN_ROWS));
+            let high = key::rows(storage, RowId((from + missing as u64) * SPAN_ROWS));
+            self.scan_rows((Bound::Included(&low), Bound::Excluded(&high)), &mut |first, block| {
+                read[(first.0 / SPAN_ROWS - from) as usize].push(block);
+            })?;
+            for (number, blocks) in read.into_iter().enumerate() {
+                let blocks: Blocks = blocks.into();
+                self.cache.put(
+                    Key::Span(storage, from + number as u64),
+                    self.meta.generation,
+                    &blocks,
+                    true,
+                );
+                found[place + number] = Some(blocks);
+            }
+            place += missing;
+        }
+        let delta = self.delta(storage, group)?;
+        let mut changes = delta.iter().flat_map(Block::entries).peekable();
+        let base = u64::from(group) * GROUP_ROWS;
+        let mut emit = |offset: u16, entry: Entry| -> Result<()> {
+            let row = RowId(base + u64::from(offset));
+            if rows.contains(&row.0)
+                && let Some(bytes) = self.resolve(storage, entry)?
+            {
+                out.push((row, bytes));
+            }
+            Ok(())
+        };
+        for (offset, entry) in found.iter().flatten().flat_map(|blocks| blocks.iter()).flat_map(Block::entries) {
+            while let Some((changed, entry)) = changes.next_if(|(changed, _)| *changed < offset) {
+                emit(changed, entry)?;
+            }
+            match changes.next_if(|(changed, _)| *changed == offset) {
+                Some((changed, entry)) => emit(changed, entry)?,
+                None => emit(offset, entry)?,
+            }
+        }
+        for (changed, entry) in changes {
+            emit(changed, entry)?;
+        }
+        Ok(())
+    }
+
+    /// The row an entry stands for.
+    fn resolve(&self, storage: u32, entry: Entry) -> Result<Option<RowBytes>> {
+        match entry {
+            Entry::Row(bytes) => Ok(Some(bytes)),
+            Entry::Deleted => Ok(None),
+            Entry::Blob(blob) => self.blob(storage, blob).map(Some),
+        }
+    }
+
+    fn blob(&self, storage: u32, blob: BlobRef) -> Result<RowBytes> {
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.len).unwrap_or_default());
+        for piece in 0..blob.pieces() {
+            let key = key::blob(storage, blob.id, piece);
+            match self.reader.get(Table::Blobs, &key)? {
+                Some(piece) => bytes.extend_from_slice(&piece),
+                None => return Err(self.corrupted(Table::Blobs, &key, "missing")),
+            }
+        }
+        if bytes.len() as u64 != blob.len || xxh3_64(&bytes) != blob.hash {
+            let key = key::blob(storage, blob.id, 0);
+            return Err(self.corrupted(Table::Blobs, &key, "checksum mismatch"));
+        }
+        Ok(bytes.into())
+    }
+}
+
+const FIRST_STEP: usize = 32;
+const LARGEST_STEP: usize = 1024;
 
 /// Entries of one index. Either an iterator of owned entries, or pulled with [`IndexRange::peek`] and
 /// [`IndexRange::advance`] without copying keys.
-pub struct IndexRange { todo: () }
+#[derive(Debug)]
+pub struct IndexRange {
+    base: Base,
+    storage: u32,
+    range: KeyRange,
+    backward: bool,
+    /// Key bytes of `entries`, one after the other.
+    keys: Vec<u8>,
+    /// End of the key in `keys`, row id.
+    entries: Vec<(usize, RowId)>,
+    at: usize,
+    /// Entries to pull next time.
+    step: usize,
+    /// The last entry pulled, as it stands in the store.
+    last: Option<Vec<u8>>,
+    done: bool,
+}
 
 impl IndexRange {
     /// The entry it stands at, `None` at the end.
-    pub fn peek(&mut self) -> Result<Option<(&[u8], RowId)>> { todo!() }
+    pub fn peek(&mut self) -> Result<Option<(&[u8], RowId)>> {
+        if self.at == self.entries.len() && !self.done {
+            self.fill()?;
+        }
+        let Some((end, row)) = self.entries.get(self.at) else { return Ok(None) };
+        let start = self.at.checked_sub(1).map_or(0, |before| self.entries[before].0);
+        Ok(Some((&self.keys[start..*end], *row)))
+    }
 
-    /// To the next entry.
-    pub fn advance(&mut self) { todo!() }
+    /// To the next entry; `peek` comes first.
+    pub fn advance(&mut self) {
+        if self.at < self.entries.len() {
+            self.at += 1;
+        }
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        self.at = 0;
+        self.keys.clear();
+        self.entries.clear();
+        let storage = self.storage.to_be_bytes();
+        let full = |key: &[u8], tail: &[u8]| [&storage[..], key, tail].concat();
+        // Stored keys end in the row id: an included upper bound takes every row id with it.
+        let low = match (&self.last, &self.range.low) {
+            (Some(last), _) if !self.backward => Bound::Excluded(last.clone()),
+            (_, Bound::Included(key) | Bound::Excluded(key)) => Bound::Included(full(key, &[])),
+            (_, Bound::Unbounded) => Bound::Included(storage.to_vec()),
+        };
+        let high = match (&self.last, &self.range.high) {
+            (Some(last), _) if self.backward => Bound::Excluded(last.clone()),
+            (_, Bound::Included(key)) => Bound::Included(full(key, &[0xff; 8])),
+            (_, Bound::Excluded(key)) => Bound::Excluded(full(key, &[])),
+            (_, Bound::Unbounded) => match self.storage.checked_add(1) {
+                Some(next) => Bound::Excluded(next.to_be_bytes().to_vec()),
+                None => Bound::Unbounded,
+            },
+        };
+        let (step, inner) = (self.step, Arc::clone(&self.base.0));
+        let mut bad = None;
+        let borrowed = (low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice));
+        let mut last = None;
+        inner.reader.scan(Table::Index, borrowed, self.backward, &mut |stored, _| {
+            let split = stored.len().checked_sub(8).filter(|at| *at >= 4);
+            let row = split.and_then(|at| stored[at..].try_into().ok()).map(u64::from_be_bytes);
+            match (split, row) {
+                (Some(at), Some(row)) => {
+                    let key = &stored[4..at];
+                    let inside = match &self.range.low {
+                        Bound::Excluded(low) => key > &low[..],
+                        Bound::Included(_) | Bound::Unbounded => true,
+                    } && match &self.range.high {
+                        Bound::Included(high) => key <= &high[..],
+                        Bound::Excluded(_) | Bound::Unbounded => true,
+                    };
+                    if inside {
+                        self.keys.extend_from_slice(key);
+                        self.entries.push((self.keys.len(), RowId(row)));
+                    }
+                }
+                _ => bad = Some(stored.to_vec()),
+            }
+            if self.entries.len() >= step || bad.is_some() {
+                last = Some(stored.to_vec());
+                return false;
+            }
+            true
+        })?;
+        if let Some(stored) = bad {
+            return Err(inner.corrupted(Table::Index, &stored, "not an index entry"));
+        }
+        self.done = last.is_none();
+        self.last = last;
+        self.step = (self.step * 4).min(LARGEST_STEP);
+        Ok(())
+    }
 }
 
 impl Iterator for IndexRange {
     type Item = Result<(Vec<u8>, RowId)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+        let entry = match self.peek() {
+            Ok(entry) => entry.map(|(key, row)| (key.to_vec(), row)),
+            Err(error) => {
+                self.done = true;
+                return Some(Err(error));
+            }
+        };
+        self.advance();
+        entry.map(Ok)
     }
 }

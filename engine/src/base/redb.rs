@@ -1,0 +1,451 @@
+//! The store on disk: redb over our own [`Disk`].
+//!
+//! The hard idea is the backend. redb writes one page at a time, in no order, and only needs them to be on disk
+//! when it syncs. So writes are collected, sorted and merged into long runs when a sync comes (or when too
+//! many have gathered), and reads look there first. Page numbers of a freshly grown file are neighbours, so that
+//! thousands of 4 KiB writes become a few large ones.
+//!
+//! After any I/O error redb answers nothing any more. [`RedbStore::reopen`] then opens the file anew; the old
+//! backend is revoked first, because its readers do not know which pages the new one gives away.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
+use value::{Error, Result, SqlState};
+
+use super::store::{Range, Reader, Store, Table, Visit, Writer, is_empty};
+use crate::disk::{self, Disk, File, Mode};
+use crate::metrics::Metrics;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+
+/// Bytes of writes collected before they go to the file without waiting for a sync.
+const COLLECT: usize = 64 << 20;
+/// Longest merged write.
+const RUN: usize = 4 << 20;
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+fn definition(table: Table) -> Definition {
+    TableDefinition::new(table.name())
+}
+
+/// See the top of the file.
+pub struct RedbStore {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    cache_size: usize,
+    metrics: Arc<Metrics>,
+    database: RwLock<Option<Database>>,
+    revoked: Arc<AtomicBool>,
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it with all tables.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        cache_size: u64,
+        metrics: Arc<Metrics>,
+    ) -> Result<RedbStore> {
+        let fail = |error| disk::error("open", path, &error);
+        let existed = disk.exists(path).map_err(fail)?;
+        let file = disk.open(path, Mode::Create).map_err(fail)?;
+        if !existed && let Some(directory) = path.parent() {
+            disk.sync_directory(directory).map_err(fail)?;
+        }
+        let len = file.len().map_err(fail)?;
+        let revoked = Arc::new(AtomicBool::new(false));
+        let backend = Backend {
+            file,
+            len: AtomicU64::new(len),
+            pending: RwLock::new(Pending::default()),
+            flushing: Mutex::new(()),
+            revoked: Arc::clone(&revoked),
+            metrics: Arc::clone(&metrics),
+        };
+        let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
+        let database = redb::Builder::new()
+            .set_cache_size(cache_size)
+            .create_with_backend(backend)
+            .map_err(|error| failed(path, redb::Error::from(error)))?;
+        let store = RedbStore {
+            disk,
+            path: path.to_path_buf(),
+            cache_size,
+            metrics,
+            database: RwLock::new(Some(database)),
+            revoked,
+        };
+        store.create_tables()?;
+        Ok(store)
+    }
+
+    fn fail(&self, error: impl Into<redb::Error>) -> Error {
+        failed(&self.path, error.into())
+    }
+
+    fn create_tables(&self) -> Result<()> {
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(closed)?;
+        let present = {
+            let transaction = database.begin_read().map_err(|error| self.fail(error))?;
+            transaction.list_tables().map_err(|error| self.fail(error))?.count()
+        };
+        if present >= Table::ALL.len() {
+            return Ok(());
+        }
+        let mut transaction = database.begin_write().map_err(|error| self.fail(error))?;
+        transaction.set_quick_repair(true);
+        for table in Table::ALL {
+            transaction.open_table(definition(table)).map_err(|error| self.fail(error))?;
+        }
+        transaction.commit().map_err(|error| self.fail(error))
+    }
+}
+
+fn closed() -> Error {
+    Error::new(SqlState::IO_ERROR, "the data file is closed")
+}
+
+/// A redb error for the client: a full disk 53100, damage XX001, any other trouble of the file 58030.
+fn failed(path: &Path, error: redb::Error) -> Error {
+    let name = path.display();
+    match error {
+        redb::Error::Io(error) => disk::error("use", path, &error),
+        redb::Error::Corrupted(what) => {
+            Error::new(SqlState::DATA_CORRUPTED, format!("file \"{name}\" is damaged")).detail(what)
+        }
+        redb::Error::UpgradeRequired(version) => {
+            Error::unsupported(format_args!("file format {version} of \"{name}\""), "Use the version that wrote it.")
+        }
+        redb::Error::PreviousIo => Error::new(
+            SqlState::IO_ERROR,
+            format!("file \"{name}\" cannot be used after an earlier I/O error"),
+        ),
+        error => Error::new(SqlState::IO_ERROR, format!("could not use file \"{name}\": {error}")),
+    }
+}
+
+impl Store for RedbStore {
+    fn read(&self) -> Result<Box<dyn Reader>> {
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(closed)?;
+        let transaction = database.begin_read().map_err(|error| self.fail(error))?;
+        let mut tables = Vec::with_capacity(Table::ALL.len());
+        for table in Table::ALL {
+            tables.push(transaction.open_table(definition(table)).map_err(|error| self.fail(error))?);
+        }
+        Ok(Box::new(RedbReader {
+            tables,
+            path: self.path.clone(),
+            revoked: Arc::clone(&self.revoked),
+            _transaction: transaction,
+        }))
+    }
+
+    fn write(&self, run: &mut dyn FnMut(&mut dyn Writer) -> Result<()>) -> Result<()> {
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(closed)?;
+        let mut transaction = database.begin_write().map_err(|error| self.fail(error))?;
+        // Without it a crash makes the next open read the whole file.
+        transaction.set_quick_repair(true);
+        {
+            let mut tables = Vec::with_capacity(Table::ALL.len());
+            for table in Table::ALL {
+                tables.push(transaction.open_table(definition(table)).map_err(|error| self.fail(error))?);
+            }
+            run(&mut RedbWriter { tables, path: &self.path })?;
+        }
+        transaction.commit().map_err(|error| self.fail(error))
+    }
+
+    fn reopen(&self) -> Result<Arc<dyn Store>> {
+        self.revoked.store(true, Ordering::SeqCst);
+        drop(self.database.write().take());
+        let store = RedbStore::open(
+            Arc::clone(&self.disk),
+            &self.path,
+            self.cache_size as u64,
+            Arc::clone(&self.metrics),
+        )?;
+        Ok(Arc::new(store))
+    }
+
+    fn close(&self) -> Result<()> {
+        match self.database.write().take() {
+            Some(database) => database.close().map_err(|error| self.fail(redb::Error::from(error))),
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+struct RedbReader {
+    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    path: PathBuf,
+    revoked: Arc<AtomicBool>,
+    _transaction: redb::ReadTransaction,
+}
+
+impl RedbReader {
+    fn table(&self, table: Table) -> Result<&ReadOnlyTable<&'static [u8], &'static [u8]>> {
+        // Pages it finds in the cache would still be right; those in the file may belong to others by now.
+        if self.revoked.load(Ordering::SeqCst) {
+            return Err(failed(&self.path, redb::Error::PreviousIo));
+        }
+        Ok(&self.tables[table as usize])
+    }
+}
+
+fn scan(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    path: &Path,
+    range: Range<'_>,
+    backward: bool,
+    visit: Visit<'_>,
+) -> Result<()> {
+    if is_empty(range) {
+        return Ok(());
+    }
+    let mut range = table.range::<&[u8]>(range).map_err(|error| failed(path, error.into()))?;
+    while let Some(entry) = if backward { range.next_back() } else { range.next() } {
+        let (key, value) = entry.map_err(|error| failed(path, error.into()))?;
+        if !visit(key.value(), value.value()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Reader for RedbReader {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
+        let value = self.table(table)?.get(key).map_err(|error| failed(&self.path, error.into()))?;
+        Ok(value.map(|value| value.value().into()))
+    }
+
+    fn scan(&self, table: Table, range: Range<'_>, backward: bool, visit: Visit<'_>) -> Result<()> {
+        scan(self.table(table)?, &self.path, range, backward, visit)
+    }
+}
+
+struct RedbWriter<'a> {
+    tables: Vec<redb::Table<'a, &'static [u8], &'static [u8]>>,
+    path: &'a Path,
+}
+
+impl Writer for RedbWriter<'_> {
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
+        let value =
+            self.tables[table as usize].get(key).map_err(|error| failed(self.path, error.into()))?;
+        Ok(value.map(|value| value.value().into()))
+    }
+
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+        match self.tables[table as usize].insert(key, value) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(self.path, error.into())),
+        }
+    }
+
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<()> {
+        match self.tables[table as usize].remove(key) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(self.path, error.into())),
+        }
+    }
+
+    fn delete_range(&mut self, table: Table, range: Range<'_>) -> Result<()> {
+        if is_empty(range) {
+            return Ok(());
+        }
+        self.tables[table as usize]
+            .retain_in::<&[u8], _>(range, |_, _| false)
+            .map_err(|error| failed(self.path, error.into()))
+    }
+}
+
+/// Writes not yet in the file, by offset; they do not overlap.
+#[derive(Default)]
+struct Pending {
+    /// What is being written to the file just now.
+    going: Arc<BTreeMap<u64, Vec<u8>>>,
+    waiting: BTreeMap<u64, Vec<u8>>,
+    bytes: usize,
+}
+
+struct Backend {
+    file: Arc<dyn File>,
+    len: AtomicU64,
+    pending: RwLock<Pending>,
+    /// One at a time moves `waiting` to the file.
+    flushing: Mutex<()>,
+    revoked: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// How a range meets collected writes.
+enum Meeting<'a> {
+    Apart,
+    /// One of them holds all of it.
+    Inside(&'a [u8]),
+    Across,
+}
+
+fn meeting(writes: &BTreeMap<u64, Vec<u8>>, offset: u64, len: usize) -> Meeting<'_> {
+    let end = offset + len as u64;
+    match writes.range(..end).next_back() {
+        Some((start, bytes)) if start + bytes.len() as u64 > offset => {
+            if *start <= offset && start + bytes.len() as u64 >= end {
+                let at = (offset - start) as usize;
+                Meeting::Inside(&bytes[at..at + len])
+            } else {
+                Meeting::Across
+            }
+        }
+        _ => Meeting::Apart,
+    }
+}
+
+impl Backend {
+    fn alive(&self) -> io::Result<()> {
+        if self.revoked.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the file was opened anew"));
+        }
+        Ok(())
+    }
+
+    /// Writes everything collected to the file, in long runs.
+    fn flush(&self) -> io::Result<()> {
+        let _one = self.flushing.lock();
+        let going = {
+            let mut pending = self.pending.write();
+            pending.going = Arc::new(std::mem::take(&mut pending.waiting));
+            pending.bytes = 0;
+            Arc::clone(&pending.going)
+        };
+        let mut run: Vec<u8> = Vec::new();
+        let mut start = 0;
+        for (&offset, bytes) in going.iter() {
+            if !run.is_empty() && (start + run.len() as u64 != offset || run.len() + bytes.len() > RUN) {
+                self.put(start, &run)?;
+                run.clear();
+            }
+            if run.is_empty() {
+                start = offset;
+            }
+            run.extend_from_slice(bytes);
+        }
+        if !run.is_empty() {
+            self.put(start, &run)?;
+        }
+        drop(going);
+        self.pending.write().going = Arc::default();
+        Ok(())
+    }
+
+    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.metrics.disk_writes.increment();
+        self.metrics.disk_write_bytes.add(bytes.len() as u64);
+        self.file.write_at(offset, bytes)
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.alive()?;
+        {
+            let pending = self.pending.read();
+            match meeting(&pending.waiting, offset, out.len()) {
+                Meeting::Inside(bytes) => {
+                    out.copy_from_slice(bytes);
+                    return Ok(());
+                }
+                Meeting::Across => {
+                    drop(pending);
+                    self.flush()?;
+                }
+                Meeting::Apart => match meeting(&pending.going, offset, out.len()) {
+                    Meeting::Inside(bytes) => {
+                        out.copy_from_slice(bytes);
+                        return Ok(());
+                    }
+                    Meeting::Across => {
+                        drop(pending);
+                        // Whoever writes them is done when the lock is free.
+                        drop(self.flushing.lock());
+                    }
+                    Meeting::Apart => {}
+                },
+            }
+        }
+        self.metrics.disk_reads.increment();
+        self.metrics.disk_read_bytes.add(out.len() as u64);
+        self.file.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.alive()?;
+        // Writes beyond the new end must not come back after it.
+        if len < self.len.load(Ordering::Acquire) {
+            self.flush()?;
+        }
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.alive()?;
+        self.flush()?;
+        self.file.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.alive()?;
+        let end = offset + data.len() as u64;
+        if end > self.len.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        loop {
+            let mut pending = self.pending.write();
+            let same = pending.waiting.get(&offset).is_some_and(|bytes| bytes.len() == data.len());
+            if !same && !matches!(meeting(&pending.waiting, offset, data.len()), Meeting::Apart) {
+                drop(pending);
+                self.flush()?;
+                continue;
+            }
+            if !same {
+                pending.bytes += data.len();
+            }
+            pending.waiting.insert(offset, data.to_vec());
+            let full = pending.bytes > COLLECT;
+            drop(pending);
+            return if full { self.flush() } else { Ok(()) };
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        if self.revoked.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.flush()
+    }
+}

@@ -1,2 +1,164 @@
+//! The operating system's files.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::{AlignedBuffer, BLOCK, Directory, Disk, File, Mode};
+
+/// Files of this machine. New files are readable by the owner only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    #[expect(clippy::new_ret_no_self, reason = "a disk is only ever used shared")]
+    pub fn new() -> Arc<dyn Disk> {
+        Arc::new(RealDisk)
+    }
+}
+
 #[derive(Debug)]
-pub struct RealDisk {}
+struct RealFile {
+    file: fs::File,
+    /// Opened so that every write returns when it is durable.
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct Lock {
+    _directory: fs::File,
+}
+
+impl Directory for Lock {}
+
+fn open(path: &Path, mode: Mode, flags: OFlags) -> io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(flags.bits() as i32);
+    match mode {
+        Mode::Existing => {}
+        Mode::Create => {
+            options.create(true);
+        }
+        Mode::CreateNew => {
+            options.create_new(true);
+        }
+    }
+    options.open(path)
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile { file: open(path, mode, OFlags::empty())?, durable: false }))
+    }
+
+    fn open_log(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        // Some file systems refuse O_DIRECT when opening, some only when used: both mean the page cache and
+        // fdatasync. The file is made by the first open, so the others must not insist on making it.
+        let plain = open(path, mode, OFlags::empty())?;
+        if let Ok(file) = open(path, Mode::Existing, OFlags::DIRECT | OFlags::DSYNC) {
+            // Reading nothing at the end of an empty file is fine; what counts is that it is not refused.
+            let mut probe = AlignedBuffer::zeroed(BLOCK);
+            if file.read_at(&mut probe, 0).is_ok() {
+                return Ok(Arc::new(RealFile { file, durable: true }));
+            }
+        }
+        Ok(Arc::new(RealFile { file: plain, durable: false }))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>> {
+        let file = fs::File::open(directory)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Box::new(Lock { _directory: file })),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn free_space(&self, directory: &Path) -> io::Result<u64> {
+        let facts = rustix::fs::statvfs(directory)?;
+        Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+    }
+}
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn write_durable(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)?;
+        if self.durable { Ok(()) } else { self.file.sync_data() }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn prefetch(&self, offset: u64, len: u64) {
+        // A hint: a file system without it costs a later wait, nothing else.
+        let _ = rustix::fs::fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);
+    }
+}
+
+/// Moves the calling thread ahead of others (the log: everybody waits for it) or behind them (checkpoints).
+/// Where the system does not permit it, nothing changes.
+pub fn set_thread_priority(priority: super::Priority) {
+    let nice = match priority {
+        super::Priority::Log => -20,
+        super::Priority::Background => 10,
+    };
+    // On Linux the "process" of setpriority is the thread.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice);
+}

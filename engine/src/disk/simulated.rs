@@ -1,4 +1,521 @@
+//! A disk in memory that loses what was not synced, and fails on demand.
+//!
+//! The hard idea: every file has two contents, what a reader sees now and what is durable, and the set of
+//! 512-byte sectors in which they differ. A crash keeps a random subset of those sectors, so that every torn
+//! state a real disk may show can occur. Names work alike: of the creations, renames and removals not yet
+//! synced with their directory a crash keeps a random number of the first ones. Everything random comes from
+//! one seed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{BLOCK, Directory, Disk, File, Mode};
+use crate::sync::Mutex;
+
+const SECTOR: usize = 512;
+
+/// Kinds of calls that faults count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    /// Also the writing half of a durable write, `set_len`, creations, renames and removals.
+    Write,
+    /// Also the syncing half of a durable write, and `sync_directory`.
+    Sync,
+}
+
+/// What is to go wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// The n-th call of that kind from now (from 0) fails with this error, once, and changes nothing.
+    Once(Operation, u64, io::ErrorKind),
+    /// Calls of that kind fail from now on, until [`SimulatedDisk::heal`].
+    Always(Operation, io::ErrorKind),
+    /// The power goes at the n-th write or sync from now (from 0): that one happens without becoming durable,
+    /// and everything after it fails until [`SimulatedDisk::crash`].
+    PowerCut(u64),
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    /// Sectors of `current` that may differ from `durable`.
+    dirty: BTreeSet<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Link(PathBuf, u64),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
 #[derive(Debug)]
-pub struct SimulatedDisk {}
-pub enum Fault {}
-pub enum Operation {}
+struct State {
+    inodes: HashMap<u64, Inode>,
+    next_inode: u64,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    pending: Vec<NameChange>,
+    directories: BTreeSet<PathBuf>,
+    locked: BTreeSet<PathBuf>,
+    faults: Vec<Fault>,
+    /// After a power cut, until the crash.
+    off: bool,
+    /// Files opened before the last crash are dead.
+    epoch: u64,
+    operations: u64,
+    trace: u64,
+    random: u64,
+    free_space: u64,
+}
+
+/// See the top of the file. Clones share the disk.
+#[derive(Clone, Debug)]
+pub struct SimulatedDisk(Arc<Mutex<State>>);
+
+impl SimulatedDisk {
+    pub fn new(seed: u64) -> SimulatedDisk {
+        SimulatedDisk(Arc::new(Mutex::new(State {
+            inodes: HashMap::new(),
+            next_inode: 1,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending: Vec::new(),
+            directories: BTreeSet::new(),
+            locked: BTreeSet::new(),
+            faults: Vec::new(),
+            off: false,
+            epoch: 0,
+            operations: 0,
+            trace: 0,
+            random: seed,
+            free_space: u64::MAX,
+        })))
+    }
+
+    /// The power goes and comes back: what was not synced is there, gone, or there in part. Open files and
+    /// directory locks are dead, faults are gone.
+    pub fn crash(&self) {
+        let state = &mut *self.0.lock();
+        state.epoch += 1;
+        state.off = false;
+        state.faults.clear();
+        state.locked.clear();
+        let kept = below(&mut state.random, state.pending.len() as u64 + 1) as usize;
+        let pending = std::mem::take(&mut state.pending);
+        for change in &pending[..kept] {
+            apply_name(&mut state.durable_names, change);
+        }
+        state.names = state.durable_names.clone();
+        let linked: BTreeSet<u64> = state.names.values().copied().collect();
+        state.inodes.retain(|number, _| linked.contains(number));
+        let mut numbers: Vec<u64> = state.inodes.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let chance = below(&mut state.random, 5);
+            let Some(inode) = state.inodes.get_mut(&number) else { continue };
+            let random = &mut state.random;
+            let len = if below(random, 2) == 0 { inode.durable.len() } else { inode.current.len() };
+            inode.durable.resize(len, 0);
+            for sector in std::mem::take(&mut inode.dirty) {
+                let keep = match chance {
+                    0 => false,
+                    1 => true,
+                    _ => below(random, 2) == 0,
+                };
+                let range = sector * SECTOR..((sector + 1) * SECTOR).min(len).min(inode.current.len());
+                if keep && range.start < range.end {
+                    inode.durable[range.clone()].copy_from_slice(&inode.current[range]);
+                }
+            }
+            inode.current = inode.durable.clone();
+        }
+    }
+
+    /// Adds a fault.
+    pub fn fail(&self, fault: Fault) {
+        self.0.lock().faults.push(fault);
+    }
+
+    /// Takes all faults back (not a power cut that has happened).
+    pub fn heal(&self) {
+        self.0.lock().faults.clear();
+    }
+
+    /// Whether a [`Fault::PowerCut`] has struck.
+    pub fn is_off(&self) -> bool {
+        self.0.lock().off
+    }
+
+    /// Writes and syncs so far.
+    pub fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
+    /// A hash over every write and sync so far, in order: equal for two runs that did the same.
+    pub fn trace(&self) -> u64 {
+        self.0.lock().trace
+    }
+
+    /// What [`Disk::free_space`] says.
+    pub fn set_free_space(&self, bytes: u64) {
+        self.0.lock().free_space = bytes;
+    }
+
+    /// Changes one byte of a file behind everybody's back, durably.
+    pub fn flip(&self, path: &Path, offset: usize, mask: u8) {
+        let state = &mut *self.0.lock();
+        if let Some(inode) = state.names.get(path).and_then(|number| state.inodes.get_mut(number)) {
+            for contents in [&mut inode.current, &mut inode.durable] {
+                if let Some(byte) = contents.get_mut(offset) {
+                    *byte ^= mask;
+                }
+            }
+        }
+    }
+
+    /// The current contents of a file.
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.0.lock();
+        Some(state.inodes.get(state.names.get(path)?)?.current.clone())
+    }
+
+    /// Replaces the contents of a file, durably.
+    pub fn set_contents(&self, path: &Path, bytes: &[u8]) {
+        let state = &mut *self.0.lock();
+        if let Some(inode) = state.names.get(path).and_then(|number| state.inodes.get_mut(number)) {
+            inode.current = bytes.to_vec();
+            inode.durable = bytes.to_vec();
+            inode.dirty.clear();
+        }
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let state = &mut *self.0.lock();
+        let number = match (state.names.get(path), mode) {
+            (Some(_), Mode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Some(number), _) => *number,
+            (None, Mode::Existing) => return Err(io::ErrorKind::NotFound.into()),
+            (None, Mode::Create | Mode::CreateNew) => {
+                if path.parent().is_some_and(|parent| !state.directories.contains(parent)) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                state.begin(Operation::Write, path, 0, &[])?;
+                let number = state.next_inode;
+                state.next_inode += 1;
+                state.inodes.insert(number, Inode::default());
+                state.change_name(NameChange::Link(path.to_path_buf(), number));
+                number
+            }
+        };
+        Ok(Arc::new(SimulatedFile {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+            number,
+            epoch: state.epoch,
+        }))
+    }
+}
+
+/// SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn below(state: &mut u64, bound: u64) -> u64 {
+    next_random(state) % bound
+}
+
+fn apply_name(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
+    match change {
+        NameChange::Link(path, number) => {
+            names.insert(path.clone(), *number);
+        }
+        NameChange::Rename(from, to) => {
+            if let Some(number) = names.remove(from) {
+                names.insert(to.clone(), number);
+            }
+        }
+        NameChange::Remove(path) => {
+            names.remove(path);
+        }
+    }
+}
+
+impl State {
+    /// Counts a call and lets it fail if it is to; for a power cut the call itself still goes through.
+    fn begin(&mut self, operation: Operation, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.off {
+            return Err(io::Error::other("the power is off"));
+        }
+        let changes = operation != Operation::Read;
+        if changes {
+            self.operations += 1;
+            self.trace = xxh3_64_with_seed(path.as_os_str().as_encoded_bytes(), self.trace ^ offset);
+            self.trace = xxh3_64_with_seed(bytes, self.trace);
+        }
+        let mut failure = None;
+        let mut off = false;
+        self.faults.retain_mut(|fault| match fault {
+            Fault::Once(kind, countdown, error) if *kind == operation => {
+                if *countdown == 0 {
+                    failure = Some(*error);
+                    return false;
+                }
+                *countdown -= 1;
+                true
+            }
+            Fault::Always(kind, error) if *kind == operation => {
+                failure = Some(*error);
+                true
+            }
+            Fault::PowerCut(countdown) if changes => {
+                if *countdown == 0 {
+                    off = true;
+                    return false;
+                }
+                *countdown -= 1;
+                true
+            }
+            _ => true,
+        });
+        self.off |= off;
+        failure.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    /// What a call that may have met the power cut returns.
+    fn end(&self) -> io::Result<()> {
+        if self.off { Err(io::Error::other("the power is off")) } else { Ok(()) }
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        apply_name(&mut self.names, &change);
+        self.pending.push(change);
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    number: u64,
+    epoch: u64,
+}
+
+impl SimulatedFile {
+    fn with<T>(
+        &self,
+        operation: Operation,
+        offset: u64,
+        bytes: &[u8],
+        run: impl FnOnce(&mut Inode, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let state = &mut *self.disk.0.lock();
+        if state.epoch != self.epoch {
+            return Err(io::Error::other("the file was opened before a crash"));
+        }
+        state.begin(operation, &self.path, offset, bytes)?;
+        let off = state.off;
+        let inode = state.inodes.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
+        let result = run(inode, off)?;
+        state.end()?;
+        Ok(result)
+    }
+}
+
+fn write(inode: &mut Inode, offset: u64, bytes: &[u8]) {
+    let start = offset as usize;
+    let end = start + bytes.len();
+    if inode.current.len() < end {
+        inode.current.resize(end, 0);
+    }
+    inode.current[start..end].copy_from_slice(bytes);
+    if !bytes.is_empty() {
+        inode.dirty.extend(start / SECTOR..=(end - 1) / SECTOR);
+    }
+}
+
+fn sync(inode: &mut Inode) {
+    let len = inode.current.len();
+    inode.durable.resize(len, 0);
+    for sector in std::mem::take(&mut inode.dirty) {
+        let range = sector * SECTOR..((sector + 1) * SECTOR).min(len);
+        if range.start < range.end {
+            inode.durable[range.clone()].copy_from_slice(&inode.current[range]);
+        }
+    }
+}
+
+impl File for SimulatedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.with(Operation::Read, 0, &[], |inode, _| Ok(inode.current.len() as u64))
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.with(Operation::Read, offset, &[], |inode, _| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let bytes = start
+                .checked_add(out.len())
+                .and_then(|end| inode.current.get(start..end))
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            out.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.with(Operation::Write, offset, bytes, |inode, _| {
+            write(inode, offset, bytes);
+            Ok(())
+        })
+    }
+
+    fn write_durable(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let aligned = [offset as usize, bytes.len(), bytes.as_ptr().addr()];
+        if aligned.iter().any(|place| place % BLOCK != 0) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.with(Operation::Write, offset, bytes, |inode, _| {
+            write(inode, offset, bytes);
+            Ok(())
+        })?;
+        // One file is written durably by one writer only, so syncing all of it is the same.
+        self.sync()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(Operation::Sync, 0, &[], |inode, off| {
+            if !off {
+                sync(inode);
+            }
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(Operation::Write, len, &[], |inode, _| {
+            let len = len as usize;
+            let old = inode.current.len();
+            inode.current.resize(len, 0);
+            if len > old {
+                // What was there before an earlier cut must not shine through.
+                let stale = old / SECTOR..inode.durable.len().min(len).div_ceil(SECTOR);
+                inode.dirty.extend(stale);
+            }
+            Ok(())
+        })
+    }
+
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn prefetch(&self, _offset: u64, _len: u64) {}
+}
+
+#[derive(Debug)]
+struct Lock {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    epoch: u64,
+}
+
+impl Directory for Lock {}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut state = self.disk.0.lock();
+        if state.epoch == self.epoch {
+            state.locked.remove(&self.path);
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        SimulatedDisk::open(self, path, mode)
+    }
+
+    fn open_log(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        SimulatedDisk::open(self, path, mode)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.0.lock();
+        Ok(state.names.contains_key(path) || state.directories.contains(path))
+    }
+
+    /// Directories are durable at once: what is tested is what happens inside them.
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.directories.extend(path.ancestors().map(Path::to_path_buf));
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.0.lock();
+        if !state.directories.contains(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let paths = state.names.keys().chain(&state.directories);
+        let mut names: Vec<String> = paths
+            .filter(|path| path.parent() == Some(directory))
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = &mut *self.0.lock();
+        if !state.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.begin(Operation::Write, to, 1, &[])?;
+        state.change_name(NameChange::Rename(from.to_path_buf(), to.to_path_buf()));
+        state.end()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let state = &mut *self.0.lock();
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.begin(Operation::Write, path, 2, &[])?;
+        state.change_name(NameChange::Remove(path.to_path_buf()));
+        state.end()
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let state = &mut *self.0.lock();
+        state.begin(Operation::Sync, directory, 3, &[])?;
+        state.end()?;
+        // One directory's changes are synced together with all earlier ones, as a journal does.
+        for change in std::mem::take(&mut state.pending) {
+            apply_name(&mut state.durable_names, &change);
+        }
+        Ok(())
+    }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>> {
+        let mut state = self.0.lock();
+        if !state.locked.insert(directory.to_path_buf()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Lock { disk: self.clone(), path: directory.to_path_buf(), epoch: state.epoch }))
+    }
+
+    fn free_space(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(self.0.lock().free_space)
+    }
+}

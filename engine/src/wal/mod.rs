@@ -22,6 +22,7 @@ use crate::sync::Arc;
 
 mod reader;
 pub mod record;
+mod segment;
 mod writer;
 
 pub use reader::Replay;
@@ -57,9 +58,10 @@ impl WalOptions {
     }
 }
 
-/// An open log. Clones share it; [`Wal::close`] ends it.
+/// An open log. Clones share it; [`Wal::close`] ends it in good order, dropping the last clone
+/// writes what has queued and ends it without the closing mark.
 #[derive(Clone, Debug)]
-pub struct Wal(Arc<writer::Shared>);
+pub struct Wal(Arc<writer::Handle>);
 
 impl Wal {
     /// Opens the log in `options.directory`, checks everything after `applied` (what the base holds) and
@@ -73,16 +75,16 @@ impl Wal {
     ) -> Result<(Wal, Replay)> {
         let found = reader::scan(&disk, &options, applied)?;
         let replay = found.replay(Arc::clone(&disk), &options);
-        let shared = writer::start(disk, options, found, metrics)?;
-        Ok((Wal(shared), replay))
+        let handle = writer::start(disk, options, found, metrics)?;
+        Ok((Wal(Arc::new(handle)), replay))
     }
 
     /// Claims log space for a record of `len` bytes; to be called before any commit mutex, since it may wait
     /// for the writer (queue full) or for a segment being prepared. `53100` when the disk is full: the commit
     /// is to be rolled back, later ones may succeed. Space not used comes back when the claim is dropped.
     pub fn reserve(&self, len: usize) -> Result<Reservation> {
-        self.0.reserve(len)?;
-        Ok(Reservation { wal: Arc::clone(&self.0), bytes: writer::claim(len) })
+        let bytes = self.0.shared.reserve(len)?;
+        Ok(Reservation { wal: Arc::clone(&self.0.shared), bytes })
     }
 
     /// Gives the next LSN to `record` and queues it; never waits, copies nothing. Fails only when the log is
@@ -90,43 +92,43 @@ impl Wal {
     pub fn append(&self, mut reservation: Reservation, record: Vec<u8>) -> Result<Lsn> {
         debug_assert!(writer::claim(record.len()) <= reservation.bytes, "claim is large enough");
         let claimed = std::mem::take(&mut reservation.bytes);
-        self.0.append(claimed, record)
+        self.0.shared.append(claimed, record)
     }
 
     /// Every record up to and including this one is on disk.
     pub fn durable_lsn(&self) -> Lsn {
-        self.0.durable()
+        self.0.shared.durable()
     }
 
     /// The newest LSN given out (durable or not).
     pub fn last_lsn(&self) -> Lsn {
-        self.0.last()
+        self.0.shared.last()
     }
 
     /// Ready when everything up to `lsn` is durable, or with the error that sealed the log.
     pub fn wait_durable(&self, lsn: Lsn) -> DurableFuture {
-        DurableFuture { wal: Some(Arc::clone(&self.0)), lsn }
+        DurableFuture { wal: Some(Arc::clone(&self.0.shared)), lsn }
     }
 
     /// [`Wal::wait_durable`], blocking the thread.
     pub fn wait_durable_blocking(&self, lsn: Lsn) -> Result<()> {
-        self.0.wait_blocking(lsn)
+        self.0.shared.wait_blocking(lsn)
     }
 
     /// The error that sealed the log, if one did.
     pub fn failed(&self) -> Option<Error> {
-        self.0.failed()
+        self.0.shared.failed()
     }
 
     /// Bytes appended since the log was opened, framing included: the difference of two readings is what was
     /// logged between them.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes()
+        self.0.shared.bytes()
     }
 
     /// Segments that only hold records <= `below` may be reused; the newest [`WalOptions::retain`] of them stay.
     pub fn recycle(&self, below: Lsn) -> Result<()> {
-        self.0.recycle(below)
+        self.0.shared.recycle(below)
     }
 
     /// Writes what has queued, marks the end of the log as complete and stops the threads. Later appends fail.

@@ -1,7 +1,386 @@
-use super::*;
-pub(super) struct Found;
-impl Found { pub(super) fn replay(&self, _d: Arc<dyn Disk>, _o: &WalOptions) -> Replay { todo!() } }
-pub(super) fn scan(_d: &Arc<dyn Disk>, _o: &WalOptions, _a: Lsn) -> Result<Found> { todo!() }
-/// Records after the base's LSN, in order.
-pub struct Replay {}
-impl Iterator for Replay { type Item = Result<(Lsn, Vec<u8>)>; fn next(&mut self) -> Option<Self::Item> { todo!() } }
+//! Reading the log back: which segments there are, where the log ends, and the records after the base's LSN.
+//!
+//! The hard idea is telling a torn tail, which is normal, from damage, which must not be passed over in silence.
+//! One batch is in flight at a time, so only the last one can be torn. The log ends at the first batch that does
+//! not pass (magic, database, generation, CRC, LSN in sequence). It is damage when a later batch of the same
+//! generation passes, when any header says that more was durable, or when a later segment goes on beyond the gap.
+//! Batches behind a torn one that a later segment has replaced are not looked at: that segment's header says
+//! from which LSN on it counts.
+
+use std::path::{Path, PathBuf};
+
+use value::{Error, Result, SqlState};
+
+use super::segment::{
+    BLOCK_BYTES, BatchHeader, CONTINUES, HEADER, PIECE, SegmentHeader, UNSYNCED, file_name, number_of,
+};
+use super::{Lsn, WalOptions};
+use crate::disk::{self, Disk, File, Mode};
+use crate::sync::Arc;
+
+/// A segment with a valid header.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub number: u64,
+    pub first: u64,
+    pub inside: bool,
+    size: u64,
+    durable: u64,
+}
+
+impl Segment {
+    /// The first LSN that begins in this segment or later.
+    pub fn first_whole(&self) -> u64 {
+        self.first + u64::from(self.inside)
+    }
+}
+
+/// What [`scan`] learned.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub segments: Vec<Segment>,
+    /// Prewritten, never used.
+    pub spares: Vec<u64>,
+    pub next_number: u64,
+    /// The last whole record, or the base's LSN if that is larger.
+    pub last: u64,
+    applied: u64,
+}
+
+impl Found {
+    pub fn replay(&self, disk: Arc<dyn Disk>, options: &WalOptions) -> Replay {
+        Replay { walker: Walker::new(disk, options, self.segments.clone(), self.applied), done: false }
+    }
+}
+
+fn corrupted(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::new(
+        SqlState::DATA_CORRUPTED,
+        format!("the write-ahead log is damaged in file \"{}\"", path.display()),
+    )
+    .detail(what.to_string())
+    .hint("Restore the file from a copy; what comes after the damage cannot be trusted.")
+}
+
+/// Lists the segments, checks everything after `applied` and finds the end of the log.
+pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> Result<Found> {
+    let directory = &options.directory;
+    disk.create_directory(directory).map_err(|error| disk::error("create", directory, &error))?;
+    let names = disk.list(directory).map_err(|error| disk::error("list", directory, &error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut spares = Vec::new();
+    for &number in &numbers {
+        let path = directory.join(file_name(number));
+        let fail = |error| disk::error("read", &path, &error);
+        let file = disk.open(&path, Mode::Existing).map_err(fail)?;
+        let len = file.len().map_err(fail)?;
+        let mut blocks = vec![0; len.min(2 * BLOCK_BYTES) as usize];
+        file.read_at(0, &mut blocks).map_err(fail)?;
+        match SegmentHeader::read(&blocks) {
+            Some(header) if header.database_id != options.database_id => {
+                return Err(corrupted(&path, "it belongs to another database"));
+            }
+            Some(header) if header.generation == number => segments.push(Segment {
+                number,
+                first: header.first,
+                inside: header.inside,
+                size: header.size.min(len),
+                durable: if header.durable == UNSYNCED { 0 } else { header.durable },
+            }),
+            // Recycled under a new name, not used under it yet.
+            Some(_) => spares.push((number, len)),
+            // The header is durable before the first batch is written.
+            None if batch_of(&blocks, options, number) => {
+                return Err(corrupted(&path, "its header is damaged, but a batch follows it"));
+            }
+            None => spares.push((number, len)),
+        }
+    }
+    let newest = segments.last().map_or(0, |segment| segment.number);
+    let next_number = numbers.last().copied().unwrap_or(0) + 1;
+    let mut usable = Vec::new();
+    for (number, len) in spares {
+        if number > newest && len == options.segment_size {
+            usable.push(number);
+        } else {
+            let path = directory.join(file_name(number));
+            disk.remove(&path).map_err(|error| disk::error("remove", &path, &error))?;
+        }
+    }
+    let mut found = Found { segments, spares: usable, next_number, last: applied.0, applied: applied.0 };
+    let mut walker =
+        Walker::new(Arc::clone(disk), options, found.segments.clone(), applied.0);
+    while let Some((lsn, _)) = walker.step()? {
+        found.last = lsn;
+    }
+    // What was read may still be in the page cache only; new records must not become durable before it.
+    if let Some(segment) = found.segments.last() {
+        let path = directory.join(file_name(segment.number));
+        let file = disk.open(&path, Mode::Existing).map_err(|error| disk::error("open", &path, &error))?;
+        file.sync().map_err(|error| disk::error("sync", &path, &error))?;
+    }
+    Ok(found)
+}
+
+/// Whether the block after the header begins with a batch of this generation.
+fn batch_of(blocks: &[u8], options: &WalOptions, generation: u64) -> bool {
+    blocks.get(BLOCK_BYTES as usize..).and_then(BatchHeader::read).is_some_and(|header| {
+        header.database_id == options.database_id && header.generation == generation
+    })
+}
+
+/// The records after the base's LSN, in order. Ends where the log ends; damage is an error.
+#[derive(Debug)]
+pub struct Replay {
+    walker: Walker,
+    done: bool,
+}
+
+impl Iterator for Replay {
+    type Item = Result<(Lsn, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let step = self.walker.step();
+        self.done = !matches!(step, Ok(Some(_)));
+        step.map(|record| record.map(|(lsn, bytes)| (Lsn(lsn), bytes))).transpose()
+    }
+}
+
+/// Goes through the segments batch by batch.
+#[derive(Debug)]
+struct Walker {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    database_id: u64,
+    segments: Vec<Segment>,
+    /// The segment being read.
+    index: usize,
+    file: Option<Window>,
+    /// Where the next batch begins.
+    position: u64,
+    /// LSN of the next piece.
+    next: u64,
+    /// The beginning of record `next`, when it began in an earlier batch.
+    partial: Option<Vec<u8>>,
+    /// Whole records not given out yet, in reverse.
+    ready: Vec<(u64, Vec<u8>)>,
+    applied: u64,
+    durable: u64,
+}
+
+impl Walker {
+    fn new(disk: Arc<dyn Disk>, options: &WalOptions, segments: Vec<Segment>, applied: u64) -> Walker {
+        let index =
+            segments.iter().rposition(|segment| segment.first_whole() <= applied + 1).unwrap_or_default();
+        let durable = segments.iter().map(|segment| segment.durable).max().unwrap_or(0);
+        let start = segments.get(index);
+        Walker {
+            disk,
+            directory: options.directory.clone(),
+            database_id: options.database_id,
+            index,
+            file: None,
+            position: BLOCK_BYTES,
+            next: start.map_or(applied + 1, |segment| segment.first),
+            partial: start.is_some_and(|segment| segment.inside).then(Vec::new),
+            ready: Vec::new(),
+            applied,
+            durable,
+            segments,
+        }
+    }
+
+    fn path(&self, segment: &Segment) -> PathBuf {
+        self.directory.join(file_name(segment.number))
+    }
+
+    /// The next record after `applied`.
+    fn step(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+        loop {
+            if let Some((lsn, bytes)) = self.ready.pop() {
+                if lsn <= self.applied {
+                    continue;
+                }
+                return Ok(Some((lsn, bytes)));
+            }
+            let Some(segment) = self.segments.get(self.index).cloned() else { return Ok(None) };
+            let path = self.path(&segment);
+            if self.file.is_none() {
+                if self.index == 0 && segment.first_whole() > self.applied + 1 {
+                    return Err(corrupted(
+                        &path,
+                        format_args!(
+                            "the log begins with record {}, the checkpoint ends with {}",
+                            segment.first_whole(),
+                            self.applied
+                        ),
+                    ));
+                }
+                let file = self
+                    .disk
+                    .open(&path, Mode::Existing)
+                    .map_err(|error| disk::error("open", &path, &error))?;
+                self.file = Some(Window { file, len: segment.size, start: 0, bytes: Vec::new() });
+                self.position = BLOCK_BYTES;
+            }
+            let read = self.batch(&segment).map_err(|error| disk::error("read", &path, &error))?;
+            if !read {
+                self.end_of_segment(&segment, &path)?;
+            }
+        }
+    }
+
+    /// Reads the batch at `position`; `false` when none passes there.
+    fn batch(&mut self, segment: &Segment) -> std::io::Result<bool> {
+        let Some(file) = &mut self.file else { return Ok(false) };
+        // Records from here on were replaced by a later segment.
+        let limit = self.segments.get(self.index + 1).map_or(u64::MAX, |next| next.first);
+        let Some((header, bytes)) = file.batch(self.position, self.database_id, segment.number)? else {
+            return Ok(false);
+        };
+        if header.first != self.next || header.inside != self.partial.is_some() {
+            return Ok(false);
+        }
+        let mut body = &bytes[HEADER..];
+        let mut records = Vec::new();
+        let (mut next, mut partial) = (self.next, self.partial.clone());
+        for _ in 0..header.pieces {
+            let Some((piece, continues)) = take_piece(&mut body) else { return Ok(false) };
+            let bytes = match partial.take() {
+                Some(mut bytes) => {
+                    bytes.extend_from_slice(piece);
+                    bytes
+                }
+                None => piece.to_vec(),
+            };
+            if continues {
+                partial = Some(bytes);
+            } else {
+                if next < limit {
+                    records.push((next, bytes));
+                }
+                next += 1;
+            }
+        }
+        records.reverse();
+        self.ready = records;
+        self.next = next;
+        self.partial = partial;
+        if header.durable != UNSYNCED {
+            self.durable = self.durable.max(header.durable);
+        }
+        self.position += BatchHeader::size(header.len);
+        Ok(true)
+    }
+
+    /// No further batch in this segment: on to the next one, if that fits.
+    fn end_of_segment(&mut self, segment: &Segment, path: &Path) -> Result<()> {
+        let position = self.position;
+        let damaged = |next: u64| {
+            corrupted(path, format_args!("record {next} at byte {position} is missing or does not pass its checksum"))
+        };
+        if let Some(following) = self.segments.get(self.index + 1) {
+            let fits = following.first == self.next && following.inside == self.partial.is_some();
+            // A recovery ended here before and dropped what was behind.
+            let replaced = following.first <= self.next && !following.inside;
+            // What is missing is in the base.
+            let passed = following.first_whole() <= self.applied + 1;
+            if !fits && !replaced && !passed {
+                return Err(damaged(self.next));
+            }
+            if !fits {
+                self.partial = following.inside.then(Vec::new);
+            }
+            self.next = following.first;
+        } else {
+            let later = {
+                let Some(file) = &mut self.file else { return Ok(()) };
+                file.later_batch(position, self.database_id, segment.number)
+                    .map_err(|error| disk::error("read", path, &error))?
+            };
+            // A log kept without syncing promises no order.
+            let later = later.is_some_and(|header| header.durable != UNSYNCED);
+            if later || self.durable >= self.next.max(self.applied + 1) {
+                return Err(damaged(self.next));
+            }
+            self.partial = None;
+        }
+        self.file = None;
+        self.index += 1;
+        Ok(())
+    }
+}
+
+fn take_piece<'a>(body: &mut &'a [u8]) -> Option<(&'a [u8], bool)> {
+    let (head, rest) = body.split_at_checked(PIECE)?;
+    let head = u32::from_le_bytes(head.try_into().ok()?);
+    let (piece, rest) = rest.split_at_checked((head & !CONTINUES) as usize)?;
+    *body = rest;
+    Some((piece, head & CONTINUES != 0))
+}
+
+/// A file read in large pieces.
+#[derive(Debug)]
+struct Window {
+    file: Arc<dyn File>,
+    len: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+const WINDOW: u64 = 1 << 20;
+
+impl Window {
+    /// `None`: the file is shorter.
+    fn bytes(&mut self, position: u64, len: u64) -> std::io::Result<Option<&[u8]>> {
+        let Some(end) = position.checked_add(len).filter(|end| *end <= self.len) else { return Ok(None) };
+        if position < self.start || end > self.start + self.bytes.len() as u64 {
+            self.bytes.resize(len.max(WINDOW).min(self.len - position) as usize, 0);
+            self.start = position;
+            if let Err(error) = self.file.read_at(position, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let offset = (position - self.start) as usize;
+        Ok(self.bytes.get(offset..offset + len as usize))
+    }
+
+    /// The batch at `position` (header and body) if it passes everything but the sequence of LSNs.
+    fn batch(
+        &mut self,
+        position: u64,
+        database_id: u64,
+        generation: u64,
+    ) -> std::io::Result<Option<(BatchHeader, &[u8])>> {
+        let Some(bytes) = self.bytes(position, BLOCK_BYTES)? else { return Ok(None) };
+        let Some(header) = BatchHeader::read(bytes) else { return Ok(None) };
+        if header.database_id != database_id || header.generation != generation || header.first == 0 {
+            return Ok(None);
+        }
+        let Some(bytes) = self.bytes(position, (HEADER + header.len) as u64)? else { return Ok(None) };
+        Ok(BatchHeader::intact(bytes).then_some((header, bytes)))
+    }
+
+    /// The last batch behind `position` that passes.
+    fn later_batch(
+        &mut self,
+        mut position: u64,
+        database_id: u64,
+        generation: u64,
+    ) -> std::io::Result<Option<BatchHeader>> {
+        let mut later = None;
+        while position < self.len {
+            if let Some((header, _)) = self.batch(position, database_id, generation)? {
+                later = Some(header);
+            }
+            position += BLOCK_BYTES;
+        }
+        Ok(later)
+    }
+}
