@@ -40,7 +40,7 @@ pub use registry::{
     functions_named, operator_by_oid, operators, set_functions, window_functions,
 };
 pub use select::{
-    Callable, Selected, can_coerce, operator_of, select_common_type, select_function, select_function_named,
+    Callable, Place, Selected, can_coerce, operator_of, select_common_type, select_function, select_function_named,
     select_operator,
 };
 
@@ -82,6 +82,15 @@ pub trait Environment: Send + Sync {
     fn statement_time(&self) -> i64;
     /// A setting as SHOW prints it; `None` when there is no such setting.
     fn setting(&self, name: &str) -> Option<String>;
+    /// The next value of `random()`, in [0, 1). A session overrides it to keep a seed.
+    fn random(&self) -> f64 {
+        rand::random::<f64>()
+    }
+    /// `setseed`, with a seed in [-1, 1].
+    fn set_seed(&self, seed: f64) -> Result<()> {
+        let _ = seed;
+        Err(value::Error::unsupported("setseed without a session", "call it in a session"))
+    }
     /// Everything that needs the catalog, the session, sequences or locks, by `function.name`.
     fn system(&self, function: &'static Function, args: &[Datum]) -> Result<Datum>;
 }

@@ -1,7 +1,7 @@
 //! Mathematical functions of float8, numeric and integers, and numbers to and from patterns.
 
 use value::types::oid::*;
-use value::{Datum, Error, Numeric, Result, SqlState, Type, format};
+use value::{Datum, Error, Numeric, Result, SqlState, format};
 
 use crate::Function;
 use crate::arithmetic::number;
@@ -266,22 +266,6 @@ fn width_bucket_array(args: &[Datum]) -> Result<Datum> {
     Ok(Datum::Int4(below as i32))
 }
 
-fn random() -> f64 {
-    rand::random::<f64>()
-}
-
-fn set_seed(seed: f64) -> Result<()> {
-    if !(-1.0..=1.0).contains(&seed) {
-        return Err(invalid_parameter(format!("setseed parameter {seed} is out of allowed range [-1,1]")));
-    }
-    Ok(())
-}
-
-/// A float as its session would print it.
-pub(crate) fn checks_seed(seed: f64) -> Result<()> {
-    set_seed(seed)
-}
-
 const SIZE_UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
 
 /// Units change at 10 times their size (10239 bytes, 10 kB) and round half away from zero.
@@ -377,8 +361,13 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(2732, "acosd", &[FLOAT8], FLOAT8, float!(a => to_degrees(in_unit(a, f64::acos)?))),
     f(2733, "atand", &[FLOAT8], FLOAT8, float!(a => to_degrees(a.atan()))).total(),
     f(2734, "atan2d", &[FLOAT8, FLOAT8], FLOAT8, thunk!([Datum::Float8(a), Datum::Float8(b)] => float(to_degrees(a.atan2(*b))))).total(),
-    f(1598, "random", &[], FLOAT8, |_, _| float(random())).volatile().total(),
-    f(1599, "setseed", &[FLOAT8], VOID, thunk!([Datum::Float8(seed)] => checks_seed(*seed).map(|()| Datum::text("")))).volatile(),
+    f(1598, "random", &[], FLOAT8, |call, _| float(call.env.random())).volatile().total(),
+    f(1599, "setseed", &[FLOAT8], VOID, thunk!(call; [Datum::Float8(seed)] => {
+        if !(-1.0..=1.0).contains(seed) {
+            return Err(invalid_parameter(format!("setseed parameter {seed} is out of allowed range [-1,1]")));
+        }
+        call.env.set_seed(*seed).map(|()| Datum::text(""))
+    })).volatile(),
     f(320, "width_bucket", &[FLOAT8, FLOAT8, FLOAT8, INT4], INT4, |_, args| width_bucket_float(args)),
     f(2170, "width_bucket", &[NUMERIC, NUMERIC, NUMERIC, INT4], INT4, |_, args| width_bucket_numeric(args)),
     f(3218, "width_bucket", &[ANYCOMPATIBLE, ANYCOMPATIBLEARRAY], INT4, |_, args| width_bucket_array(args)),

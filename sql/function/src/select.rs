@@ -6,7 +6,7 @@
 //! known ones. Polymorphic types accept anything at first and are checked for consistency on the winner.
 
 use value::types::{self, TypeKind, array_of, element_of, info, oid};
-use value::{Error, Oid, Result, SqlState};
+use value::{Datum, Error, Oid, Result, SqlState};
 
 use crate::registry::{self, find_cast, functions_named, operators_named};
 use crate::{Aggregate, AggregateKind, CastContext, Function, Operator, SetFunction, WindowFunction};
@@ -30,6 +30,15 @@ pub struct Selected<T> {
     /// What each argument is to be coerced to, polymorphic types resolved. Arguments left out stay left out.
     pub arg_types: Vec<Oid>,
     pub result: Oid,
+}
+
+/// Where the value of a declared parameter comes from, in a call with named arguments.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The argument with this number: positional ones first, then named ones in the order given.
+    Argument(usize),
+    /// Left out: the declaration's default.
+    Default(Datum),
 }
 
 /// A callable seen as candidate for `count` arguments: variadic ones expanded, defaults cut.
@@ -467,15 +476,15 @@ fn as_type_name(name: &str, args: &[Oid]) -> Option<Selected<Callable>> {
 
 /// [`select_function`] with named arguments (`f(1, days => 2)`): the types of the positional ones, then name and
 /// type of the others. Gives the selection over the declared order and, for each declared position, which
-/// argument goes there (positional first, then named in the order given); `None`: left out, pass NULL there. 42883.
+/// argument or default goes there. 42883.
 pub fn select_function_named(
     name: &str,
     positional: &[Oid],
     named: &[(&str, Oid)],
-) -> Result<(Selected<Callable>, Vec<Option<usize>>)> {
+) -> Result<(Selected<Callable>, Vec<Place>)> {
     if named.is_empty() {
         let selected = select_function(name, positional)?;
-        let places = (0..positional.len()).map(Some).collect();
+        let places = (0..positional.len()).map(Place::Argument).collect();
         return Ok((selected, places));
     }
     let all: Vec<Oid> = positional
@@ -520,14 +529,15 @@ pub fn select_function_named(
             coerces,
             resolve_polymorphic(function.args, &actual, function.returns),
         ) {
-            return Ok((
-                Selected {
-                    target: *callable,
-                    arg_types,
-                    result,
-                },
-                places,
-            ));
+            let places = places
+                .into_iter()
+                .enumerate()
+                .map(|(at, place)| match place {
+                    Some(argument) => Place::Argument(argument),
+                    None => Place::Default(default_of(function, at)),
+                })
+                .collect();
+            return Ok((Selected { target: *callable, arg_types, result }, places));
         }
     }
     let shown = positional
@@ -547,6 +557,18 @@ pub fn select_function_named(
     .hint(
         "No function matches the given name and argument types. You might need to add explicit type casts.",
     ))
+}
+
+/// The default of an optional parameter: zero, or what the few functions with others say.
+fn default_of(function: &Function, at: usize) -> Datum {
+    match function.args[at] {
+        oid::INT4 => Datum::Int4(0),
+        oid::INT8 => Datum::Int8(0),
+        oid::FLOAT8 => Datum::Float8(0.0),
+        oid::BOOL => Datum::Bool(function.name != "jsonb_insert"),
+        oid::TEXT => Datum::text("use_json_null"),
+        _ => Datum::Null,
+    }
 }
 
 fn finish<T: Copy>(chosen: Candidate<T>, args: &[Oid]) -> Option<Selected<T>> {
