@@ -375,7 +375,7 @@ impl<'a> Connection<'a> {
                 b'c' => {
                     let tag = self.link.during(self.session.copy_done()).await;
                     self.notices();
-                    return Ok(tag?);
+                    return tag;
                 }
                 b'f' => {
                     let Message::CopyFail(reason) = decode(&frame)? else {

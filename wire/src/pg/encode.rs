@@ -216,7 +216,7 @@ pub fn rows(
     if rows.columns != columns.len() || rows.values.len() < rows.columns * rows.count {
         return Err(shape_error(rows.columns, columns.len()));
     }
-    if let [] = columns {
+    if columns.is_empty() {
         return without_columns(output, from, rows.count, limit);
     }
     let ways: Vec<Way> = columns.iter().map(way).collect();
