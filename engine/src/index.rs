@@ -7,11 +7,17 @@
 
 use std::ops::Bound;
 
-use value::{Datum, Error, SqlState};
+use value::{Datum, Error, Oid, SqlState};
 
-use crate::base::KeyRange;
-use crate::catalog::{Catalog, Index, IndexKey, Table};
+use crate::catalog::{Catalog, Index, IndexKey, Persistence, Table};
 use crate::row::{Row, RowId};
+
+/// A range of encoded keys. The bounds compare with whole keys; use the constructors to bound leading columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    pub low: Bound<Vec<u8>>,
+    pub high: Bound<Vec<u8>>,
+}
 
 impl KeyRange {
     /// The whole index.
@@ -154,34 +160,71 @@ impl Values for [Datum] {
 
 impl Values for Row {
     fn value(&self, column: usize) -> Datum {
-        self.get(column)
+        if column < self.layout().len() { self.get(column) } else { Datum::Null }
     }
 }
 
-/// The key a row has in an index; `None` when the index's predicate leaves it out.
-pub(crate) fn key_of<V: Values + ?Sized>(table: &Table, index: &Index, row: &V) -> Option<Vec<u8>> {
-    if let Some((number, _)) = &index.predicate {
-        let holds = column_of(table, *number).map(|column| row.value(column));
-        if !matches!(holds, Some(Datum::Bool(true))) {
-            return None;
+/// What of a table and an index is needed to read entries and compute keys; cheap to make, free of borrows.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyShape {
+    /// Of the table.
+    pub(crate) rows: u32,
+    /// Of the index.
+    pub(crate) entries: u32,
+    pub(crate) temporary: bool,
+    predicate: Option<usize>,
+    parts: Vec<KeyPart>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KeyPart {
+    column: usize,
+    ty: Oid,
+    descending: bool,
+    nulls_first: bool,
+}
+
+impl KeyShape {
+    pub(crate) fn of(table: &Table, index: &Index) -> KeyShape {
+        let column = |number: i16| column_of(table, number).unwrap_or(usize::MAX);
+        let part = |part: &IndexKey| KeyPart {
+            column: column(part.column),
+            ty: column_of(table, part.column).map_or(0, |n| table.columns[n].type_oid),
+            descending: part.descending,
+            nulls_first: part.nulls_first,
+        };
+        KeyShape {
+            rows: table.storage,
+            entries: index.storage,
+            temporary: table.persistence == Persistence::Temporary,
+            predicate: index.predicate.as_ref().map(|(number, _)| column(*number)),
+            parts: index.keys.iter().map(part).collect(),
         }
     }
-    let mut key = Vec::with_capacity(index.keys.len() * 10);
-    for part in &index.keys {
-        let value = column_of(table, part.column).map_or(Datum::Null, |column| row.value(column));
-        encode_part(table, part, &value, &mut key);
+
+    /// The key a row has; `None` when the index's predicate leaves it out.
+    pub(crate) fn key<V: Values + ?Sized>(&self, row: &V) -> Option<Vec<u8>> {
+        if let Some(column) = self.predicate
+            && !matches!(row.value(column), Datum::Bool(true))
+        {
+            return None;
+        }
+        let mut key = Vec::with_capacity(self.parts.len() * 10);
+        for part in &self.parts {
+            let value = row.value(part.column);
+            value::key::encode(&value, part.ty, part.descending, part.nulls_first, &mut key);
+        }
+        Some(key)
     }
-    Some(key)
+
+    fn has_null<V: Values + ?Sized>(&self, row: &V) -> bool {
+        self.parts.iter().any(|part| row.value(part.column).is_null())
+    }
 }
 
-/// Whether two rows with this one's key may both exist although the index is unique: a NULL under NULLS DISTINCT.
-pub(crate) fn may_repeat<V: Values + ?Sized>(table: &Table, index: &Index, row: &V) -> bool {
-    !index.unique
-        || (index.nulls_distinct
-            && index
-                .keys
-                .iter()
-                .any(|part| column_of(table, part.column).is_none_or(|column| row.value(column).is_null())))
+/// Whether two rows with this one's key may both exist: the index is not unique, or a NULL under NULLS DISTINCT.
+pub(crate) fn may_repeat<V: Values + ?Sized>(shape: &KeyShape, index: &Index, row: &V) -> bool {
+    !index.unique || (index.nulls_distinct && shape.has_null(row))
 }
 
 /// `key ++ row id`.

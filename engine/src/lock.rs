@@ -380,7 +380,8 @@ impl LockManager {
             }
             let conflicts = tag.conflicts(mode);
             // Whoever holds a part of the lock already is not made to queue behind those who wait for it.
-            let queued = held == 0
+            let part = entry.holders.iter().any(|holder| tag.own(holder, who));
+            let queued = !part
                 && entry.queue.iter().any(|w| conflicts & (1 << w.mode) != 0 && w.who.node != who.node);
             if !queued && !entry.held_by_others(tag, who, conflicts) {
                 entry.holders.add(who, bit);
@@ -396,7 +397,7 @@ impl LockManager {
                 since: SystemTime::now(),
                 state: Mutex::new((Status::Waiting, None)),
             });
-            if held == 0 {
+            if !part {
                 entry.queue.push_back(waiter.clone());
             } else {
                 entry.queue.push_front(waiter.clone());

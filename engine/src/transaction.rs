@@ -1,15 +1,34 @@
-//! pending
+//! Transactions: snapshots, locks, writes, savepoints, commit.
+//!
+//! The hard idea: nothing a transaction does is seen by others before its commit is applied to a memtable, and
+//! the row and key locks it holds are released in the moment it may be seen, not when its caller is told. So
+//! two transactions never meet half-done work, and the next writer of a hot row does not wait for a disk.
+//! What must not be undone by a crash after somebody was told is covered by the session's floor: every answer
+//! waits until the log is durable up to the newest commit it depends on.
+
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use value::{Datum, Error, Oid, Result};
-use crate::catalog::{Catalog, Change, Index, Sequence, Table};
-use crate::ids::{Isolation, Lsn, RowId};
-use crate::lock::{AdvisoryKey, RowLockMode, TableLockMode, Wait};
-use crate::row::Row;
-use crate::snapshot::Snapshot;
+
+use value::{Datum, Error, Oid, Result, SqlState};
+
+use crate::catalog::{Catalog, Change, Index, Object, Persistence, Sequence, Table};
+use crate::engine::{Inner, SessionState};
+use crate::ids::{CommandId, Isolation, Lsn, RowId};
+use crate::index::{self, KeyShape, may_repeat};
+use crate::lock::{
+    AdvisoryKey, Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, TableLockMode, Wait, not_available,
+};
+use crate::memtable::Memtable;
+use crate::row::{self, Row, RowBytes, RowLayout};
+use crate::scan::RowBatch;
+use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
-fn pending<T>() -> Result<T> { Err(Error::internal("pending")) }
+use crate::wal;
+use crate::wal::record::RecordBuilder;
+use crate::write_set::{OwnState, Sets, Target, WriteSet};
+
 /// What became of a row lock.
 #[derive(Clone, Debug)]
 pub enum RowLock {
@@ -21,60 +40,1082 @@ pub enum RowLock {
     Deleted,
     /// Somebody else holds it ([`Wait::Skip`]).
     Skipped,
-    /// This very command (or a later one) of the own transaction has changed it already: UPDATE and DELETE pass over it,
-    /// ON CONFLICT DO UPDATE raises 21000.
+    /// The running command (or a later one of the same transaction) has changed the row already: UPDATE and
+    /// DELETE pass over it, ON CONFLICT DO UPDATE raises 21000.
     AlreadyChanged,
 }
+
 /// What an insert with conflict detection did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted { Row(RowId), Conflict { index: Oid, row: RowId } }
+pub enum Inserted {
+    Row(RowId),
+    /// Nothing was inserted: that row has the key already. It may be gone by the time it is locked
+    /// ([`RowLock::Deleted`]): then insert again.
+    Conflict {
+        index: Oid,
+        row: RowId,
+    },
+}
+
 /// How long an advisory lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdvisoryScope { Session, Transaction }
-/// A point to roll back to: the n-th open savepoint of the transaction.
+pub enum AdvisoryScope {
+    Session,
+    Transaction,
+}
+
+/// A point to roll back to: the n-th open savepoint of its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Savepoint(pub usize);
-/// A commit that was accepted; `durable` resolves when its answer may leave.
+
+/// A commit that was accepted; `durable` is ready when its answer may leave.
 #[must_use = "the answer may leave only when `durable` is ready"]
-pub struct Commit { pub lsn: Option<Lsn>, pub durable: DurableFuture }
-pub struct DurableFuture { _private: () }
-impl DurableFuture { pub fn wait(self) -> Result<()> { pending() } }
-impl Future for DurableFuture { type Output = Result<()>; fn poll(self: Pin<&mut Self>, _c: &mut Context<'_>) -> Poll<Result<()>> { Poll::Ready(Ok(())) } }
-pub struct Transaction { pub(crate) isolation: Isolation, pub(crate) read_only: bool }
+#[derive(Debug)]
+pub struct Commit {
+    /// `None`: nothing was logged.
+    pub lsn: Option<Lsn>,
+    pub durable: DurableFuture,
+}
+
+/// Ready when the log is durable up to a commit and every snapshot from then on sees it. With it go the locks
+/// that must not be free earlier; dropping it early waits (only when there are such locks).
+pub struct DurableFuture {
+    engine: Option<Arc<Inner>>,
+    log: Option<wal::DurableFuture>,
+    lsn: Lsn,
+    owner: u64,
+    late: Vec<(LockTag, u8)>,
+}
+
+impl fmt::Debug for DurableFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableFuture").field("lsn", &self.lsn).finish()
+    }
+}
+
+impl DurableFuture {
+    pub(crate) fn until(engine: &Arc<Inner>, lsn: Lsn) -> DurableFuture {
+        let log = (engine.wal.durable_lsn() < lsn).then(|| engine.wal.wait_durable(lsn));
+        DurableFuture { engine: Some(engine.clone()), log, lsn, owner: 0, late: Vec::new() }
+    }
+
+    /// [`DurableFuture`], blocking the thread.
+    pub fn wait(mut self) -> Result<()> {
+        let Some(engine) = self.engine.take() else { return Ok(()) };
+        let result = engine.wal.wait_durable_blocking(self.lsn);
+        engine.wait_applied(self.lsn);
+        self.release(&engine);
+        result
+    }
+
+    fn release(&mut self, engine: &Inner) {
+        for (tag, bits) in self.late.drain(..) {
+            engine.locks.release(self.owner, &tag, bits);
+        }
+    }
+}
+
+impl Future for DurableFuture {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        let Some(engine) = this.engine.clone() else { return Poll::Ready(Ok(())) };
+        let mut result = Ok(());
+        if let Some(log) = &mut this.log {
+            match Pin::new(log).poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => {
+                    this.log = None;
+                    result = done;
+                }
+            }
+        }
+        if result.is_ok() && !engine.poll_applied(this.lsn, context.waker()) {
+            return Poll::Pending;
+        }
+        this.release(&engine);
+        this.engine = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for DurableFuture {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take()
+            && !self.late.is_empty()
+        {
+            // A failure has sealed the log and speaks for itself on every later commit.
+            if engine.wal.wait_durable_blocking(self.lsn).is_ok() {
+                engine.wait_applied(self.lsn);
+            }
+            self.release(&engine);
+        }
+    }
+}
+
+/// A lock to give back at the end, or on the way back to a savepoint.
+struct Held {
+    tag: LockTag,
+    mode: u8,
+}
+
+impl Held {
+    /// Table locks that let others change the table's rows or definition, and advisory locks: they speak of
+    /// more than rows, so they are kept until the commit is durable.
+    fn is_late(&self) -> bool {
+        match self.tag {
+            LockTag::Table(_) => self.mode >= TableLockMode::ShareUpdateExclusive as u8,
+            LockTag::Advisory(_) => true,
+            LockTag::Row { .. } | LockTag::Key { .. } => false,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct OwnChange {
+    change: Change,
+    /// Of the session only.
+    temporary: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Mark {
+    undo: usize,
+    held: usize,
+    changes: usize,
+}
+
+/// The catalog with the session's temporary objects and the own changes, and what it was made from.
+struct Merged {
+    published: u64,
+    temporary: u64,
+    changes: usize,
+    catalog: Arc<Catalog>,
+}
+
+/// One table's indexes as of one catalog.
+struct Indexes {
+    table: Oid,
+    version: u64,
+    list: Arc<[(Arc<Index>, KeyShape)]>,
+}
+
+/// A transaction; owned by one session. Dropping it rolls it back.
+pub struct Transaction {
+    engine: Arc<Inner>,
+    session: SessionState,
+    id: u64,
+    isolation: Isolation,
+    read_only: bool,
+    command: u32,
+    writes: Arc<WriteSet>,
+    /// Something was written.
+    dirty: bool,
+    held: Vec<Held>,
+    fixed: Option<Arc<SnapshotPin>>,
+    changes: Vec<OwnChange>,
+    /// Counts changes to `changes`, undone ones too.
+    change_count: usize,
+    merged: Option<Merged>,
+    indexes: Option<Indexes>,
+    savepoints: Vec<Mark>,
+    finished: bool,
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("id", &self.id).field("isolation", &self.isolation).finish()
+    }
+}
+
 impl Transaction {
-    pub fn id(&self) -> u64 { 0 }
-    /// Whether anything was written (rows, catalog): what makes a transaction show an xid.
-    pub fn has_writes(&self) -> bool { false }
-    pub fn isolation(&self) -> Isolation { self.isolation }
-    pub fn read_only(&self) -> bool { self.read_only }
-    pub fn set_isolation(&mut self, isolation: Isolation) { self.isolation = isolation; }
-    pub fn set_read_only(&mut self, read_only: bool) { self.read_only = read_only; }
-    /// Whether a snapshot was taken yet: SET TRANSACTION ISOLATION LEVEL must come before.
-    pub fn has_snapshot(&self) -> bool { false }
-    pub fn catalog(&mut self) -> Arc<Catalog> { Arc::new(Catalog::default()) }
-    /// Objects of temporary tables (and indexes on them) stay with the session; all others are published at commit.
-    pub fn change_catalog(&mut self, _changes: Vec<Change>) -> Result<()> { pending() }
-    pub fn has_catalog_changes(&self) -> bool { false }
-    pub fn statement_snapshot(&mut self, _for_writing: bool) -> Result<Snapshot> { pending() }
-    pub fn latest_snapshot(&mut self) -> Snapshot { Snapshot(Arc::new(())) }
-    pub async fn lock_table(&mut self, _table: Oid, _mode: TableLockMode, _wait: Wait) -> Result<bool> { pending() }
-    pub async fn lock_row(&mut self, _table: &Table, _row: RowId, _mode: RowLockMode, _wait: Wait, _snapshot: &Snapshot) -> Result<RowLock> { pending() }
-    /// The lock without waiting; `None` = it would wait: call [`Transaction::lock_row`].
-    pub fn lock_row_now(&mut self, _table: &Table, _row: RowId, _mode: RowLockMode, _snapshot: &Snapshot) -> Option<Result<RowLock>> { None }
-    pub async fn lock_advisory(&mut self, _key: AdvisoryKey, _shared: bool, _scope: AdvisoryScope, _wait: Wait) -> Result<bool> { pending() }
-    pub async fn insert(&mut self, _table: &Table, _row: &[Datum]) -> Result<RowId> { pending() }
-    pub async fn insert_or_conflict(&mut self, _table: &Table, _row: &[Datum], _arbiters: &[Oid]) -> Result<Inserted> { pending() }
-    pub async fn update(&mut self, _table: &Table, _row: RowId, _old: &Row, _new: &[Datum]) -> Result<()> { pending() }
-    pub async fn delete(&mut self, _table: &Table, _row: RowId, _old: &Row) -> Result<()> { pending() }
-    pub async fn build_index(&mut self, _index: &Index) -> Result<()> { pending() }
-    pub fn sequence_next(&mut self, _sequence: &Sequence) -> Result<i64> { pending() }
-    pub fn sequence_set(&mut self, _sequence: &Sequence, _value: i64, _is_called: bool) -> Result<()> { pending() }
-    pub fn sequence_state(&self, sequence: &Sequence) -> (i64, bool) { (sequence.start, false) }
-    pub fn savepoint(&mut self) -> Savepoint { Savepoint(0) }
-    /// Undoes everything since the savepoint and releases the locks taken since; the savepoint itself stays open.
-    pub fn rollback_to(&mut self, _savepoint: Savepoint) {}
-    /// Forgets the savepoint (and later ones), keeping what was done.
-    pub fn release(&mut self, _savepoint: Savepoint) {}
-    pub fn commit(self) -> Result<Commit> { pending() }
-    pub fn rollback(self) {}
+    pub(crate) fn new(
+        engine: Arc<Inner>,
+        session: SessionState,
+        isolation: Isolation,
+        read_only: bool,
+    ) -> Transaction {
+        Transaction {
+            id: engine.new_owner(),
+            engine,
+            session,
+            isolation,
+            read_only,
+            command: 0,
+            writes: Arc::default(),
+            dirty: false,
+            held: Vec::new(),
+            fixed: None,
+            changes: Vec::new(),
+            change_count: 0,
+            merged: None,
+            indexes: None,
+            savepoints: Vec::new(),
+            finished: false,
+        }
+    }
+
+    /// Unique among the transactions since the engine was opened.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// To be set before the first snapshot ([`Transaction::has_snapshot`]).
+    pub fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
+    }
+
+    /// What `sql` goes by; the engine itself takes writes of any transaction.
+    pub fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
+    }
+
+    /// Whether a statement took a snapshot already.
+    pub fn has_snapshot(&self) -> bool {
+        self.command > 0
+    }
+
+    /// Whether rows or the catalog were changed.
+    pub fn has_writes(&self) -> bool {
+        self.dirty || !self.changes.is_empty()
+    }
+
+    /// The session this transaction belongs to.
+    pub fn session(&self) -> &SessionState {
+        &self.session
+    }
+
+    // ---- catalog ------------------------------------------------------------------------------------------
+
+    /// The newest published catalog with the session's temporary objects and the own changes, at every
+    /// isolation level. Its version is unlike any other's as soon as it differs from the published one.
+    pub fn catalog(&mut self) -> Arc<Catalog> {
+        let published = self.engine.catalog.load_full();
+        let objects = self.session.0.objects.lock();
+        if self.changes.is_empty() && objects.objects.is_empty() {
+            return published;
+        }
+        if let Some(merged) = &self.merged
+            && merged.published == published.version
+            && merged.temporary == objects.version
+            && merged.changes == self.change_count
+        {
+            return merged.catalog.clone();
+        }
+        let mut catalog = (*published).clone();
+        for object in objects.objects.values() {
+            catalog.apply(&Change::Put(object.clone()));
+        }
+        for own in &self.changes {
+            catalog.apply(&own.change);
+        }
+        catalog.version = self.engine.private_version();
+        let catalog = Arc::new(catalog);
+        self.merged = Some(Merged {
+            published: published.version,
+            temporary: objects.version,
+            changes: self.change_count,
+            catalog: catalog.clone(),
+        });
+        catalog
+    }
+
+    /// Changes definitions: seen by the own next [`Transaction::catalog`], published at commit. Temporary
+    /// tables, and indexes, views and sequences that belong to them, stay with the session and are not logged.
+    pub fn change_catalog(&mut self, changes: Vec<Change>) -> Result<()> {
+        for change in changes {
+            let catalog = self.catalog();
+            let temporary_table =
+                |oid| catalog.table(oid).is_some_and(|table| table.persistence == Persistence::Temporary);
+            let temporary_object = |object: &Object| match object {
+                Object::Table(table) => table.persistence == Persistence::Temporary,
+                Object::Index(index) => temporary_table(index.table),
+                Object::View(view) => view.persistence_temporary,
+                Object::Sequence(sequence) => {
+                    sequence.owned_by.is_some_and(|(table, _)| temporary_table(table))
+                }
+                Object::Database(_) | Object::Schema(_) | Object::Role(_) => false,
+            };
+            let temporary = match &change {
+                Change::Put(object) => temporary_object(object),
+                Change::Drop(oid) => match catalog.get(*oid) {
+                    // A sequence may have been put before the temporary table that owns it.
+                    Some(object) => match self.changes.iter().rev().find(|own| match &own.change {
+                        Change::Put(put) => put.oid() == *oid,
+                        Change::Drop(_) => false,
+                    }) {
+                        Some(own) => own.temporary,
+                        None => temporary_object(object),
+                    },
+                    None => return Err(Error::internal(format!("drops object {oid}, which does not exist"))),
+                },
+            };
+            self.changes.push(OwnChange { change, temporary });
+            self.change_count += 1;
+            self.indexes = None;
+        }
+        Ok(())
+    }
+
+    pub fn has_catalog_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    fn indexes_of(&mut self, table: &Table) -> Arc<[(Arc<Index>, KeyShape)]> {
+        let catalog = self.catalog();
+        if let Some(known) = &self.indexes
+            && known.table == table.oid
+            && known.version == catalog.version
+        {
+            return known.list.clone();
+        }
+        let list: Arc<[_]> =
+            catalog.indexes(table.oid).map(|index| (index.clone(), KeyShape::of(table, index))).collect();
+        self.indexes = Some(Indexes { table: table.oid, version: catalog.version, list: list.clone() });
+        list
+    }
+
+    // ---- snapshots ----------------------------------------------------------------------------------------
+
+    /// Begins a command and gives what it sees. READ COMMITTED: everything committed up to now, own writes of
+    /// earlier commands included; otherwise what the first one saw, plus own writes. `for_writing`: the
+    /// statement writes or locks rows, and should see commits that are applied but not yet durable.
+    pub fn statement_snapshot(&mut self, for_writing: bool) -> Result<Snapshot> {
+        let Some(command) = self.command.checked_add(1) else {
+            return Err(Error::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                "cannot have more than 2^32-2 commands in a transaction",
+            ));
+        };
+        self.command = command;
+        let pin = match &self.fixed {
+            Some(pin) => pin.clone(),
+            None => {
+                let fixed = self.isolation != Isolation::ReadCommitted;
+                let newest = for_writing || (fixed && !self.read_only);
+                let pin = Arc::new(self.pin(newest));
+                if fixed {
+                    self.fixed = Some(pin.clone());
+                }
+                pin
+            }
+        };
+        Ok(self.snapshot(pin, CommandId(command)))
+    }
+
+    /// Everything applied now, all own writes included: for constraint checks and re-checks.
+    pub fn latest_snapshot(&mut self) -> Snapshot {
+        let pin = Arc::new(self.pin(true));
+        self.snapshot(pin, CommandId(u32::MAX))
+    }
+
+    fn pin(&self, newest: bool) -> SnapshotPin {
+        let floor = self.session.floor();
+        self.engine.wait_applied(floor);
+        let engine = &self.engine;
+        let choose = || if newest { engine.applied_ts() } else { engine.durable_ts().max(floor) };
+        let pin = SnapshotPin::take(engine, choose);
+        self.session.0.raise_floor(pin.ts);
+        pin
+    }
+
+    fn snapshot(&self, pin: Arc<SnapshotPin>, command: CommandId) -> Snapshot {
+        let own = self.dirty.then(|| self.writes.clone());
+        if let Some(own) = &own {
+            own.enter(command);
+        }
+        Snapshot(Arc::new(SnapshotInner {
+            pin,
+            command,
+            own,
+            temporary: self.session.0.rows.clone(),
+        }))
+    }
+
+    /// The newest applied state with all own writes. Not announced: only newest versions may be asked for.
+    fn latest<'a>(&'a self, version: &'a SuperVersion) -> View<'a> {
+        View {
+            version,
+            ts: Lsn(u64::MAX),
+            command: CommandId(u32::MAX),
+            own: self.dirty.then_some(&*self.writes),
+            temporary: &self.session.0.rows,
+        }
+    }
+
+    /// The answer will depend on commits that may not be durable yet.
+    fn depend_on_latest(&self) {
+        self.session.0.raise_floor(self.engine.applied_ts());
+    }
+
+    // ---- locks --------------------------------------------------------------------------------------------
+
+    /// `Ok(None)`: would wait, and the future is given instead.
+    fn try_lock(&mut self, tag: LockTag, mode: u8, wait: Wait) -> Attempt {
+        let who = self.session.0.requester(self.id);
+        let attempt = self.engine.locks.acquire(&who, &tag, mode, wait);
+        if let Attempt::Granted(true) = attempt {
+            self.held.push(Held { tag, mode });
+        }
+        attempt
+    }
+
+    /// `false`: somebody else has it and `wait` says not to wait.
+    async fn lock(&mut self, tag: LockTag, mode: u8, wait: Wait) -> Result<bool> {
+        match self.try_lock(tag.clone(), mode, wait) {
+            Attempt::Granted(_) => Ok(true),
+            Attempt::Busy => Ok(false),
+            Attempt::Wait(future) => {
+                future.await?;
+                self.held.push(Held { tag, mode });
+                Ok(true)
+            }
+        }
+    }
+
+    /// Locks a table until the end of the transaction. `false` with [`Wait::Skip`] when it is not free; 55P03
+    /// with [`Wait::NoWait`]; 40P01 as a deadlock's victim.
+    pub async fn lock_table(&mut self, table: Oid, mode: TableLockMode, wait: Wait) -> Result<bool> {
+        if self.lock(LockTag::Table(table), mode as u8, wait).await? {
+            return Ok(true);
+        }
+        if wait == Wait::NoWait {
+            let catalog = self.catalog();
+            let name = catalog.get(table).map_or("?", Object::name);
+            return Err(not_available(&format!("relation \"{name}\"")));
+        }
+        Ok(false)
+    }
+
+    /// Takes an advisory lock; `false` with [`Wait::Skip`] when it is not free.
+    pub async fn lock_advisory(
+        &mut self,
+        key: AdvisoryKey,
+        shared: bool,
+        scope: AdvisoryScope,
+        wait: Wait,
+    ) -> Result<bool> {
+        let mode = if shared { SHARED } else { EXCLUSIVE };
+        let tag = LockTag::Advisory(key);
+        let granted = match scope {
+            AdvisoryScope::Transaction => self.lock(tag, mode, wait).await?,
+            AdvisoryScope::Session => {
+                let session = self.session.0.clone();
+                let who = session.requester(session.node);
+                let granted = match self.engine.locks.acquire(&who, &tag, mode, wait) {
+                    Attempt::Granted(_) => true,
+                    Attempt::Busy => false,
+                    Attempt::Wait(future) => {
+                        future.await?;
+                        true
+                    }
+                };
+                if granted {
+                    session.count_advisory(key, mode);
+                }
+                granted
+            }
+        };
+        // Who had it before may have committed something that is not durable yet.
+        self.depend_on_latest();
+        Ok(granted)
+    }
+
+    /// Locks a row that `snapshot` saw, waiting as `wait` says, and tells what became of it meanwhile. In
+    /// REPEATABLE READ and SERIALIZABLE a row changed since the snapshot is 40001.
+    pub async fn lock_row(
+        &mut self,
+        table: &Table,
+        row: RowId,
+        mode: RowLockMode,
+        wait: Wait,
+        snapshot: &Snapshot,
+    ) -> Result<RowLock> {
+        let touched = match self.own_state(table, row, snapshot) {
+            Ok(touched) => touched,
+            Err(done) => return Ok(done),
+        };
+        if table.persistence == Persistence::Temporary {
+            return Ok(RowLock::Granted);
+        }
+        let tag = LockTag::Row { storage: table.storage, row: row.0 };
+        if !self.lock(tag, mode as u8, wait).await? {
+            return match wait {
+                Wait::NoWait => Err(not_available(&format!("row in relation \"{}\"", table.name))),
+                Wait::Skip | Wait::Block => Ok(RowLock::Skipped),
+            };
+        }
+        if touched { Ok(RowLock::Granted) } else { self.check_locked(table, row, snapshot) }
+    }
+
+    /// [`Transaction::lock_row`] without a future; `None` = it would wait.
+    pub fn lock_row_now(
+        &mut self,
+        table: &Table,
+        row: RowId,
+        mode: RowLockMode,
+        snapshot: &Snapshot,
+    ) -> Option<Result<RowLock>> {
+        let touched = match self.own_state(table, row, snapshot) {
+            Ok(touched) => touched,
+            Err(done) => return Some(Ok(done)),
+        };
+        if table.persistence == Persistence::Temporary {
+            return Some(Ok(RowLock::Granted));
+        }
+        let tag = LockTag::Row { storage: table.storage, row: row.0 };
+        match self.try_lock(tag, mode as u8, Wait::Skip) {
+            Attempt::Granted(_) if touched => Some(Ok(RowLock::Granted)),
+            Attempt::Granted(_) => Some(self.check_locked(table, row, snapshot)),
+            Attempt::Busy | Attempt::Wait(_) => None,
+        }
+    }
+
+    /// What the own writes say about locking a row: `Ok(true)` = changed by an earlier command, so nobody else
+    /// can have changed it since; `Err` = nothing to lock.
+    fn own_state(&self, table: &Table, row: RowId, snapshot: &Snapshot) -> Result<bool, RowLock> {
+        if !self.dirty {
+            return Ok(false);
+        }
+        match self.writes.state(table.storage, row) {
+            OwnState::Untouched => Ok(false),
+            OwnState::Touched { command, .. } if command >= snapshot.0.command => Err(RowLock::AlreadyChanged),
+            OwnState::Touched { row: None, .. } => Err(RowLock::Deleted),
+            OwnState::Touched { inserted: true, .. } => Err(RowLock::Granted),
+            OwnState::Touched { .. } => Ok(true),
+        }
+    }
+
+    /// The lock is held: has the row changed since the snapshot?
+    fn check_locked(&mut self, table: &Table, row: RowId, snapshot: &Snapshot) -> Result<RowLock> {
+        let seen = &snapshot.0.pin;
+        let version = self.engine.version.load_full();
+        let newest = match version.get(table.storage, row, Lsn(u64::MAX))? {
+            Found::Recent(since, _) if since <= seen.ts => return Ok(RowLock::Granted),
+            Found::Recent(since, newest) => {
+                self.session.0.raise_floor(since);
+                newest
+            }
+            Found::Base(_) if version.applied <= seen.ts => return Ok(RowLock::Granted),
+            Found::Base(newest) => {
+                // A checkpoint since the snapshot took the timestamps: compare what the snapshot saw.
+                self.session.0.raise_floor(version.applied);
+                let before = seen.version.get(table.storage, row, seen.ts)?.row();
+                if before.as_deref() == newest.as_deref() {
+                    return Ok(RowLock::Granted);
+                }
+                newest
+            }
+        };
+        if self.isolation != Isolation::ReadCommitted && self.fixed.as_ref().is_some_and(|f| f.ts == seen.ts) {
+            let what = if newest.is_some() { "update" } else { "delete" };
+            return Err(concurrent(what));
+        }
+        match newest {
+            Some(bytes) => Ok(RowLock::Moved(Row::new(bytes, self.engine.layout(table)?))),
+            None => Ok(RowLock::Deleted),
+        }
+    }
+
+    // ---- writes -------------------------------------------------------------------------------------------
+
+    /// The command that writes belong to.
+    fn writing(&mut self) -> CommandId {
+        self.dirty = true;
+        CommandId(self.command)
+    }
+
+    fn put(
+        &mut self,
+        table: &Table,
+        layout: &Arc<RowLayout>,
+        row: RowId,
+        base: Option<&RowBytes>,
+        image: Option<RowBytes>,
+    ) {
+        let command = self.writing();
+        let target = Target {
+            storage: table.storage,
+            layout,
+            temporary: table.persistence == Persistence::Temporary,
+        };
+        self.writes.write(&target, row, base, command, image, !self.savepoints.is_empty());
+    }
+
+    fn put_entry(&mut self, shape: &KeyShape, key: &[u8], row: RowId, live: bool) {
+        self.dirty = true;
+        let entry = index::entry(key, row);
+        self.writes.write_entry(shape.entries, shape.temporary, entry, live, !self.savepoints.is_empty());
+    }
+
+    async fn lock_key(&mut self, shape: &KeyShape, key: &[u8]) -> Result<()> {
+        if !shape.temporary {
+            self.lock(LockTag::Key { index: shape.entries, key: key.into() }, EXCLUSIVE, Wait::Block).await?;
+        }
+        Ok(())
+    }
+
+    /// Another live row with that key, by the newest state. The key is locked.
+    fn holder_of(
+        &self,
+        shape: &KeyShape,
+        layout: &Arc<RowLayout>,
+        key: &[u8],
+        except: Option<RowId>,
+    ) -> Result<Option<(RowId, Row)>> {
+        let version = self.engine.version.load_full();
+        self.latest(&version).find(shape, layout, key, |id| Some(id) != except)
+    }
+
+    /// Inserts a row: `row` has a value per column of the table (trailing ones may be missing). Unique keys are
+    /// locked and checked, waiting for whoever is inserting or deleting the same key: 23505.
+    pub async fn insert(&mut self, table: &Table, row: &[Datum]) -> Result<RowId> {
+        match self.insert_checked(table, row, None).await? {
+            Inserted::Row(id) => Ok(id),
+            Inserted::Conflict { .. } => Err(Error::internal("an insert without arbiters met a conflict")),
+        }
+    }
+
+    /// Inserts unless a row with the same key exists in one of `arbiters` (unique indexes; empty = all of them).
+    /// In REPEATABLE READ a conflict with a row the snapshot cannot see is 40001.
+    pub async fn insert_or_conflict(&mut self, table: &Table, row: &[Datum], arbiters: &[Oid]) -> Result<Inserted> {
+        self.insert_checked(table, row, Some(arbiters)).await
+    }
+
+    async fn insert_checked(&mut self, table: &Table, row: &[Datum], arbiters: Option<&[Oid]>) -> Result<Inserted> {
+        let layout = self.engine.layout(table)?;
+        let indexes = self.indexes_of(table);
+        let mark = self.held.len();
+        let mut keys: Vec<Option<Vec<u8>>> = Vec::with_capacity(indexes.len());
+        for (index, shape) in indexes.iter() {
+            let key = shape.key(row);
+            if let Some(key) = &key
+                && !may_repeat(shape, index, row)
+            {
+                self.lock_key(shape, key).await?;
+                if let Some((holder, _)) = self.holder_of(shape, &layout, key, None)? {
+                    self.depend_on_latest();
+                    let arbiter = arbiters.is_some_and(|list| list.is_empty() || list.contains(&index.oid));
+                    if !arbiter {
+                        return Err(index::unique_violation(&self.catalog(), table, index, row));
+                    }
+                    self.check_visible(table, holder)?;
+                    // Nothing was written under the key: others need not wait for this transaction's end.
+                    self.unlock_to(mark);
+                    return Ok(Inserted::Conflict { index: index.oid, row: holder });
+                }
+            }
+            keys.push(key);
+        }
+        let mut bytes = Vec::with_capacity(64);
+        row::encode(&layout, row, &mut bytes)?;
+        let id = self.engine.new_row(table.storage);
+        self.put(table, &layout, id, None, Some(bytes.into()));
+        for ((_, shape), key) in indexes.iter().zip(&keys) {
+            if let Some(key) = key {
+                self.put_entry(shape, key, id, true);
+            }
+        }
+        Ok(Inserted::Row(id))
+    }
+
+    /// ON CONFLICT under a fixed snapshot must not act on a row it cannot see.
+    fn check_visible(&self, table: &Table, row: RowId) -> Result<()> {
+        let Some(fixed) = &self.fixed else { return Ok(()) };
+        if self.dirty && !matches!(self.writes.state(table.storage, row), OwnState::Untouched) {
+            return Ok(());
+        }
+        match fixed.version.get(table.storage, row, fixed.ts)?.row() {
+            Some(_) => Ok(()),
+            None => Err(concurrent("update")),
+        }
+    }
+
+    /// Replaces a row. The caller holds its lock ([`Transaction::lock_row`]); `old` is the version it locked,
+    /// `new` has a value per column. Only indexes whose key changes are touched; new unique keys are locked and
+    /// checked: 23505.
+    pub async fn update(&mut self, table: &Table, row: RowId, old: &Row, new: &[Datum]) -> Result<()> {
+        let layout = self.engine.layout(table)?;
+        let indexes = self.indexes_of(table);
+        let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+        for (place, (index, shape)) in indexes.iter().enumerate() {
+            let (before, after) = (shape.key(old), shape.key(new));
+            if before == after {
+                continue;
+            }
+            if let Some(key) = &before
+                && !may_repeat(shape, index, old)
+            {
+                self.lock_key(shape, key).await?;
+            }
+            if let Some(key) = &after
+                && !may_repeat(shape, index, new)
+            {
+                self.lock_key(shape, key).await?;
+                if self.holder_of(shape, &layout, key, Some(row))?.is_some() {
+                    self.depend_on_latest();
+                    return Err(index::unique_violation(&self.catalog(), table, index, new));
+                }
+            }
+            moves.push((place, before, after));
+        }
+        let mut bytes = Vec::with_capacity(old.bytes().len() + 16);
+        row::encode(&layout, new, &mut bytes)?;
+        self.put(table, &layout, row, Some(old.shared()), Some(bytes.into()));
+        for (place, before, after) in moves {
+            let shape = &indexes[place].1;
+            if let Some(key) = before {
+                self.put_entry(shape, &key, row, false);
+            }
+            if let Some(key) = after {
+                self.put_entry(shape, &key, row, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a row. The caller holds its lock; `old` is the version it locked.
+    pub async fn delete(&mut self, table: &Table, row: RowId, old: &Row) -> Result<()> {
+        let layout = self.engine.layout(table)?;
+        let indexes = self.indexes_of(table);
+        let mut keys = Vec::with_capacity(indexes.len());
+        for (index, shape) in indexes.iter() {
+            let key = shape.key(old);
+            if let Some(key) = &key
+                && !may_repeat(shape, index, old)
+            {
+                self.lock_key(shape, key).await?;
+            }
+            keys.push(key);
+        }
+        self.put(table, &layout, row, Some(old.shared()), None);
+        for ((_, shape), key) in indexes.iter().zip(&keys) {
+            if let Some(key) = key {
+                self.put_entry(shape, key, row, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills an index of the own catalog from the table's rows, which the caller has locked against writers
+    /// (SHARE). 23505 when a unique key occurs twice.
+    pub async fn build_index(&mut self, index: &Index) -> Result<()> {
+        let catalog = self.catalog();
+        let Some(table) = catalog.table(index.table).cloned() else {
+            return Err(Error::internal(format!("index \"{}\" is on no table", index.name)));
+        };
+        let shape = KeyShape::of(&table, index);
+        let snapshot = self.latest_snapshot();
+        let mut scan = snapshot.scan(&table, None)?;
+        let mut batch = RowBatch::new();
+        // Entries with whether the key may occur again.
+        let mut entries: Vec<(Box<[u8]>, bool)> = Vec::new();
+        while scan.next(&mut batch)? {
+            for (id, row) in batch.ids.iter().zip(&batch.rows) {
+                if let Some(key) = shape.key(row) {
+                    entries.push((index::entry(&key, *id), may_repeat(&shape, index, row)));
+                }
+            }
+        }
+        entries.sort_unstable();
+        if index.unique {
+            for pair in entries.windows(2) {
+                let (key, id) = index::split(&pair[0].0);
+                if !pair[0].1 && key == index::split(&pair[1].0).0 {
+                    let row = snapshot.get(&table, id)?;
+                    let row = row.ok_or_else(|| Error::internal("an indexed row is gone"))?;
+                    return Err(index::duplicated(&catalog, &table, index, &row));
+                }
+            }
+        }
+        drop(snapshot);
+        self.dirty = true;
+        let entries = entries.into_iter().map(|(entry, _)| entry).collect();
+        self.writes.write_built(index.storage, shape.temporary, entries, !self.savepoints.is_empty());
+        Ok(())
+    }
+
+    // ---- sequences ----------------------------------------------------------------------------------------
+
+    /// The next number; never given twice, also not after a crash or a rollback. 2200H at the end.
+    pub fn sequence_next(&mut self, sequence: &Sequence) -> Result<i64> {
+        let (value, lsn) = self.engine.sequences.next(&self.engine, sequence)?;
+        self.session.0.raise_floor(lsn);
+        Ok(value)
+    }
+
+    /// `setval`: at once and for everybody, also if this transaction rolls back.
+    pub fn sequence_set(&mut self, sequence: &Sequence, value: i64, is_called: bool) -> Result<()> {
+        let lsn = self.engine.sequences.set(&self.engine, sequence, value, is_called)?;
+        self.session.0.raise_floor(lsn);
+        Ok(())
+    }
+
+    /// `last_value` and `is_called`.
+    pub fn sequence_state(&self, sequence: &Sequence) -> (i64, bool) {
+        self.engine.sequences.current(sequence)
+    }
+
+    // ---- savepoints ---------------------------------------------------------------------------------------
+
+    /// Opens a savepoint inside those that are open.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let mark =
+            Mark { undo: self.writes.mark(), held: self.held.len(), changes: self.changes.len() };
+        self.savepoints.push(mark);
+        Savepoint(self.savepoints.len() - 1)
+    }
+
+    /// Undoes everything since the savepoint and releases the locks taken since. Later savepoints are gone; this
+    /// one stays open.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        let Some(mark) = self.savepoints.get(savepoint.0).copied() else { return };
+        self.savepoints.truncate(savepoint.0 + 1);
+        self.writes.rollback(mark.undo);
+        if self.changes.len() > mark.changes {
+            self.changes.truncate(mark.changes);
+            self.change_count += 1;
+            self.indexes = None;
+        }
+        self.unlock_to(mark.held);
+    }
+
+    /// Forgets the savepoint and later ones; what was done since stays.
+    pub fn release(&mut self, savepoint: Savepoint) {
+        self.savepoints.truncate(savepoint.0);
+        if self.savepoints.is_empty() {
+            self.writes.forget_undo();
+        }
+    }
+
+    fn unlock_to(&mut self, mark: usize) {
+        for held in self.held.drain(mark..).rev() {
+            self.engine.locks.release(self.id, &held.tag, 1 << held.mode);
+        }
+    }
+
+    // ---- end ----------------------------------------------------------------------------------------------
+
+    /// Makes everything permanent. When it returns, others see it; the client may be told when
+    /// [`Commit::durable`] is ready. With catalog changes it waits for durability itself, since only then they
+    /// are published. An error means that nothing happened (53100: the log has no room; 58030: it is sealed).
+    pub fn commit(mut self) -> Result<Commit> {
+        if self.changes.is_empty() {
+            return self.commit_inner();
+        }
+        let engine = self.engine.clone();
+        engine.with_ddl(|| self.commit_inner())
+    }
+
+    fn commit_inner(&mut self) -> Result<Commit> {
+        let writes = self.writes.clone();
+        let sets = writes.read();
+        // Rows of tables that this transaction has dropped or truncated again need no log.
+        let live = (!self.changes.is_empty()).then(|| live_storages(&self.catalog()));
+        let lives = |storage: u32| live.as_ref().is_none_or(|live| live.contains(&storage));
+        let published: Vec<Change> =
+            self.changes.iter().filter(|own| !own.temporary).map(|own| own.change.clone()).collect();
+        let mut record = RecordBuilder::new();
+        if !published.is_empty() {
+            let (oid, storage) = self.engine.new_ids();
+            record.next_ids(oid, storage);
+            for change in &published {
+                record.catalog(change)?;
+            }
+        }
+        if self.dirty {
+            encode_rows(&sets, &mut record, &lives)?;
+        }
+        let entries_only = sets.indexes.iter().any(|(s, own)| !own.temporary && lives(*s) && !own.entries.is_empty());
+        let lsn = if record.is_empty() && !entries_only {
+            None
+        } else {
+            let (lsn, memtable) =
+                self.engine.log_commit(record.finish(), self.id, |unsaved| {
+                    unsaved.catalog.extend(published.iter().cloned());
+                })?;
+            self.finished = true;
+            apply(&self.engine, &sets, lsn, &memtable, &lives);
+            let early = take_locks(&mut self.held, |tag| {
+                matches!(tag, LockTag::Row { .. } | LockTag::Key { .. })
+            });
+            self.engine.finish(lsn, &memtable, early);
+            self.session.0.raise_floor(lsn);
+            Some(lsn)
+        };
+        self.finished = true;
+        self.commit_temporary(&sets);
+        drop(sets);
+        let late: Vec<(LockTag, u8)> = {
+            let (late, rest): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(Held::is_late);
+            // With nothing logged there is nothing for others to see too early.
+            let (late, rest) = if lsn.is_some() { (late, rest) } else { (Vec::new(), [late, rest].into_iter().flatten().collect()) };
+            for held in rest.into_iter().rev() {
+                self.engine.locks.release(self.id, &held.tag, 1 << held.mode);
+            }
+            late.into_iter().map(|held| (held.tag, 1 << held.mode)).collect()
+        };
+        self.fixed = None;
+        let floor = self.session.floor();
+        let mut durable = DurableFuture::until(&self.engine, floor);
+        durable.owner = self.id;
+        durable.late = late;
+        if let Some(lsn) = lsn
+            && !published.is_empty()
+        {
+            self.engine.wal.wait_durable_blocking(lsn)?;
+            self.engine.wait_applied(lsn);
+            self.engine.publish(&published);
+        }
+        Ok(Commit { lsn, durable })
+    }
+
+    /// Temporary objects and rows go to the session.
+    fn commit_temporary(&self, sets: &Sets) {
+        let session = &self.session.0;
+        if self.changes.iter().any(|own| own.temporary) {
+            let mut state = session.objects.lock();
+            for own in self.changes.iter().filter(|own| own.temporary) {
+                let replaced = match &own.change {
+                    Change::Put(object) => state.objects.insert(object.oid(), object.clone()),
+                    Change::Drop(oid) => state.objects.remove(oid),
+                };
+                let storage = |object: &Object| match object {
+                    Object::Table(table) => Some(table.storage),
+                    Object::Index(index) => Some(index.storage),
+                    _ => None,
+                };
+                let current = match &own.change {
+                    Change::Put(object) => storage(object),
+                    Change::Drop(_) => None,
+                };
+                if let Some(old) = replaced.as_ref().and_then(storage)
+                    && Some(old) != current
+                {
+                    session.rows.forget(old);
+                }
+            }
+            state.version += 1;
+        }
+        let horizon = Horizon::newest_only();
+        for (storage, own) in sets.tables.iter().filter(|(_, own)| own.temporary) {
+            let mut writer = session.rows.table_writer(*storage, Lsn(0), &horizon);
+            for (group, rows) in &own.groups {
+                for (offset, row) in rows {
+                    writer.count(i64::from(row.newest.row.is_some()) - i64::from(row.base.is_some()));
+                    writer.put(RowId::at(*group, *offset), row.newest.row.clone());
+                }
+            }
+        }
+        for (storage, own) in sets.indexes.iter().filter(|(_, own)| own.temporary) {
+            let entries = own.entries.iter().map(|(entry, live)| (&entry[..], *live));
+            session.rows.write_index(*storage, Lsn(0), Lsn(u64::MAX), entries);
+        }
+    }
+
+    /// Undoes everything. The error or result that told the client may leave when
+    /// [`SessionState::settled`] is ready.
+    pub fn rollback(mut self) {
+        self.undo();
+    }
+
+    fn undo(&mut self) {
+        if !self.finished {
+            self.finished = true;
+            self.unlock_to(0);
+            if self.has_writes() {
+                self.engine.metrics.rollbacks.increment();
+            }
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.undo();
+        // Only after a commit that failed half-way, when the log is sealed.
+        self.unlock_to(0);
+    }
+}
+
+fn concurrent(what: &str) -> Error {
+    Error::new(
+        SqlState::SERIALIZATION_FAILURE,
+        format!("could not serialize access due to concurrent {what}"),
+    )
+}
+
+fn take_locks(held: &mut Vec<Held>, which: impl Fn(&LockTag) -> bool) -> Vec<(LockTag, u8)> {
+    let (taken, rest): (Vec<Held>, Vec<Held>) = held.drain(..).partition(|held| which(&held.tag));
+    *held = rest;
+    taken.into_iter().map(|held| (held.tag, 1 << held.mode)).collect()
+}
+
+fn live_storages(catalog: &Catalog) -> std::collections::HashSet<u32> {
+    catalog
+        .objects()
+        .filter_map(|object| match object {
+            Object::Table(table) => Some(table.storage),
+            Object::Index(index) => Some(index.storage),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The redo image: for an update only the columns that changed.
+fn encode_rows(sets: &Sets, record: &mut RecordBuilder, lives: &impl Fn(u32) -> bool) -> Result<()> {
+    let mut patch = Vec::new();
+    for (storage, own) in sets.tables.iter().filter(|(storage, own)| !own.temporary && lives(**storage)) {
+        for (group, rows) in &own.groups {
+            for (offset, row) in rows {
+                let id = RowId::at(*group, *offset);
+                match (&row.base, &row.newest.row) {
+                    (None, None) => {}
+                    (None, Some(new)) => record.insert(*storage, id, new),
+                    (Some(_), None) => record.delete(*storage, id),
+                    (Some(old), Some(new)) => {
+                        patch.clear();
+                        row::encode_patch(&own.layout, old, new, &mut patch)?;
+                        record.update(*storage, id, &patch);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Brings a logged commit into the memtable it was given.
+fn apply(engine: &Inner, sets: &Sets, lsn: Lsn, memtable: &Memtable, lives: &impl Fn(u32) -> bool) {
+    let horizon = Horizon::of(engine);
+    for (storage, own) in sets.tables.iter().filter(|(storage, own)| !own.temporary && lives(**storage)) {
+        let mut writer = memtable.table_writer(*storage, lsn, &horizon);
+        let mut count = 0;
+        for (group, rows) in &own.groups {
+            for (offset, row) in rows {
+                if row.base.is_none() && row.newest.row.is_none() {
+                    continue;
+                }
+                count += i64::from(row.newest.row.is_some()) - i64::from(row.base.is_some());
+                writer.put(RowId::at(*group, *offset), row.newest.row.clone());
+            }
+        }
+        writer.count(count);
+    }
+    for (storage, own) in sets.indexes.iter().filter(|(storage, own)| !own.temporary && lives(**storage)) {
+        if own.entries.is_empty() {
+            continue;
+        }
+        let entries = own.entries.iter().map(|(entry, live)| (&entry[..], *live));
+        memtable.write_index(*storage, lsn, horizon.safe(), entries);
+    }
 }

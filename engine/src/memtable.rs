@@ -1,0 +1,413 @@
+//! Committed changes that the base does not hold yet.
+//!
+//! The hard idea: rows and index entries are shaped for what readers ask. A scan asks once per group of 8192
+//! rows whether anything is newer than the base; a point read finds a short chain of versions, newest first; an
+//! index overlay is an ordered set of entries whose *last* operation is known, so that a reader new enough
+//! trusts it and an older one re-checks the row, and the checkpoint needs no look at old rows.
+//!
+//! Only committed versions come here, and the row lock of a row is held until its version is in: chains grow in
+//! timestamp order without any coordination.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+
+use crate::ids::{Lsn, RowId};
+use crate::row::RowBytes;
+use crate::snapshot::Horizon;
+use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering, RwLock};
+
+/// One committed state of a row; `row` is `None` when the commit deleted it.
+#[derive(Debug)]
+struct Version {
+    ts: Lsn,
+    row: Option<RowBytes>,
+    older: Option<Box<Version>>,
+}
+
+impl Drop for Version {
+    /// Chains can be long while an old snapshot is alive; the default drop would recurse.
+    fn drop(&mut self) {
+        let mut next = self.older.take();
+        while let Some(mut version) = next {
+            next = version.older.take();
+        }
+    }
+}
+
+/// Chains longer than this are looked through for versions that no snapshot can see.
+const CHAIN: u32 = 4;
+/// About what a version or entry costs beside its bytes.
+const OVERHEAD: u64 = 96;
+
+#[derive(Debug)]
+struct Chain {
+    newest: Version,
+    len: u32,
+}
+
+/// A group's newer rows.
+#[derive(Debug, Default)]
+pub(crate) struct GroupOverlay {
+    rows: RwLock<BTreeMap<u16, Chain>>,
+}
+
+impl GroupOverlay {
+    /// The newest version at or before `ts`: its timestamp, and the row unless it was deleted. `None`: this
+    /// overlay has no say.
+    pub(crate) fn get(&self, offset: u16, ts: Lsn) -> Option<(Lsn, Option<RowBytes>)> {
+        let rows = self.rows.read();
+        let mut version = &rows.get(&offset)?.newest;
+        while version.ts > ts {
+            version = version.older.as_deref()?;
+        }
+        Some((version.ts, version.row.clone()))
+    }
+
+    /// Every offset in `offsets` with a version at or before `ts`, in order.
+    pub(crate) fn visible(
+        &self,
+        ts: Lsn,
+        offsets: std::ops::Range<u32>,
+        out: &mut Vec<(u16, Option<RowBytes>)>,
+    ) {
+        let rows = self.rows.read();
+        for (offset, chain) in rows.range(offsets.start.min(65535) as u16..) {
+            if u32::from(*offset) >= offsets.end {
+                break;
+            }
+            let mut version = Some(&chain.newest);
+            while let Some(v) = version {
+                if v.ts <= ts {
+                    out.push((*offset, v.row.clone()));
+                    break;
+                }
+                version = v.older.as_deref();
+            }
+        }
+    }
+}
+
+/// A storage's newer rows by group.
+#[derive(Debug, Default)]
+pub(crate) struct TableOverlay {
+    groups: RwLock<BTreeMap<u32, Arc<GroupOverlay>>>,
+    /// Rows inserted minus rows deleted.
+    rows: AtomicI64,
+}
+
+impl TableOverlay {
+    pub(crate) fn group(&self, group: u32) -> Option<Arc<GroupOverlay>> {
+        self.groups.read().get(&group).cloned()
+    }
+
+    /// The first group at or after `from` that has an overlay.
+    pub(crate) fn next_group(&self, from: u32) -> Option<u32> {
+        self.groups.read().range(from..).next().map(|(group, _)| *group)
+    }
+
+    fn group_or_new(&self, group: u32) -> Arc<GroupOverlay> {
+        if let Some(found) = self.groups.read().get(&group) {
+            return found.clone();
+        }
+        self.groups.write().entry(group).or_default().clone()
+    }
+
+    /// Change of the live row count since the base.
+    pub(crate) fn row_delta(&self) -> i64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+}
+
+/// What became last of an index entry in this generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryState {
+    /// When. A snapshot at or after it may trust `live`; an older one re-checks the row.
+    pub(crate) ts: Lsn,
+    pub(crate) live: bool,
+    /// This generation's first operation on the entry was adding it: removing it again leaves nothing to do.
+    fresh: bool,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    map: BTreeMap<Box<[u8]>, EntryState>,
+    /// Fresh entries that were removed again, oldest first: they go as soon as no snapshot can need them, so
+    /// that a queue's head stays short.
+    dead: VecDeque<(Lsn, Box<[u8]>)>,
+}
+
+/// An index's newer entries, ordered by `key ++ row id`.
+#[derive(Debug, Default)]
+pub(crate) struct IndexOverlay {
+    entries: RwLock<Entries>,
+}
+
+/// An index entry handed to a reader.
+pub(crate) type SeenEntry = (Box<[u8]>, EntryState);
+
+impl IndexOverlay {
+    /// Up to `limit` entries of the range, in order (or from its end backwards), appended to `out`.
+    pub(crate) fn range(
+        &self,
+        low: &Bound<Vec<u8>>,
+        high: &Bound<Vec<u8>>,
+        backward: bool,
+        limit: usize,
+        out: &mut VecDeque<SeenEntry>,
+    ) {
+        let entries = self.entries.read();
+        let range = entries.map.range::<[u8], _>((as_slice(low), as_slice(high)));
+        if backward {
+            out.extend(range.rev().take(limit).map(|(entry, state)| (entry.clone(), *state)));
+        } else {
+            out.extend(range.take(limit).map(|(entry, state)| (entry.clone(), *state)));
+        }
+    }
+
+    fn record(&self, entry: &[u8], live: bool, ts: Lsn, safe: Lsn) -> u64 {
+        let mut added = 0;
+        let mut entries = self.entries.write();
+        let entries = &mut *entries;
+        match entries.map.get_mut(entry) {
+            Some(state) => {
+                state.ts = ts;
+                state.live = live;
+                if state.fresh && !live {
+                    entries.dead.push_back((ts, entry.into()));
+                }
+            }
+            None => {
+                added = entry.len() as u64 + OVERHEAD;
+                entries.map.insert(entry.into(), EntryState { ts, live, fresh: live });
+            }
+        }
+        while let Some((ts, _)) = entries.dead.front()
+            && *ts <= safe
+        {
+            if let Some((ts, entry)) = entries.dead.pop_front()
+                && entries.map.get(&entry).is_some_and(|state| !state.live && state.ts == ts)
+            {
+                entries.map.remove(&entry);
+            }
+        }
+        added
+    }
+
+    /// Every entry, in order, for the checkpoint of a frozen generation: in steps, so that readers get between.
+    pub(crate) fn after(&self, from: &Bound<Vec<u8>>, limit: usize) -> Vec<(Box<[u8]>, bool)> {
+        let entries = self.entries.read();
+        entries
+            .map
+            .range::<[u8], _>((as_slice(from), Bound::Unbounded))
+            .take(limit)
+            .map(|(entry, state)| (entry.clone(), state.live))
+            .collect()
+    }
+}
+
+pub(crate) fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Included(key) => Bound::Included(key.as_slice()),
+        Bound::Excluded(key) => Bound::Excluded(key.as_slice()),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+/// One generation: everything committed between two checkpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Memtable {
+    tables: RwLock<HashMap<u32, Arc<TableOverlay>>>,
+    indexes: RwLock<HashMap<u32, Arc<IndexOverlay>>>,
+    bytes: AtomicU64,
+    /// Commits that have their LSN and are being applied.
+    writers: AtomicU64,
+}
+
+impl Memtable {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn enter(&self) {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.writers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.writers.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn table(&self, storage: u32) -> Option<Arc<TableOverlay>> {
+        self.tables.read().get(&storage).cloned()
+    }
+
+    pub(crate) fn index(&self, storage: u32) -> Option<Arc<IndexOverlay>> {
+        self.indexes.read().get(&storage).cloned()
+    }
+
+    /// Storages with newer rows, in order.
+    pub(crate) fn storages(&self) -> Vec<u32> {
+        let mut list: Vec<u32> = self.tables.read().keys().copied().collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// Index storages with newer entries, in order.
+    pub(crate) fn index_storages(&self) -> Vec<u32> {
+        let mut list: Vec<u32> = self.indexes.read().keys().copied().collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// Forgets a storage (temporary tables only).
+    pub(crate) fn forget(&self, storage: u32) {
+        self.tables.write().remove(&storage);
+        self.indexes.write().remove(&storage);
+    }
+
+    fn table_or_new(&self, storage: u32) -> Arc<TableOverlay> {
+        if let Some(found) = self.tables.read().get(&storage) {
+            return found.clone();
+        }
+        self.tables.write().entry(storage).or_default().clone()
+    }
+
+    fn index_or_new(&self, storage: u32) -> Arc<IndexOverlay> {
+        if let Some(found) = self.indexes.read().get(&storage) {
+            return found.clone();
+        }
+        self.indexes.write().entry(storage).or_default().clone()
+    }
+
+    pub(crate) fn get(&self, storage: u32, row: RowId, ts: Lsn) -> Option<(Lsn, Option<RowBytes>)> {
+        let group = {
+            let tables = self.tables.read();
+            let table = tables.get(&storage)?;
+            let groups = table.groups.read();
+            groups.get(&row.group())?.clone()
+        };
+        group.get(row.offset(), ts)
+    }
+
+    /// Begins applying one commit's changes to one storage.
+    pub(crate) fn table_writer<'a>(&'a self, storage: u32, ts: Lsn, horizon: &'a Horizon<'a>) -> TableWriter<'a> {
+        TableWriter { memtable: self, table: self.table_or_new(storage), group: None, ts, horizon, bytes: 0 }
+    }
+
+    /// Records what one commit did to entries of one index. `safe`: no snapshot before it exists or will.
+    pub(crate) fn write_index<'a>(
+        &self,
+        storage: u32,
+        ts: Lsn,
+        safe: Lsn,
+        entries: impl Iterator<Item = (&'a [u8], bool)>,
+    ) {
+        let index = self.index_or_new(storage);
+        let mut bytes = 0;
+        for (entry, live) in entries {
+            bytes += index.record(entry, live, ts, safe);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The newest version of each row of a storage from group `from` on: one group, in id order.
+    pub(crate) fn next_group(&self, storage: u32, from: u32) -> Option<(u32, Vec<(u16, Option<RowBytes>)>)> {
+        let table = self.table(storage)?;
+        let group = table.next_group(from)?;
+        let mut rows = Vec::new();
+        table.group(group)?.visible(Lsn(u64::MAX), 0..65536, &mut rows);
+        Some((group, rows))
+    }
+}
+
+/// Applies rows of one commit, keeping hold of the group between neighbours.
+pub(crate) struct TableWriter<'a> {
+    memtable: &'a Memtable,
+    table: Arc<TableOverlay>,
+    group: Option<(u32, Arc<GroupOverlay>)>,
+    ts: Lsn,
+    horizon: &'a Horizon<'a>,
+    bytes: u64,
+}
+
+impl TableWriter<'_> {
+    pub(crate) fn put(&mut self, id: RowId, row: Option<RowBytes>) {
+        let group = match &self.group {
+            Some((number, group)) if *number == id.group() => group,
+            _ => {
+                let group = self.table.group_or_new(id.group());
+                &self.group.insert((id.group(), group)).1
+            }
+        };
+        self.bytes += row.as_ref().map_or(0, |row| row.len() as u64) + OVERHEAD;
+        let mut rows = group.rows.write();
+        match rows.entry(id.offset()) {
+            Entry::Vacant(place) => {
+                let newest = Version { ts: self.ts, row, older: None };
+                place.insert(Chain { newest, len: 1 });
+            }
+            Entry::Occupied(mut place) => {
+                let chain = place.get_mut();
+                debug_assert!(chain.newest.ts <= self.ts, "versions of a row arrive in commit order");
+                let newest = Version { ts: self.ts, row, older: None };
+                let older = std::mem::replace(&mut chain.newest, newest);
+                chain.newest.older = Some(Box::new(older));
+                chain.len += 1;
+                if chain.len > CHAIN {
+                    let gone = prune(chain, self.horizon);
+                    self.bytes = self.bytes.wrapping_sub(gone);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, inserted: i64) {
+        self.table.rows.fetch_add(inserted, Ordering::Relaxed);
+    }
+}
+
+impl Drop for TableWriter<'_> {
+    fn drop(&mut self) {
+        // Pruning may give back more than was added: two's complement does the subtraction.
+        self.memtable.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Unlinks versions that no announced and no later snapshot can see; gives the bytes they took.
+fn prune(chain: &mut Chain, horizon: &Horizon<'_>) -> u64 {
+    let (oldest_new, pinned) = horizon.get();
+    let mut gone = 0;
+    let mut len = 1;
+    // Going down the chain, a version is the one that snapshots in [its ts, ts of the newer one) see.
+    let mut newer = chain.newest.ts;
+    let mut link = &mut chain.newest.older;
+    loop {
+        let Some(version) = link.as_deref() else { break };
+        let ts = version.ts;
+        // Future snapshots have timestamps from `oldest_new` on.
+        let seen = newer > *oldest_new || {
+            let place = pinned.partition_point(|pin| *pin < ts);
+            pinned.get(place).is_some_and(|pin| *pin < newer)
+        };
+        if seen {
+            newer = ts;
+            len += 1;
+            match link {
+                Some(version) => link = &mut version.older,
+                None => break,
+            }
+        } else {
+            // Its place in time is nobody's: `newer` stays, as what is below is seen only below `ts`.
+            newer = ts;
+            let Some(mut version) = link.take() else { break };
+            gone += version.row.as_ref().map_or(0, |row| row.len() as u64) + OVERHEAD;
+            *link = version.older.take();
+        }
+    }
+    chain.len = len;
+    gone
+}

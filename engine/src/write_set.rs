@@ -1,0 +1,332 @@
+//! What a transaction has written and nobody else sees.
+//!
+//! The hard idea: every change carries the command that made it, and a snapshot sees entries of commands before
+//! its own. So the set is shared with the transaction's own snapshots as it is, under a lock, instead of being
+//! copied for them: later commands add entries that earlier snapshots do not see, and rolling back to a
+//! savepoint only takes away entries of commands that began after it. INSERT .. SELECT from itself and UPDATE
+//! through the key it changes come out right because a statement never meets its own writes.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+use crate::ids::{CommandId, RowId};
+use crate::memtable::as_slice;
+use crate::row::{RowBytes, RowLayout};
+use crate::sync::{Arc, Mutex, RwLock};
+
+#[derive(Clone, Debug)]
+pub(crate) struct OwnVersion {
+    pub(crate) command: CommandId,
+    /// `None`: deleted.
+    pub(crate) row: Option<RowBytes>,
+}
+
+/// One row this transaction has touched.
+#[derive(Debug)]
+pub(crate) struct OwnRow {
+    /// The committed row that the first change replaced; `None`: this transaction inserted the row.
+    pub(crate) base: Option<RowBytes>,
+    pub(crate) newest: OwnVersion,
+    /// Earlier versions, oldest first.
+    older: Vec<OwnVersion>,
+}
+
+impl OwnRow {
+    fn at(&self, command: CommandId) -> Option<&OwnVersion> {
+        if self.newest.command < command {
+            return Some(&self.newest);
+        }
+        self.older.iter().rev().find(|version| version.command < command)
+    }
+}
+
+/// How a row stands in the own writes, seen from a command.
+#[derive(Debug)]
+pub(crate) enum OwnState {
+    Untouched,
+    /// The newest version, its command, and whether the row is this transaction's own insert.
+    Touched {
+        command: CommandId,
+        row: Option<RowBytes>,
+        inserted: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct OwnTable {
+    pub(crate) groups: BTreeMap<u32, BTreeMap<u16, OwnRow>>,
+    /// Of the newest table version that was written through.
+    pub(crate) layout: Arc<RowLayout>,
+    /// Kept with the session, never logged.
+    pub(crate) temporary: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OwnIndex {
+    /// `key ++ row id` -> whether the last change added or removed it.
+    pub(crate) entries: BTreeMap<Box<[u8]>, bool>,
+    pub(crate) temporary: bool,
+}
+
+#[derive(Debug)]
+enum Undo {
+    /// A version was added (`replaced`: in place of one of the same command).
+    Row { storage: u32, row: RowId, replaced: Option<OwnVersion> },
+    Entry { index: u32, entry: Box<[u8]>, previous: Option<bool> },
+    /// All entries of an index that was built.
+    Built { index: u32 },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Sets {
+    pub(crate) tables: BTreeMap<u32, OwnTable>,
+    pub(crate) indexes: BTreeMap<u32, OwnIndex>,
+    undo: Vec<Undo>,
+    /// Rows and entries changed, for the size of what a commit will write.
+    pub(crate) bytes: u64,
+}
+
+/// Shared between a transaction and its snapshots.
+#[derive(Debug, Default)]
+pub(crate) struct WriteSet {
+    sets: RwLock<Sets>,
+    /// Commands of the snapshots that look at it.
+    readers: Mutex<BTreeMap<CommandId, u32>>,
+}
+
+impl WriteSet {
+    pub(crate) fn read(&self) -> crate::sync::RwLockReadGuard<'_, Sets> {
+        self.sets.read()
+    }
+
+    /// Adds a version. `base` is the committed row it replaces, used when the row is touched for the first
+    /// time. `undoable`: a savepoint is open.
+    pub(crate) fn write(
+        &self,
+        target: &Target<'_>,
+        row: RowId,
+        base: Option<&RowBytes>,
+        command: CommandId,
+        image: Option<RowBytes>,
+        undoable: bool,
+    ) {
+        let mut sets = self.sets.write();
+        let sets = &mut *sets;
+        let earlier = |command| self.readers.lock().range(..command).next().is_some();
+        sets.bytes += image.as_ref().map_or(8, |image| image.len() as u64 + 8);
+        let table = sets.tables.entry(target.storage).or_insert_with(|| OwnTable {
+            groups: BTreeMap::new(),
+            layout: target.layout.clone(),
+            temporary: target.temporary,
+        });
+        if !Arc::ptr_eq(&table.layout, target.layout) {
+            table.layout = target.layout.clone();
+        }
+        let version = OwnVersion { command, row: image };
+        let group = table.groups.entry(row.group()).or_default();
+        let mut replaced = None;
+        match group.get_mut(&row.offset()) {
+            None => {
+                let own = OwnRow { base: base.cloned(), newest: version, older: Vec::new() };
+                group.insert(row.offset(), own);
+            }
+            Some(own) if own.newest.command == command => {
+                replaced = Some(std::mem::replace(&mut own.newest, version));
+            }
+            Some(own) => {
+                let older = std::mem::replace(&mut own.newest, version);
+                if !own.older.is_empty() && !undoable && !earlier(command) {
+                    // Updated again and again: only what this command itself sees is still of use.
+                    own.older.clear();
+                }
+                own.older.push(older);
+            }
+        }
+        if undoable {
+            sets.undo.push(Undo::Row { storage: target.storage, row, replaced });
+        }
+    }
+
+    /// Records the last change of an index entry.
+    pub(crate) fn write_entry(&self, index: u32, temporary: bool, entry: Box<[u8]>, live: bool, undoable: bool) {
+        let mut sets = self.sets.write();
+        sets.bytes += entry.len() as u64;
+        let own = sets.indexes.entry(index).or_default();
+        own.temporary = temporary;
+        if undoable {
+            let previous = own.entries.insert(entry.clone(), live);
+            sets.undo.push(Undo::Entry { index, entry, previous });
+        } else {
+            own.entries.insert(entry, live);
+        }
+    }
+
+    /// Takes all entries of an index built by this transaction, sorted.
+    pub(crate) fn write_built(&self, index: u32, temporary: bool, entries: Vec<Box<[u8]>>, undoable: bool) {
+        let mut sets = self.sets.write();
+        sets.bytes += entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
+        let own = sets.indexes.entry(index).or_default();
+        own.temporary = temporary;
+        if own.entries.is_empty() {
+            own.entries = entries.into_iter().map(|entry| (entry, true)).collect();
+        } else {
+            own.entries.extend(entries.into_iter().map(|entry| (entry, true)));
+        }
+        if undoable {
+            sets.undo.push(Undo::Built { index });
+        }
+    }
+
+    pub(crate) fn state(&self, storage: u32, row: RowId) -> OwnState {
+        let sets = self.sets.read();
+        match sets.row(storage, row) {
+            None => OwnState::Untouched,
+            Some(own) => OwnState::Touched {
+                command: own.newest.command,
+                row: own.newest.row.clone(),
+                inserted: own.base.is_none(),
+            },
+        }
+    }
+
+    /// The version that `command` sees. Outer `None`: ask the committed rows.
+    pub(crate) fn get(&self, storage: u32, row: RowId, command: CommandId) -> Option<Option<RowBytes>> {
+        let sets = self.sets.read();
+        sets.row(storage, row)?.at(command).map(|version| version.row.clone())
+    }
+
+    /// The first touched group at or after `from`.
+    pub(crate) fn next_group(&self, storage: u32, from: u32) -> Option<u32> {
+        let sets = self.sets.read();
+        sets.tables.get(&storage)?.groups.range(from..).next().map(|(group, _)| *group)
+    }
+
+    /// What `command` sees of a group, by offset.
+    pub(crate) fn visible(
+        &self,
+        storage: u32,
+        group: u32,
+        command: CommandId,
+        offsets: std::ops::Range<u32>,
+        out: &mut Vec<(u16, Option<RowBytes>)>,
+    ) {
+        let sets = self.sets.read();
+        let Some(rows) = sets.tables.get(&storage).and_then(|table| table.groups.get(&group)) else { return };
+        for (offset, own) in rows.range(offsets.start.min(65535) as u16..) {
+            if u32::from(*offset) >= offsets.end {
+                break;
+            }
+            if let Some(version) = own.at(command) {
+                out.push((*offset, version.row.clone()));
+            }
+        }
+    }
+
+    /// Up to `limit` entries of an index range, as [`crate::memtable::IndexOverlay::range`].
+    pub(crate) fn range(
+        &self,
+        index: u32,
+        low: &Bound<Vec<u8>>,
+        high: &Bound<Vec<u8>>,
+        backward: bool,
+        limit: usize,
+        out: &mut VecDeque<Box<[u8]>>,
+    ) {
+        let sets = self.sets.read();
+        let Some(own) = sets.indexes.get(&index) else { return };
+        let range = own.entries.range::<[u8], _>((as_slice(low), as_slice(high)));
+        if backward {
+            out.extend(range.rev().take(limit).map(|(entry, _)| entry.clone()));
+        } else {
+            out.extend(range.take(limit).map(|(entry, _)| entry.clone()));
+        }
+    }
+
+    pub(crate) fn has_index(&self, index: u32) -> bool {
+        self.sets.read().indexes.contains_key(&index)
+    }
+
+    pub(crate) fn has_table(&self, storage: u32) -> bool {
+        self.sets.read().tables.contains_key(&storage)
+    }
+
+    /// A snapshot of that command begins to look.
+    pub(crate) fn enter(&self, command: CommandId) {
+        *self.readers.lock().entry(command).or_insert(0) += 1;
+    }
+
+    /// And is done.
+    pub(crate) fn leave(&self, command: CommandId) {
+        let mut readers = self.readers.lock();
+        if let Some(count) = readers.get_mut(&command) {
+            *count -= 1;
+            if *count == 0 {
+                readers.remove(&command);
+            }
+        }
+    }
+
+    /// A place to come back to with [`WriteSet::rollback`].
+    pub(crate) fn mark(&self) -> usize {
+        self.sets.read().undo.len()
+    }
+
+    /// Undoes everything after `mark`. Entries before it were recorded with `undoable` or precede the first mark.
+    pub(crate) fn rollback(&self, mark: usize) {
+        let mut sets = self.sets.write();
+        let sets = &mut *sets;
+        while sets.undo.len() > mark {
+            match sets.undo.pop() {
+                Some(Undo::Row { storage, row, replaced }) => {
+                    let Some(group) =
+                        sets.tables.get_mut(&storage).and_then(|table| table.groups.get_mut(&row.group()))
+                    else {
+                        continue;
+                    };
+                    let Some(own) = group.get_mut(&row.offset()) else { continue };
+                    match replaced.or_else(|| own.older.pop()) {
+                        Some(version) => own.newest = version,
+                        None => {
+                            group.remove(&row.offset());
+                        }
+                    }
+                }
+                Some(Undo::Entry { index, entry, previous }) => {
+                    let Some(own) = sets.indexes.get_mut(&index) else { continue };
+                    match previous {
+                        Some(live) => own.entries.insert(entry, live),
+                        None => own.entries.remove(&entry),
+                    };
+                }
+                Some(Undo::Built { index }) => {
+                    sets.indexes.remove(&index);
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// No savepoint is open any more: nothing will be undone in part.
+    pub(crate) fn forget_undo(&self) {
+        self.sets.write().undo.clear();
+    }
+}
+
+impl Sets {
+    fn row(&self, storage: u32, row: RowId) -> Option<&OwnRow> {
+        self.tables.get(&storage)?.groups.get(&row.group())?.get(&row.offset())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.values().all(|table| table.groups.values().all(BTreeMap::is_empty))
+            && self.indexes.values().all(|index| index.entries.is_empty())
+    }
+}
+
+/// Where a write goes.
+pub(crate) struct Target<'a> {
+    pub(crate) storage: u32,
+    pub(crate) layout: &'a Arc<RowLayout>,
+    pub(crate) temporary: bool,
+}
