@@ -150,6 +150,7 @@ impl<'a> Connection<'a> {
             // These are whole batches of their own.
             (Err(Fail::Statement(error)), b'Q' | b'F' | b'S') => {
                 self.error(&error);
+                self.skipping = false;
                 self.sync().await
             }
             (Err(Fail::Statement(error)), _) => {
