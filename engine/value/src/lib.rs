@@ -24,6 +24,9 @@ pub mod sqlstate;
 pub mod text;
 pub mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use array::Array;
 pub use datum::{Datum, Record};
 pub use error::{Error, Result};

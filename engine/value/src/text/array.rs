@@ -312,8 +312,8 @@ fn braces(array: &Array, depth: usize, next: &mut usize, style: &Style, out: &mu
 }
 
 fn needs_quotes(value: &Datum, text: &[u8]) -> bool {
-    // Numbers, the most common elements, never do.
-    if matches!(value, Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_) | Datum::Numeric(_)) {
+    // Numbers, the most common elements, never do (a tid is no number, but lives in one).
+    if matches!(value, Datum::Int2(_) | Datum::Int4(_) | Datum::Numeric(_)) {
         return false;
     }
     text.is_empty()
