@@ -18,9 +18,8 @@ struct StatementLabels {
 const TYPES: [&str; 6] = ["select", "insert", "update", "delete", "ddl", "other"];
 
 /// Seconds: from a point read in the cache to a report.
-const BUCKETS: [f64; 14] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
-];
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// The metrics of this crate. Cloning shares them.
 #[derive(Clone)]
@@ -46,10 +45,7 @@ impl Metrics {
             family.clone(),
         );
         let durations = TYPES.map(|r#type| family.get_or_create(&StatementLabels { r#type }).clone());
-        Metrics {
-            connections,
-            durations,
-        }
+        Metrics { connections, durations }
     }
 
     /// Counts a connection until the guard is dropped.
@@ -117,10 +113,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
         assert!(text.contains("startdb_connections 1\n"), "{text}");
-        assert!(
-            text.contains("startdb_query_duration_seconds_count{type=\"other\"} 2\n"),
-            "{text}"
-        );
+        assert!(text.contains("startdb_query_duration_seconds_count{type=\"other\"} 2\n"), "{text}");
         assert!(
             text.contains("startdb_query_duration_seconds_bucket{le=\"0.0025\",type=\"select\"} 1\n"),
             "{text}"

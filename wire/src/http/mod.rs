@@ -63,20 +63,14 @@ pub async fn serve(options: Options) -> Result<Handle> {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Shared {
-            registry: options.registry,
-            ready: options.ready,
-        });
+        .with_state(Shared { registry: options.registry, ready: options.ready });
     let (stop, mut stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let shutdown = async move {
             // An error means that the handle is gone, which asks to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown)
-            .await
-        {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
             tracing::error!(%error, "the HTTP port failed");
         }
     });
@@ -96,21 +90,14 @@ async fn metrics(State(shared): State<Shared>) -> Response {
             let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, form)], text).into_response()
         }
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("{}\n", error.message()),
-        )
-            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", error.message())).into_response(),
     }
 }
 
 fn encode(registry: &Registry) -> Result<String> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).map_err(|error| {
-        Error::new(
-            SqlState::INTERNAL_ERROR,
-            format!("metrics cannot be written: {error}"),
-        )
+        Error::new(SqlState::INTERNAL_ERROR, format!("metrics cannot be written: {error}"))
     })?;
     Ok(text)
 }

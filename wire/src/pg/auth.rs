@@ -107,10 +107,7 @@ impl Rule {
     /// Reads a line of pg_hba: `TYPE DATABASE[,..] ROLE[,..] [ADDRESS] METHOD`. F0000 says what is wrong.
     pub fn parse(line: &str) -> Result<Rule> {
         let wrong = |what: String| {
-            Error::new(
-                SqlState::CONFIG_FILE_ERROR,
-                format!("authentication rule \"{line}\": {what}"),
-            )
+            Error::new(SqlState::CONFIG_FILE_ERROR, format!("authentication rule \"{line}\": {what}"))
         };
         let words: Vec<&str> = line.split_whitespace().collect();
         let kind = match words.first() {
@@ -119,10 +116,7 @@ impl Rule {
             Some(&"hostssl") => Kind::HostSsl,
             Some(&"hostnossl") => Kind::HostNoSsl,
             other => {
-                return Err(wrong(format!(
-                    "invalid connection type \"{}\"",
-                    other.unwrap_or(&"")
-                )));
+                return Err(wrong(format!("invalid connection type \"{}\"", other.unwrap_or(&""))));
             }
         };
         let (databases, roles, address, method) = match (kind, words.as_slice()) {
@@ -136,9 +130,7 @@ impl Rule {
             if list == "all" {
                 Vec::new()
             } else {
-                list.split(',')
-                    .map(|name| name.trim_matches('"').to_string())
-                    .collect()
+                list.split(',').map(|name| name.trim_matches('"').to_string()).collect()
             }
         };
         let network = match address {
@@ -155,13 +147,7 @@ impl Rule {
                 )));
             }
         };
-        Ok(Rule {
-            kind,
-            databases: names(databases),
-            roles: names(roles),
-            network,
-            method,
-        })
+        Ok(Rule { kind, databases: names(databases), roles: names(roles), network, method })
     }
 
     fn fits(&self, peer: &Peer, role: &str, database: &str) -> bool {
@@ -178,10 +164,7 @@ impl Rule {
             (Some(_), _) => false,
         };
         let database_fits = self.databases.is_empty()
-            || self
-                .databases
-                .iter()
-                .any(|name| name == database || (name == "sameuser" && database == role));
+            || self.databases.iter().any(|name| name == database || (name == "sameuser" && database == role));
         let role_fits = self.roles.is_empty() || self.roles.iter().any(|name| name == role);
         kind_fits && address_fits && database_fits && role_fits
     }
@@ -189,16 +172,12 @@ impl Rule {
 
 /// What the first fitting rule asks for. 28000 when none fits or it says no.
 pub fn method(rules: &[Rule], peer: &Peer, role: &str, database: &str) -> Result<Method> {
-    let found = rules
-        .iter()
-        .find(|rule| rule.fits(peer, role, database))
-        .map(|rule| rule.method);
+    let found = rules.iter().find(|rule| rule.fits(peer, role, database)).map(|rule| rule.method);
     let refuse = |what: &str| {
         let (host, encryption) = match peer {
-            Peer::Tcp { address, tls, .. } => (
-                address.to_string(),
-                if *tls { "SSL encryption" } else { "no encryption" },
-            ),
+            Peer::Tcp { address, tls, .. } => {
+                (address.to_string(), if *tls { "SSL encryption" } else { "no encryption" })
+            }
             Peer::Unix | Peer::Internal => ("[local]".to_string(), "no encryption"),
         };
         let message =
@@ -220,11 +199,8 @@ pub fn method(rules: &[Rule], peer: &Peer, role: &str, database: &str) -> Result
 
 /// 28P01, the same for every reason.
 fn password_error(role: &str) -> Error {
-    Error::new(
-        SqlState::INVALID_PASSWORD,
-        format!("password authentication failed for user \"{role}\""),
-    )
-    .fatal()
+    Error::new(SqlState::INVALID_PASSWORD, format!("password authentication failed for user \"{role}\""))
+        .fatal()
 }
 
 /// Reads `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
@@ -272,19 +248,14 @@ pub async fn scram(
     scram: &ScramServerAuth,
     mock_iterations: usize,
 ) -> Result<(), End> {
-    let usable = login
-        .filter(|login| !login.expired)
-        .and_then(|login| parse_verifier(login.verifier.as_deref()?));
+    let usable =
+        login.filter(|login| !login.expired).and_then(|login| parse_verifier(login.verifier.as_deref()?));
     // Made in every case, so that it takes the same time.
     let mock = mock_verifier(&database.installation_secret(), role, mock_iterations);
     let secret = usable.unwrap_or(mock);
 
     let binds = scram.supports_channel_binding();
-    let mechanisms = if binds {
-        vec![PLUS.to_string(), PLAIN.to_string()]
-    } else {
-        vec![PLAIN.to_string()]
-    };
+    let mechanisms = if binds { vec![PLUS.to_string(), PLAIN.to_string()] } else { vec![PLAIN.to_string()] };
     send(link, Authentication::SASL(mechanisms))?;
 
     let frame = link.frame(Stage::Authentication).await?;
@@ -295,9 +266,7 @@ pub async fn scram(
         Ok(length) => body.bytes(length).map_err(End::Fatal)?,
         Err(_) => {
             return Err(End::Fatal(
-                violation("malformed SCRAM message")
-                    .detail("The message is empty.")
-                    .fatal(),
+                violation("malformed SCRAM message").detail("The message is empty.").fatal(),
             ));
         }
     };
@@ -309,9 +278,8 @@ pub async fn scram(
     send(link, Authentication::SASLContinue(server_first.into()))?;
 
     let frame = link.frame(Stage::Authentication).await?;
-    let server_final = state
-        .on_client_final_message(&frame.body)
-        .map_err(|error| End::Fatal(scram_error(error, role)))?;
+    let server_final =
+        state.on_client_final_message(&frame.body).map_err(|error| End::Fatal(scram_error(error, role)))?;
     send(link, Authentication::SASLFinal(server_final.into()))
 }
 
@@ -353,9 +321,7 @@ fn scram_error(error: PgWireError, role: &str) -> Error {
     match error {
         PgWireError::InvalidPassword(_) => password_error(role),
         // The detail is about the client's own message and holds nothing of ours.
-        other => violation("malformed SCRAM message")
-            .detail(other.to_string())
-            .fatal(),
+        other => violation("malformed SCRAM message").detail(other.to_string()).fatal(),
     }
 }
 
@@ -375,11 +341,7 @@ mod tests {
     use super::*;
 
     fn tcp(address: &str, tls: bool) -> Peer {
-        Peer::Tcp {
-            address: address.parse().expect("address"),
-            port: 1,
-            tls,
-        }
+        Peer::Tcp { address: address.parse().expect("address"), port: 1, tls }
     }
 
     #[test]
@@ -422,11 +384,7 @@ mod tests {
             (tcp("fe80::1", true), "al", "x", Some(Method::Trust)),
             (Peer::Unix, "al", "x", Some(Method::Trust)),
         ] {
-            assert_eq!(
-                method(&rules, &peer, role, database).ok(),
-                expected,
-                "{peer:?} {role} {database}"
-            );
+            assert_eq!(method(&rules, &peer, role, database).ok(), expected, "{peer:?} {role} {database}");
         }
         for line in [
             "",

@@ -56,13 +56,7 @@ pub fn panic_error(panic: &(dyn Any + Send)) -> Error {
 
 impl<'a> Connection<'a> {
     pub fn new(link: &'a mut Link, session: Box<dyn Session>, metrics: &'a Metrics) -> Connection<'a> {
-        Connection {
-            link,
-            session,
-            metrics,
-            skipping: false,
-            described: None,
-        }
+        Connection { link, session, metrics, skipping: false, described: None }
     }
 
     /// Serves the client until one side ends it. The session is gone afterwards.
@@ -89,12 +83,7 @@ impl<'a> Connection<'a> {
 
     /// One message, or the wait for one.
     async fn step(&mut self) -> Result<(), End> {
-        match self
-            .link
-            .reader
-            .next(&self.link.limits, Stage::Session)
-            .map_err(End::Fatal)?
-        {
+        match self.link.reader.next(&self.link.limits, Stage::Session).map_err(End::Fatal)? {
             Some(frame) => {
                 self.dispatch(&frame).await?;
                 if self.link.output.waiting() >= WRITE_AT {
@@ -169,16 +158,9 @@ impl<'a> Connection<'a> {
                 self.bare(b'1');
                 Ok(())
             }
-            Message::Bind {
-                portal,
-                statement,
-                parameters,
-                results,
-            } => {
+            Message::Bind { portal, statement, parameters, results } => {
                 self.described = None;
-                self.link
-                    .during(self.session.bind(portal, statement, parameters, &results))
-                    .await?;
+                self.link.during(self.session.bind(portal, statement, parameters, &results)).await?;
                 self.bare(b'2');
                 Ok(())
             }
@@ -388,9 +370,8 @@ impl<'a> Connection<'a> {
                 b'H' | b'S' => {}
                 b'X' => return Err(Fail::End(End::Done)),
                 kind => {
-                    let error = violation(format!(
-                        "unexpected message type 0x{kind:02X} during COPY from stdin"
-                    ));
+                    let error =
+                        violation(format!("unexpected message type 0x{kind:02X} during COPY from stdin"));
                     // What the session makes of it is the same failure; the client hears the cause.
                     let _ = self.session.copy_fail(error.message());
                     return Err(error.into());

@@ -14,10 +14,7 @@ pub fn data(output: &mut Output, format: Format, data: &[u8]) {
     let mut rest = data;
     while !rest.is_empty() {
         let length = match format {
-            Format::Text => rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(rest.len(), |at| at + 1),
+            Format::Text => rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1),
             Format::Binary => binary_row(rest).unwrap_or(rest.len()),
         };
         let (row, after) = rest.split_at(length);

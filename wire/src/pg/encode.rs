@@ -41,9 +41,7 @@ pub fn bare(out: &mut Vec<u8>, kind: u8) {
 /// A message of pgwire, for the rare ones of the start of a session. XX000 if it is too long for the protocol.
 pub fn rare(out: &mut Vec<u8>, message: &impl pgwire::messages::Message) -> Result<()> {
     let mut bytes = bytes::BytesMut::new();
-    message
-        .encode(&mut bytes)
-        .map_err(|error| Error::internal(error.to_string()))?;
+    message.encode(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     out.extend_from_slice(&bytes);
     Ok(())
 }
@@ -188,10 +186,7 @@ fn end_row(output: &mut Output, start: usize) -> Result<()> {
     let length = output.bytes.len() - start;
     if length > 0x3fff_ffff {
         output.bytes.truncate(start - 1);
-        return Err(Error::new(
-            SqlState::PROGRAM_LIMIT_EXCEEDED,
-            "a row of the result is longer than 1 GB",
-        ));
+        return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "a row of the result is longer than 1 GB"));
     }
     output.bytes[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
     output.end_message();
@@ -199,9 +194,7 @@ fn end_row(output: &mut Output, start: usize) -> Result<()> {
 }
 
 fn shape_error(found: usize, described: usize) -> Error {
-    Error::internal(format!(
-        "a result chunk has {found} columns where {described} were described"
-    ))
+    Error::internal(format!("a result chunk has {found} columns where {described} were described"))
 }
 
 /// Writes DataRows for `rows` from row `from` until all are written or `limit` bytes wait; gives the next row.
@@ -295,13 +288,7 @@ impl<'a> Cells<'a> {
             Some(values) => values,
             None => Values::General(reader()?),
         };
-        Ok(Cells {
-            array,
-            values,
-            has_nulls: array.null_count() > 0,
-            way,
-            oid: column.type_oid,
-        })
+        Ok(Cells { array, values, has_nulls: array.null_count() > 0, way, oid: column.type_oid })
     }
 
     #[inline]
@@ -404,15 +391,7 @@ mod tests {
     use super::*;
 
     fn column(type_oid: Oid, format: Format) -> Column {
-        Column {
-            name: "c".to_string(),
-            table: 0,
-            attribute: 0,
-            type_oid,
-            type_size: -1,
-            typmod: -1,
-            format,
-        }
+        Column { name: "c".to_string(), table: 0, attribute: 0, type_oid, type_size: -1, typmod: -1, format }
     }
 
     #[test]
@@ -442,20 +421,11 @@ mod tests {
     fn pieces_end_at_the_limit_and_bad_shapes_are_refused() {
         let style = Style::default();
         let columns = [column(oid::INT4, Format::Text), column(oid::TEXT, Format::Binary)];
-        let values = (0..100)
-            .flat_map(|row| [Datum::Int4(row), Datum::text("x".repeat(50))])
-            .collect();
-        let chunk = Rows {
-            columns: 2,
-            count: 100,
-            values,
-        };
+        let values = (0..100).flat_map(|row| [Datum::Int4(row), Datum::text("x".repeat(50))]).collect();
+        let chunk = Rows { columns: 2, count: 100, values };
         let whole = {
             let mut output = Output::default();
-            assert_eq!(
-                rows(&mut output, &columns, &style, &chunk, 0, usize::MAX).expect("rows"),
-                100
-            );
+            assert_eq!(rows(&mut output, &columns, &style, &chunk, 0, usize::MAX).expect("rows"), 100);
             output.bytes
         };
         let mut output = Output::default();
@@ -484,18 +454,9 @@ mod tests {
             .iter()
             .zip(0..)
             .flat_map(|(text, row)| [Datum::Int4(row * 1000), Datum::text(text.as_str())]);
-        let chunk = Rows {
-            columns: 2,
-            count: ROWS,
-            values: values.collect(),
-        };
+        let chunk = Rows { columns: 2, count: ROWS, values: values.collect() };
         let arrays: [(&str, arrow::array::ArrayRef); 2] = [
-            (
-                "i",
-                Arc::new(Int32Array::from_iter_values(
-                    (0..ROWS as i32).map(|row| row * 1000),
-                )),
-            ),
+            ("i", Arc::new(Int32Array::from_iter_values((0..ROWS as i32).map(|row| row * 1000)))),
             ("t", Arc::new(StringArray::from_iter_values(&texts))),
         ];
         let arrays = RecordBatch::try_from_iter(arrays).expect("columns of one length");

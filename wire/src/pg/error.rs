@@ -6,11 +6,7 @@ use super::encode::message;
 
 /// Appends an ErrorResponse. `fatal`: the session ends with it.
 pub fn respond(out: &mut Vec<u8>, error: &Error, fatal: bool) {
-    let severity = if fatal || error.fields().fatal {
-        "FATAL"
-    } else {
-        "ERROR"
-    };
+    let severity = if fatal || error.fields().fatal { "FATAL" } else { "ERROR" };
     write(out, b'E', severity, error);
 }
 

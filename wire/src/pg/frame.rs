@@ -22,12 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            startup: 10_000,
-            authentication: 64 << 10,
-            message: 64 << 20,
-            short_message: 64 << 10,
-        }
+        Limits { startup: 10_000, authentication: 64 << 10, message: 64 << 20, short_message: 64 << 10 }
     }
 }
 
@@ -62,10 +57,7 @@ pub struct Reader {
 
 impl Default for Reader {
     fn default() -> Reader {
-        Reader {
-            buffer: BytesMut::with_capacity(READ_BUFFER),
-            room: READ_BUFFER,
-        }
+        Reader { buffer: BytesMut::with_capacity(READ_BUFFER), room: READ_BUFFER }
     }
 }
 
@@ -108,9 +100,7 @@ impl Reader {
         let limit = match (stage, kind) {
             (Stage::Authentication, b'p') => limits.authentication,
             (Stage::Authentication, _) => {
-                return Err(
-                    violation(format!("expected password response, got message type {kind}")).fatal(),
-                );
+                return Err(violation(format!("expected password response, got message type {kind}")).fatal());
             }
             (_, b'Q' | b'P' | b'B' | b'd' | b'F') => limits.message,
             (_, b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f') => limits.short_message,
@@ -152,9 +142,7 @@ fn length(announced: &[u8], least: usize, limit: usize) -> Result<usize> {
     }
     if length > limit {
         return Err(violation("invalid message length")
-            .detail(format!(
-                "The message announces {length} bytes; at most {limit} are accepted here."
-            ))
+            .detail(format!("The message announces {length} bytes; at most {limit} are accepted here."))
             .fatal());
     }
     Ok(length)
@@ -176,22 +164,10 @@ pub enum Target {
 #[derive(Debug)]
 pub enum Message<'a> {
     Query(&'a str),
-    Parse {
-        name: &'a str,
-        text: &'a str,
-        types: Vec<Oid>,
-    },
-    Bind {
-        portal: &'a str,
-        statement: &'a str,
-        parameters: Vec<Parameter>,
-        results: Vec<Format>,
-    },
+    Parse { name: &'a str, text: &'a str, types: Vec<Oid> },
+    Bind { portal: &'a str, statement: &'a str, parameters: Vec<Parameter>, results: Vec<Format> },
     Describe(Target, &'a str),
-    Execute {
-        portal: &'a str,
-        max_rows: usize,
-    },
+    Execute { portal: &'a str, max_rows: usize },
     Close(Target, &'a str),
     Sync,
     Flush,
@@ -221,10 +197,7 @@ pub fn decode(frame: &Frame) -> Result<Message<'_>> {
             let portal = body.text()?;
             let max_rows = body.u32()? as i32;
             // PostgreSQL reads zero and everything below as "all".
-            Message::Execute {
-                portal,
-                max_rows: usize::try_from(max_rows).unwrap_or(0),
-            }
+            Message::Execute { portal, max_rows: usize::try_from(max_rows).unwrap_or(0) }
         }
         b'S' => Message::Sync,
         b'H' => Message::Flush,
@@ -271,12 +244,7 @@ fn bind<'a>(body: &mut Body<'a>) -> Result<Message<'a>> {
         parameters.push(Parameter { format, bytes });
     }
     let results = body.formats()?;
-    Ok(Message::Bind {
-        portal,
-        statement,
-        parameters,
-        results,
-    })
+    Ok(Message::Bind { portal, statement, parameters, results })
 }
 
 /// Reads the fields of a message in order; never past the end.
@@ -336,10 +304,7 @@ impl<'a> Body<'a> {
         std::str::from_utf8(bytes).map_err(|error| {
             let wrong = &bytes[error.valid_up_to()..];
             let length = error.error_len().unwrap_or(wrong.len()).min(wrong.len());
-            let shown: Vec<String> = wrong[..length]
-                .iter()
-                .map(|byte| format!("0x{byte:02x}"))
-                .collect();
+            let shown: Vec<String> = wrong[..length].iter().map(|byte| format!("0x{byte:02x}")).collect();
             Error::new(
                 SqlState::CHARACTER_NOT_IN_REPERTOIRE,
                 format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
@@ -365,20 +330,13 @@ impl<'a> Body<'a> {
         match self.take(1)? {
             b"S" => Ok(Target::Statement),
             b"P" => Ok(Target::Portal),
-            other => Err(violation(format!(
-                "invalid {message} message subtype {}",
-                other[0]
-            ))),
+            other => Err(violation(format!("invalid {message} message subtype {}", other[0]))),
         }
     }
 
     /// Nothing may be left.
     pub fn end(&self) -> Result<()> {
-        if self.rest() == 0 {
-            Ok(())
-        } else {
-            Err(violation("invalid message format"))
-        }
+        if self.rest() == 0 { Ok(()) } else { Err(violation("invalid message format")) }
     }
 }
 
@@ -401,10 +359,7 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits {
-            message: 1 << 20,
-            ..Limits::default()
-        }
+        Limits { message: 1 << 20, ..Limits::default() }
     }
 
     #[test]
@@ -436,13 +391,8 @@ mod tests {
             }
             assert_eq!(reader.buffer.capacity(), capacity);
         }
-        for (announced, refused) in [
-            (7, true),
-            (8, false),
-            (10_000, false),
-            (10_001, true),
-            (u32::MAX, true),
-        ] {
+        for (announced, refused) in [(7, true), (8, false), (10_000, false), (10_001, true), (u32::MAX, true)]
+        {
             let result = reader(&u32::to_be_bytes(announced)).startup(&limits());
             assert_eq!(result.is_err(), refused, "{announced}");
         }
@@ -455,17 +405,8 @@ mod tests {
         body.extend_from_slice(&[0, 2, 0, 0, 0, 4, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff]);
         body.extend_from_slice(&[0, 0]);
         let bytes = frame(b'B', &body);
-        let frame = reader(&bytes)
-            .next(&limits(), Stage::Session)
-            .expect("valid")
-            .expect("whole");
-        let Message::Bind {
-            portal,
-            statement,
-            parameters,
-            results,
-        } = decode(&frame).expect("valid")
-        else {
+        let frame = reader(&bytes).next(&limits(), Stage::Session).expect("valid").expect("whole");
+        let Message::Bind { portal, statement, parameters, results } = decode(&frame).expect("valid") else {
             panic!("not a bind")
         };
         assert_eq!((portal, statement, results.len()), ("p", "s", 0));
@@ -488,15 +429,8 @@ mod tests {
             (b'E', b"p\0\0"),
             (b'S', b"x"),
         ] {
-            let error = decode(&Frame {
-                kind,
-                body: Bytes::copy_from_slice(body),
-            })
-            .expect_err("refused");
-            assert!(
-                !error.fields().fatal && matches!(error.state().class(), "08" | "22"),
-                "{error}"
-            );
+            let error = decode(&Frame { kind, body: Bytes::copy_from_slice(body) }).expect_err("refused");
+            assert!(!error.fields().fatal && matches!(error.state().class(), "08" | "22"), "{error}");
         }
     }
 

@@ -115,10 +115,7 @@ impl Handle {
         }
         self.phase.send_replace(Phase::Terminating);
         // Everything that waits listens to the phase; what computes comes to its next wait soon.
-        if tokio::time::timeout(Duration::from_secs(10), self.tasks.recv())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(Duration::from_secs(10), self.tasks.recv()).await.is_err() {
             tracing::warn!("some connections did not end in time and are abandoned");
         }
     }
@@ -140,18 +137,13 @@ pub async fn serve(options: Options, database: Arc<dyn Database>) -> Result<Hand
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for address in &options.listen {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| bind_error(address, error))?;
+        let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, error))?;
         addresses.push(listener.local_addr()?);
         listeners.push(listener);
     }
     let port = addresses.first().map_or(5432, SocketAddr::port);
-    let unix = options
-        .unix_directory
-        .as_ref()
-        .map(|directory| UnixSocket::bind(directory, port))
-        .transpose()?;
+    let unix =
+        options.unix_directory.as_ref().map(|directory| UnixSocket::bind(directory, port)).transpose()?;
     let unix_path = unix.as_ref().map(|unix| unix.path.clone());
     let slots = Arc::new(Slots {
         used: AtomicUsize::new(0),
@@ -159,32 +151,16 @@ pub async fn serve(options: Options, database: Arc<dyn Database>) -> Result<Hand
         max: options.max_connections,
         reserved: options.reserved_connections,
     });
-    let shared = Arc::new(Shared {
-        options,
-        database,
-        tls,
-        slots,
-    });
+    let shared = Arc::new(Shared { options, database, tls, slots });
     let (phase, watched) = watch::channel(Phase::Running);
     let (task, tasks) = mpsc::channel(1);
     for listener in listeners {
-        tokio::spawn(accept_tcp(
-            listener,
-            shared.clone(),
-            watched.clone(),
-            task.clone(),
-        ));
+        tokio::spawn(accept_tcp(listener, shared.clone(), watched.clone(), task.clone()));
     }
     if let Some(unix) = unix {
         tokio::spawn(accept_unix(unix, shared.clone(), watched.clone(), task.clone()));
     }
-    Ok(Handle {
-        shared,
-        addresses,
-        unix_path,
-        phase,
-        tasks,
-    })
+    Ok(Handle { shared, addresses, unix_path, phase, tasks })
 }
 
 async fn draining(phase: &mut watch::Receiver<Phase>) {
@@ -216,11 +192,8 @@ async fn accept_tcp(
                     tracing::trace!(%error, "a new connection could not be set up");
                     continue;
                 }
-                let peer = Peer::Tcp {
-                    address: address.ip().to_canonical(),
-                    port: address.port(),
-                    tls: false,
-                };
+                let peer =
+                    Peer::Tcp { address: address.ip().to_canonical(), port: address.port(), tls: false };
                 spawn(Stream::Tcp(stream), peer, &shared, &phase, &task);
             }
             Err(error) => accept_failed(error).await,
@@ -271,10 +244,7 @@ fn spawn(
     let (shared, task) = (shared.clone(), task.clone());
     tokio::spawn(async move {
         let guard = shared.options.metrics.connection();
-        if let Err(panic) = AssertUnwindSafe(converse(link, &shared, peer))
-            .catch_unwind()
-            .await
-        {
+        if let Err(panic) = AssertUnwindSafe(converse(link, &shared, peer)).catch_unwind().await {
             tracing::error!(error = %panic_error(panic.as_ref()), "a connection failed");
         }
         drop((guard, socket, task));
@@ -287,9 +257,7 @@ async fn converse(mut link: Link, shared: &Shared, peer: Peer) {
     let end = match Box::pin(startup::run(&mut link, shared, peer)).await {
         Ok(Some(established)) => {
             let slot = established.slot;
-            let end = Connection::new(&mut link, established.session, &shared.options.metrics)
-                .run()
-                .await;
+            let end = Connection::new(&mut link, established.session, &shared.options.metrics).run().await;
             drop(slot);
             end
         }
@@ -325,9 +293,7 @@ impl Slots {
     pub fn take(self: &Arc<Self>) -> Result<Slot> {
         let taken = self
             .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                (used < self.max).then_some(used + 1)
-            });
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < self.max).then_some(used + 1));
         match taken {
             Ok(_) => Ok(Slot(self.clone())),
             Err(_) => {
@@ -339,9 +305,7 @@ impl Slots {
     fn socket(self: &Arc<Self>) -> Option<Socket> {
         let most = self.max * 2 + 64;
         self.sockets
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < most).then_some(open + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1))
             .ok()
             .map(|_| Socket(self.clone()))
     }
@@ -390,10 +354,7 @@ impl UnixSocket {
                 SqlState::OBJECT_IN_USE,
                 format!("lock file \"{}\" already exists", lock_path.display()),
             )
-            .hint(format!(
-                "Is another server using socket file \"{}\"?",
-                path.display()
-            ))
+            .hint(format!("Is another server using socket file \"{}\"?", path.display()))
         };
         let mut lock = loop {
             let file = OpenOptions::new()
@@ -425,21 +386,12 @@ impl UnixSocket {
         }
         lock.set_len(0).map_err(failed)?;
         lock.rewind().map_err(failed)?;
-        let content = format!(
-            "{}\n{}\n{port}\n{}\n",
-            std::process::id(),
-            directory.display(),
-            path.display()
-        );
+        let content =
+            format!("{}\n{}\n{port}\n{}\n", std::process::id(), directory.display(), path.display());
         lock.write_all(content.as_bytes()).map_err(failed)?;
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).map_err(failed)?;
-        Ok(UnixSocket {
-            listener,
-            path,
-            lock_path,
-            lock,
-        })
+        Ok(UnixSocket { listener, path, lock_path, lock })
     }
 }
 

@@ -51,11 +51,7 @@ pub async fn run(link: &mut Link, shared: &Shared, peer: Peer) -> Result<Option<
         Ok(Err(end)) => return Err(end),
         Err(_) => {
             return Err(End::Fatal(
-                Error::new(
-                    SqlState::QUERY_CANCELED,
-                    "canceling authentication due to timeout",
-                )
-                .fatal(),
+                Error::new(SqlState::QUERY_CANCELED, "canceling authentication due to timeout").fatal(),
             ));
         }
     };
@@ -75,11 +71,7 @@ fn greet(link: &mut Link, session: &dyn Session, minor: u16) -> Result<()> {
     }
     let secret = session.cancel_secret();
     // Protocol 3.0 has room for four bytes.
-    let secret = if minor == 0 {
-        &secret[..secret.len().min(4)]
-    } else {
-        secret
-    };
+    let secret = if minor == 0 { &secret[..secret.len().min(4)] } else { secret };
     let key = SecretKey::Bytes(Bytes::copy_from_slice(secret));
     encode::rare(out, &BackendKeyData::new(session.process_id(), key))?;
     encode::ready_for_query(out, session.transaction_status());
@@ -144,10 +136,7 @@ async fn prove(link: &mut Link, shared: &Shared, mut peer: Peer) -> Result<Optio
         encode::rare(&mut link.output.bytes, &answer).map_err(End::Fatal)?;
         link.output.end_message();
     }
-    let request = Request {
-        minor: spoken(request.minor),
-        ..request
-    };
+    let request = Request { minor: spoken(request.minor), ..request };
     let slot = shared.slots.take().map_err(End::Fatal)?;
     let startup = &request.startup;
     let login = authenticate(link, shared, startup, &scram).await?;
@@ -220,9 +209,7 @@ fn refuse_plaintext(link: &Link) -> Result<(), End> {
 async fn refuse_encryption(link: &mut Link) -> Result<(), End> {
     if !link.reader.is_empty() {
         // A client that goes on before it knows the answer cannot know what it sends.
-        return Err(End::Fatal(
-            violation("received unencrypted data after encryption request").fatal(),
-        ));
+        return Err(End::Fatal(violation("received unencrypted data after encryption request").fatal()));
     }
     link.output.bytes.push(b'N');
     link.output.end_message();
@@ -310,17 +297,6 @@ fn request(code: u32, packet: &Bytes, peer: Peer) -> Result<Request> {
         )
         .fatal()
     })?;
-    let database = database
-        .filter(|database| !database.is_empty())
-        .unwrap_or_else(|| user.clone());
-    Ok(Request {
-        minor,
-        startup: Startup {
-            user,
-            database,
-            peer,
-            parameters,
-        },
-        unknown,
-    })
+    let database = database.filter(|database| !database.is_empty()).unwrap_or_else(|| user.clone());
+    Ok(Request { minor, startup: Startup { user, database, peer, parameters }, unknown })
 }

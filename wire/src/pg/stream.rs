@@ -115,11 +115,7 @@ pub enum Fail {
 
 impl From<Error> for Fail {
     fn from(error: Error) -> Fail {
-        if error.fields().fatal {
-            Fail::End(End::Fatal(error))
-        } else {
-            Fail::Statement(error)
-        }
+        if error.fields().fatal { Fail::End(End::Fatal(error)) } else { Fail::Statement(error) }
     }
 }
 
@@ -131,11 +127,7 @@ impl From<End> for Fail {
 
 /// 57P01.
 pub fn shutdown_error() -> Error {
-    Error::new(
-        SqlState::ADMIN_SHUTDOWN,
-        "terminating connection due to administrator command",
-    )
-    .fatal()
+    Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command").fatal()
 }
 
 /// Messages on their way to the client.
@@ -214,13 +206,7 @@ async fn terminated(phase: &mut watch::Receiver<Phase>) {
 
 impl Link {
     pub fn new(stream: Stream, phase: watch::Receiver<Phase>, limits: Limits) -> Link {
-        Link {
-            stream,
-            reader: Reader::default(),
-            output: Output::default(),
-            phase,
-            limits,
-        }
+        Link { stream, reader: Reader::default(), output: Output::default(), phase, limits }
     }
 
     pub fn phase(&self) -> Phase {

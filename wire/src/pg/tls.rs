@@ -31,34 +31,22 @@ pub struct Files {
 }
 
 fn config_error(what: &str, path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::new(
-        SqlState::CONFIG_FILE_ERROR,
-        format!("{what} \"{}\": {error}", path.display()),
-    )
+    Error::new(SqlState::CONFIG_FILE_ERROR, format!("{what} \"{}\": {error}", path.display()))
 }
 
 /// The certificate in `directory`; a self-signed one for localhost and this host is made when there is none.
 /// The key file is readable by its owner alone. F0000 when the directory cannot be written.
 pub fn ensure_certificate(directory: &Path) -> Result<Files> {
-    let files = Files {
-        certificate: directory.join(CERTIFICATE_FILE),
-        key: directory.join(KEY_FILE),
-    };
+    let files = Files { certificate: directory.join(CERTIFICATE_FILE), key: directory.join(KEY_FILE) };
     if files.certificate.exists() && files.key.exists() {
         return Ok(files);
     }
-    let mut names = vec![
-        "localhost".to_string(),
-        "127.0.0.1".to_string(),
-        "::1".to_string(),
-    ];
+    let mut names = vec!["localhost".to_string(), "127.0.0.1".to_string(), "::1".to_string()];
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // rcgen refuses names that are no ASCII DNS names; a certificate without this one still serves.
     if !host.is_empty()
         && host != "localhost"
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
     {
         names.push(host);
     }
@@ -72,16 +60,10 @@ pub fn ensure_certificate(directory: &Path) -> Result<Files> {
 
 fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let failed = |error: std::io::Error| config_error("could not write file", path, error);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path).map_err(failed)?;
     // The mode above counts only for a new file.
-    file.set_permissions(fs::Permissions::from_mode(mode))
-        .map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
     file.write_all(content).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
@@ -121,10 +103,7 @@ impl Tls {
 fn load(files: &Files) -> Result<Current> {
     let key_failed =
         |error: &dyn std::fmt::Display| config_error("could not load private key file", &files.key, error);
-    let mode = fs::metadata(&files.key)
-        .map_err(|error| key_failed(&error))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(&files.key).map_err(|error| key_failed(&error))?.permissions().mode();
     if mode & 0o037 != 0 {
         return Err(Error::new(
             SqlState::CONFIG_FILE_ERROR,
@@ -133,11 +112,7 @@ fn load(files: &Files) -> Result<Current> {
         .detail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root."));
     }
     let certificate_failed = |error: &dyn std::fmt::Display| {
-        config_error(
-            "could not load server certificate file",
-            &files.certificate,
-            error,
-        )
+        config_error("could not load server certificate file", &files.certificate, error)
     };
     let pem = fs::read(&files.certificate).map_err(|error| certificate_failed(&error))?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
@@ -161,10 +136,7 @@ fn load(files: &Files) -> Result<Current> {
     if let Err(error) = scram.configure_certificate(&pem) {
         tracing::info!(%error, "the certificate's signature algorithm has no channel binding: SCRAM-SHA-256-PLUS is off");
     }
-    Ok(Current {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-        scram,
-    })
+    Ok(Current { acceptor: TlsAcceptor::from(Arc::new(config)), scram })
 }
 
 #[cfg(test)]

@@ -89,18 +89,11 @@ pub const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub fn over(stream: S) -> Client<S> {
-        Client {
-            stream,
-            buffer: BytesMut::new(),
-            key: Vec::new(),
-        }
+        Client { stream, buffer: BytesMut::new(), key: Vec::new() }
     }
 
     pub async fn send(&mut self, parts: &[Vec<u8>]) {
-        self.stream
-            .write_all(&parts.concat())
-            .await
-            .expect("the server reads");
+        self.stream.write_all(&parts.concat()).await.expect("the server reads");
         self.stream.flush().await.expect("the server reads");
     }
 
@@ -189,10 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Startup and SCRAM without channel binding.
     pub async fn log_in(&mut self, role: &str, password: &str) -> Vec<String> {
-        self.send(&[startup(VERSION_3_0, &[("user", role), ("database", "db")])])
-            .await;
-        self.scram(password, ChannelBinding::unsupported(), "SCRAM-SHA-256")
-            .await
+        self.send(&[startup(VERSION_3_0, &[("user", role), ("database", "db")])]).await;
+        self.scram(password, ChannelBinding::unsupported(), "SCRAM-SHA-256").await
     }
 }
 
@@ -269,10 +260,7 @@ pub async fn encrypt(stream: TcpStream, protocol: Option<&str>) -> io::Result<Tl
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
         .with_no_client_auth();
-    config.alpn_protocols = protocol
-        .map(|name| name.as_bytes().to_vec())
-        .into_iter()
-        .collect();
+    config.alpn_protocols = protocol.map(|name| name.as_bytes().to_vec()).into_iter().collect();
     let name = ServerName::try_from("localhost").expect("name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -288,11 +276,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn strings(bytes: &[u8]) -> Vec<String> {
-    bytes
-        .split(|byte| *byte == 0)
-        .filter(|part| !part.is_empty())
-        .map(text)
-        .collect()
+    bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty()).map(text).collect()
 }
 
 /// One message as a line.
@@ -324,12 +308,8 @@ fn show(kind: u8, body: &[u8]) -> String {
         }
         b'E' | b'N' => {
             let fields = strings(body);
-            let field = |code: char| {
-                fields
-                    .iter()
-                    .find_map(|field| field.strip_prefix(code))
-                    .unwrap_or_default()
-            };
+            let field =
+                |code: char| fields.iter().find_map(|field| field.strip_prefix(code)).unwrap_or_default();
             format!("{} {} {} {}", kind as char, field('S'), field('C'), field('M'))
         }
         b'R' => {

@@ -46,16 +46,10 @@ pub struct TestDatabase {
 #[async_trait]
 impl Database for TestDatabase {
     fn login(&self, role: &str) -> Option<Login> {
-        let verifier = self
-            .verifier
-            .get_or_init(|| postgres_protocol::password::scram_sha_256(PASSWORD.as_bytes()));
+        let verifier =
+            self.verifier.get_or_init(|| postgres_protocol::password::scram_sha_256(PASSWORD.as_bytes()));
         let login = |verifier: Option<&str>, can_login, expired, superuser| {
-            Some(Login {
-                verifier: verifier.map(str::to_string),
-                can_login,
-                expired,
-                superuser,
-            })
+            Some(Login { verifier: verifier.map(str::to_string), can_login, expired, superuser })
         };
         match role {
             "alice" => login(Some(verifier), true, false, false),
@@ -69,22 +63,14 @@ impl Database for TestDatabase {
 
     async fn open(&self, startup: Startup) -> Result<Box<dyn Session>> {
         if startup.database == "missing" {
-            return Err(Error::new(
-                SqlState::INVALID_CATALOG_NAME,
-                "database \"missing\" does not exist",
-            ));
+            return Err(Error::new(SqlState::INVALID_CATALOG_NAME, "database \"missing\" does not exist"));
         }
         self.seen.startups.lock().expect("lock").push(startup);
         self.seen.open_sessions.fetch_add(1, Ordering::SeqCst);
         let process = self.next.fetch_add(1, Ordering::SeqCst) + 100;
-        let canceller = Arc::new(Canceller {
-            secret: (process * 7).to_be_bytes().to_vec(),
-            ..Canceller::default()
-        });
-        self.running
-            .lock()
-            .expect("lock")
-            .insert(process, canceller.clone());
+        let canceller =
+            Arc::new(Canceller { secret: (process * 7).to_be_bytes().to_vec(), ..Canceller::default() });
+        self.running.lock().expect("lock").insert(process, canceller.clone());
         Ok(Box::new(TestSession {
             process,
             canceller,
@@ -97,6 +83,7 @@ impl Database for TestDatabase {
             notices: Vec::new(),
             changed: Vec::new(),
             commit_fails: false,
+            idle: None,
         }))
     }
 
@@ -113,11 +100,7 @@ impl Database for TestDatabase {
     }
 
     fn login_failed(&self, role: &str, _peer: &Peer, error: &Error) {
-        self.seen
-            .failed_logins
-            .lock()
-            .expect("lock")
-            .push((role.to_string(), error.state()));
+        self.seen.failed_logins.lock().expect("lock").push((role.to_string(), error.state()));
     }
 }
 
@@ -141,6 +124,8 @@ struct TestSession {
     notices: Vec<Notice>,
     changed: Vec<(&'static str, String)>,
     commit_fails: bool,
+    /// What becomes of the next wait for a message.
+    idle: Option<&'static str>,
 }
 
 impl Drop for TestSession {
@@ -151,22 +136,11 @@ impl Drop for TestSession {
 }
 
 fn column(name: &str, type_oid: Oid, format: Format) -> Column {
-    Column {
-        name: name.to_string(),
-        table: 0,
-        attribute: 0,
-        type_oid,
-        type_size: -1,
-        typmod: -1,
-        format,
-    }
+    Column { name: name.to_string(), table: 0, attribute: 0, type_oid, type_size: -1, typmod: -1, format }
 }
 
 fn number(text: &str) -> usize {
-    text.split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
+    text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 fn word(text: &str) -> &str {
@@ -183,13 +157,9 @@ impl TestSession {
         match word(&portal.text) {
             "select" if portal.text.contains("$1") => Some([column("echo", oid::TEXT, format(0))].into()),
             "select" => Some([column("n", oid::INT4, format(0))].into()),
-            "rows" | "batch" => Some(
-                [
-                    column("i", oid::INT4, format(0)),
-                    column("t", oid::TEXT, format(1)),
-                ]
-                .into(),
-            ),
+            "rows" | "batch" => {
+                Some([column("i", oid::INT4, format(0)), column("t", oid::TEXT, format(1))].into())
+            }
             "wide" => Some([column("w", oid::TEXT, format(0))].into()),
             "nothing" => Some([].into()),
             _ => None,
@@ -197,17 +167,14 @@ impl TestSession {
     }
 
     fn failure() -> Error {
-        Error::new(
-            SqlState::UNIQUE_VIOLATION,
-            "duplicate key value violates unique constraint \"k\"",
-        )
-        .detail("Key (a)=(1) already exists.")
-        .hint("Try another.")
-        .at(Some(8))
-        .context("COPY t, line 3")
-        .table("public", "t")
-        .column("a")
-        .constraint("k")
+        Error::new(SqlState::UNIQUE_VIOLATION, "duplicate key value violates unique constraint \"k\"")
+            .detail("Key (a)=(1) already exists.")
+            .hint("Try another.")
+            .at(Some(8))
+            .context("COPY t, line 3")
+            .table("public", "t")
+            .column("a")
+            .constraint("k")
     }
 
     fn fail(&mut self, error: Error) -> Error {
@@ -229,10 +196,7 @@ impl Session for TestSession {
     }
 
     fn reported_parameters(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("server_version", "15.0".to_string()),
-            ("client_encoding", "UTF8".to_string()),
-        ]
+        vec![("server_version", "15.0".to_string()), ("client_encoding", "UTF8".to_string())]
     }
 
     fn changed_parameters(&mut self) -> Vec<(&'static str, String)> {
@@ -252,24 +216,16 @@ impl Session for TestSession {
     }
 
     async fn simple_start(&mut self, text: &str) -> Result<usize> {
-        self.queue = text
-            .split(';')
-            .map(|part| part.trim().to_string())
-            .filter(|part| !part.is_empty())
-            .collect();
+        self.queue =
+            text.split(';').map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect();
         self.queue.reverse();
         Ok(self.queue.len())
     }
 
     async fn simple_next(&mut self) -> Result<Option<Arc<[Column]>>> {
         let text = self.queue.pop().expect("simple_start announced it");
-        let portal = Portal {
-            text,
-            parameters: Vec::new(),
-            formats: Vec::new(),
-            sent: 0,
-            since_suspended: 0,
-        };
+        let portal =
+            Portal { text, parameters: Vec::new(), formats: Vec::new(), sent: 0, since_suspended: 0 };
         let columns = self.columns(&portal);
         self.portals.insert(String::new(), portal);
         Ok(columns)
@@ -289,22 +245,10 @@ impl Session for TestSession {
 
     async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription> {
         let text = self.statements.get(name).cloned().unwrap_or_default();
-        let parameters = if text.contains("$1") {
-            vec![oid::TEXT]
-        } else {
-            Vec::new()
-        };
-        let portal = Portal {
-            text,
-            parameters: Vec::new(),
-            formats: Vec::new(),
-            sent: 0,
-            since_suspended: 0,
-        };
-        Ok(StatementDescription {
-            parameters: parameters.into(),
-            columns: self.columns(&portal),
-        })
+        let parameters = if text.contains("$1") { vec![oid::TEXT] } else { Vec::new() };
+        let portal =
+            Portal { text, parameters: Vec::new(), formats: Vec::new(), sent: 0, since_suspended: 0 };
+        Ok(StatementDescription { parameters: parameters.into(), columns: self.columns(&portal) })
     }
 
     async fn bind(
@@ -319,16 +263,8 @@ impl Session for TestSession {
             return Err(self.fail(Error::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)));
         };
         let formats = result_formats.to_vec();
-        self.portals.insert(
-            portal.to_string(),
-            Portal {
-                text,
-                parameters,
-                formats,
-                sent: 0,
-                since_suspended: 0,
-            },
-        );
+        self.portals
+            .insert(portal.to_string(), Portal { text, parameters, formats, sent: 0, since_suspended: 0 });
         Ok(())
     }
 
@@ -352,10 +288,9 @@ impl Session for TestSession {
 
     async fn fetch(&mut self, portal: &str, max_rows: usize) -> Result<Fetched> {
         if self.canceller.wanted.swap(false, Ordering::SeqCst) {
-            return Err(self.fail(Error::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to user request",
-            )));
+            return Err(
+                self.fail(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request"))
+            );
         }
         let portal = self.portals.get_mut(portal).expect("described before");
         let total = number(&portal.text);
@@ -364,22 +299,14 @@ impl Session for TestSession {
                 return Ok(Fetched::Complete("SELECT 1".to_string()));
             }
             portal.sent = 1;
-            Ok(Fetched::Chunk(Chunk::Rows(Rows {
-                columns: 1,
-                count: 1,
-                values: vec![value],
-            })))
+            Ok(Fetched::Chunk(Chunk::Rows(Rows { columns: 1, count: 1, values: vec![value] })))
         };
         match word(&portal.text.clone()) {
             "" => Ok(Fetched::Empty),
             "select" if portal.text.contains("$1") => {
-                let bytes = portal
-                    .parameters
-                    .first()
-                    .and_then(|parameter| parameter.bytes.clone());
-                let value = bytes.map_or(Datum::Null, |bytes| {
-                    Datum::text(String::from_utf8_lossy(&bytes).into_owned())
-                });
+                let bytes = portal.parameters.first().and_then(|parameter| parameter.bytes.clone());
+                let value = bytes
+                    .map_or(Datum::Null, |bytes| Datum::text(String::from_utf8_lossy(&bytes).into_owned()));
                 single(portal, value)
             }
             "select" => single(portal, Datum::Int4(total as i32)),
@@ -388,22 +315,14 @@ impl Session for TestSession {
                     return Ok(Fetched::Complete(format!("SELECT {total}")));
                 }
                 portal.sent = 1;
-                Ok(Fetched::Chunk(Chunk::Rows(Rows {
-                    columns: 0,
-                    count: total,
-                    values: Vec::new(),
-                })))
+                Ok(Fetched::Chunk(Chunk::Rows(Rows { columns: 0, count: total, values: Vec::new() })))
             }
             kind @ ("rows" | "batch") => {
                 if max_rows > 0 && portal.since_suspended == max_rows {
                     portal.since_suspended = 0;
                     return Ok(Fetched::Suspended);
                 }
-                let limit = if max_rows == 0 {
-                    usize::MAX
-                } else {
-                    max_rows - portal.since_suspended
-                };
+                let limit = if max_rows == 0 { usize::MAX } else { max_rows - portal.since_suspended };
                 let count = (total - portal.sent).min(1000).min(limit);
                 if count == 0 {
                     return Ok(Fetched::Complete(format!("SELECT {total}")));
@@ -417,16 +336,10 @@ impl Session for TestSession {
                     let values = numbers
                         .flat_map(|row| [Datum::Int4(row), Datum::text(format!("row {row}"))])
                         .collect();
-                    return Ok(Fetched::Chunk(Chunk::Rows(Rows {
-                        columns: 2,
-                        count,
-                        values,
-                    })));
+                    return Ok(Fetched::Chunk(Chunk::Rows(Rows { columns: 2, count, values })));
                 }
-                let texts: Vec<Option<String>> = numbers
-                    .clone()
-                    .map(|row| (row % 10 != 3).then(|| format!("row {row}")))
-                    .collect();
+                let texts: Vec<Option<String>> =
+                    numbers.clone().map(|row| (row % 10 != 3).then(|| format!("row {row}"))).collect();
                 let columns: [(&str, ArrayRef); 2] = [
                     ("i", Arc::new(Int32Array::from_iter_values(numbers))),
                     ("t", Arc::new(StringArray::from(texts))),
@@ -434,9 +347,7 @@ impl Session for TestSession {
                 let batch = RecordBatch::try_from_iter_with_nullable(
                     columns.map(|(name, array)| (name, array, true)),
                 );
-                Ok(Fetched::Chunk(Chunk::Batch(
-                    batch.expect("columns of one length"),
-                )))
+                Ok(Fetched::Chunk(Chunk::Batch(batch.expect("columns of one length"))))
             }
             "wide" => {
                 if portal.sent > 0 {
@@ -444,11 +355,7 @@ impl Session for TestSession {
                 }
                 portal.sent = 1;
                 let text = Datum::text("x".repeat(total));
-                Ok(Fetched::Chunk(Chunk::Rows(Rows {
-                    columns: 1,
-                    count: 100,
-                    values: vec![text; 100],
-                })))
+                Ok(Fetched::Chunk(Chunk::Rows(Rows { columns: 1, count: 100, values: vec![text; 100] })))
             }
             "error" => Err(self.fail(TestSession::failure())),
             "fatal" => Err(Error::new(SqlState::CRASH_SHUTDOWN, "the end").fatal()),
@@ -464,10 +371,7 @@ impl Session for TestSession {
             }
             "notice" => {
                 let error = Error::new(SqlState::SUCCESSFUL_COMPLETION, portal.text.clone());
-                self.notices.push(Notice {
-                    severity: "NOTICE",
-                    error,
-                });
+                self.notices.push(Notice { severity: "NOTICE", error });
                 Ok(Fetched::Complete("DO".to_string()))
             }
             "set" => {
@@ -482,21 +386,23 @@ impl Session for TestSession {
                 self.status = TransactionStatus::Idle;
                 Ok(Fetched::Complete("COMMIT".to_string()))
             }
+            "remind" => {
+                self.idle = Some("remind");
+                Ok(Fetched::Complete("DO".to_string()))
+            }
+            "expire" => {
+                self.idle = Some("expire");
+                Ok(Fetched::Complete("DO".to_string()))
+            }
             "failcommit" => {
                 self.commit_fails = true;
                 Ok(Fetched::Complete("INSERT 0 1".to_string()))
             }
-            "copyin" => Ok(Fetched::CopyIn(CopyShape {
-                format: Format::Text,
-                columns: 2,
-            })),
+            "copyin" => Ok(Fetched::CopyIn(CopyShape { format: Format::Text, columns: 2 })),
             "copyout" => {
                 portal.sent += 1;
                 match portal.sent {
-                    1 => Ok(Fetched::CopyOut(CopyShape {
-                        format: Format::Text,
-                        columns: 1,
-                    })),
+                    1 => Ok(Fetched::CopyOut(CopyShape { format: Format::Text, columns: 1 })),
                     2 => {
                         let lines: String = (0..total).map(|line| format!("{line}\n")).collect();
                         Ok(Fetched::CopyData(Bytes::from(lines)))
@@ -513,10 +419,7 @@ impl Session for TestSession {
 
     async fn sync(&mut self) -> Result<()> {
         if std::mem::take(&mut self.commit_fails) {
-            return Err(Error::new(
-                SqlState::SERIALIZATION_FAILURE,
-                "could not serialize access",
-            ));
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access"));
         }
         Ok(())
     }
@@ -530,25 +433,28 @@ impl Session for TestSession {
     }
 
     async fn copy_done(&mut self) -> Result<String> {
-        let lines = self
-            .seen
-            .copied
-            .lock()
-            .expect("lock")
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let lines = self.seen.copied.lock().expect("lock").iter().filter(|byte| **byte == b'\n').count();
         Ok(format!("COPY {lines}"))
     }
 
     fn copy_fail(&mut self, reason: &str) -> Error {
-        self.fail(Error::new(
-            SqlState::QUERY_CANCELED,
-            format!("COPY from stdin failed: {reason}"),
-        ))
+        self.fail(Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}")))
     }
 
     fn failed(&mut self, _error: &Error) {
         self.seen.failures_noted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn idle(&mut self) -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match self.idle.take() {
+            Some("remind") => {
+                let error = Error::new(SqlState::SUCCESSFUL_COMPLETION, "a reminder");
+                self.notices.push(Notice { severity: "NOTICE", error });
+                Ok(())
+            }
+            Some(_) => Err(Error::new(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, "idle for too long")),
+            None => std::future::pending().await,
+        }
     }
 }

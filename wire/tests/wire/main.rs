@@ -39,12 +39,7 @@ async fn server_with(change: impl FnOnce(&mut Options)) -> Server {
     let seen = database.seen.clone();
     let handle = serve(options, Arc::new(database)).await.expect("starts");
     let address = handle.address().expect("listens");
-    Server {
-        handle,
-        address,
-        seen,
-        directory,
-    }
+    Server { handle, address, seen, directory }
 }
 
 async fn server() -> Server {
@@ -72,21 +67,14 @@ async fn login() {
     assert_eq!(client.key.len(), 8);
 
     // Every way to fail a proof looks the same, and none says whether the role exists.
-    for (role, password) in [
-        ("alice", "wrong"),
-        ("mallory", "x"),
-        ("nopassword", ""),
-        ("expired", PASSWORD),
-    ] {
+    for (role, password) in [("alice", "wrong"), ("mallory", "x"), ("nopassword", ""), ("expired", PASSWORD)]
+    {
         let lines = Client::connect(server.address).await.log_in(role, password).await;
         let expected = format!("E FATAL 28P01 password authentication failed for user \"{role}\"");
         assert_eq!(lines, ["R 10 SCRAM-SHA-256", "R 11", &expected, "end"]);
     }
     assert_eq!(server.seen.failed_logins.lock().expect("lock").len(), 4);
-    let lines = Client::connect(server.address)
-        .await
-        .log_in("group", PASSWORD)
-        .await;
+    let lines = Client::connect(server.address).await.log_in("group", PASSWORD).await;
     assert!(
         lines.contains(&"E FATAL 28000 role \"group\" is not permitted to log in".to_string()),
         "{lines:?}"
@@ -98,9 +86,7 @@ async fn login() {
         let mut client = Client::connect(server.address).await;
         client.send(&[startup(VERSION_3_0, &[("user", role)])]).await;
         client.receive().await.expect("mechanisms");
-        client
-            .send(&[message(b'p', b"SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=ab")])
-            .await;
+        client.send(&[message(b'p', b"SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=ab")]).await;
         let (_, body) = client.receive().await.expect("server first");
         let text = String::from_utf8_lossy(&body[4..]).into_owned();
         assert!(text.starts_with("r=ab") && text.ends_with(",i=4096"), "{text}");
@@ -112,18 +98,12 @@ async fn login() {
 
     // What the session is told.
     let startups = server.seen.startups.lock().expect("lock").clone();
-    assert_eq!(
-        (startups[0].user.as_str(), startups[0].database.as_str()),
-        ("alice", "db")
-    );
+    assert_eq!((startups[0].user.as_str(), startups[0].database.as_str()), ("alice", "db"));
 
     // Refused before or after the proof, by the packet alone. (packet, first line)
     let with = |parameters: &[(&str, &str)]| startup(VERSION_3_0, parameters);
     for (packet, expected) in [
-        (
-            with(&[]),
-            "E FATAL 28000 no PostgreSQL user name specified in startup packet",
-        ),
+        (with(&[]), "E FATAL 28000 no PostgreSQL user name specified in startup packet"),
         (
             startup(2 << 16, &[]),
             "E FATAL 0A000 unsupported frontend protocol 2.0: server supports 3.0 to 3.2",
@@ -137,22 +117,12 @@ async fn login() {
             "E FATAL 08P01 invalid startup packet layout: expected terminator as last byte",
         ),
     ] {
-        assert_eq!(
-            Client::connect(server.address).await.ask(&[packet]).await,
-            [expected, "end"]
-        );
+        assert_eq!(Client::connect(server.address).await.ask(&[packet]).await, [expected, "end"]);
     }
     let mut client = Client::connect(server.address).await;
-    client
-        .send(&[with(&[("user", "alice"), ("database", "missing")])])
-        .await;
-    let lines = client
-        .scram(PASSWORD, ChannelBinding::unsupported(), "SCRAM-SHA-256")
-        .await;
-    assert_eq!(
-        lines[3..],
-        ["R 0", "E FATAL 3D000 database \"missing\" does not exist", "end"]
-    );
+    client.send(&[with(&[("user", "alice"), ("database", "missing")])]).await;
+    let lines = client.scram(PASSWORD, ChannelBinding::unsupported(), "SCRAM-SHA-256").await;
+    assert_eq!(lines[3..], ["R 0", "E FATAL 3D000 database \"missing\" does not exist", "end"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,16 +139,8 @@ async fn protocol_versions() {
         let mut parameters = vec![("user", "alice")];
         parameters.extend(options.map(|name| (name, "1")));
         client.send(&[startup(version, &parameters)]).await;
-        let lines = client
-            .scram(PASSWORD, ChannelBinding::unsupported(), "SCRAM-SHA-256")
-            .await;
-        assert_eq!(
-            lines
-                .first()
-                .filter(|line| line.starts_with('v'))
-                .map(String::as_str),
-            negotiated
-        );
+        let lines = client.scram(PASSWORD, ChannelBinding::unsupported(), "SCRAM-SHA-256").await;
+        assert_eq!(lines.first().filter(|line| line.starts_with('v')).map(String::as_str), negotiated);
         assert_eq!(lines.last().map(String::as_str), Some("Z I"), "{lines:?}");
         assert_eq!(client.key.len(), key_length);
     }
@@ -203,10 +165,7 @@ async fn encryption() {
         let lines = client.log_in("alice", PASSWORD).await;
         assert_eq!(lines[0], "R 10 SCRAM-SHA-256-PLUS SCRAM-SHA-256");
         assert_eq!(lines[4..], GREETING);
-        assert_eq!(
-            client.ask(&[query("select 5")]).await,
-            ["T n:23:0", "D 5", "C SELECT 1", "Z I"]
-        );
+        assert_eq!(client.ask(&[query("select 5")]).await, ["T n:23:0", "D 5", "C SELECT 1", "Z I"]);
     }
 
     // Direct TLS needs the protocol's name; channel binding holds for this certificate only.
@@ -218,10 +177,7 @@ async fn encryption() {
     let binding = ChannelBinding::tls_server_end_point(end_point(&client.stream));
     client.send(&[startup(VERSION_3_0, &[("user", "alice")])]).await;
     let lines = client.scram(PASSWORD, binding, "SCRAM-SHA-256-PLUS").await;
-    assert_eq!(
-        lines[3..],
-        ["R 0", GREETING[0], GREETING[1], GREETING[2], GREETING[3]]
-    );
+    assert_eq!(lines[3..], ["R 0", GREETING[0], GREETING[1], GREETING[2], GREETING[3]]);
 
     let lines = direct(None).await.expect("handshake").answer().await;
     assert_eq!(
@@ -245,11 +201,7 @@ async fn encryption() {
             "SCRAM-SHA-256",
             "E FATAL 28000 SCRAM channel binding negotiation error",
         ),
-        (
-            ChannelBinding::unsupported(),
-            "SCRAM-SHA-256-PLUS",
-            "E FATAL 08P01 malformed SCRAM message",
-        ),
+        (ChannelBinding::unsupported(), "SCRAM-SHA-256-PLUS", "E FATAL 08P01 malformed SCRAM message"),
         (
             ChannelBinding::tls_server_end_point(vec![0; 32]),
             "SCRAM-SHA-256",
@@ -271,18 +223,12 @@ async fn encryption() {
     let mut client = Client::connect(server.address).await;
     let packet = startup(VERSION_3_0, &[("user", "alice")]);
     let lines = client.ask(&[SSL_REQUEST.to_vec(), packet]).await;
-    assert_eq!(
-        lines,
-        ["E FATAL 08P01 received unencrypted data after SSL request", "end"]
-    );
+    assert_eq!(lines, ["E FATAL 08P01 received unencrypted data after SSL request", "end"]);
 
     // A second request inside TLS is no protocol version.
     let mut client = direct(Some("postgresql")).await.expect("handshake");
     let lines = client.ask(&[SSL_REQUEST.to_vec()]).await;
-    assert!(
-        lines[0].starts_with("E FATAL 0A000 unsupported frontend protocol 1234.5679"),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("E FATAL 0A000 unsupported frontend protocol 1234.5679"), "{lines:?}");
 
     // A new certificate is used from the next connection on.
     let old = end_point(&direct(Some("postgresql")).await.expect("handshake").stream);
@@ -291,10 +237,7 @@ async fn encryption() {
     }
     tls::ensure_certificate(server.directory.path()).expect("made");
     server.handle.reload_tls().expect("reloads");
-    assert_ne!(
-        end_point(&direct(Some("postgresql")).await.expect("handshake").stream),
-        old
-    );
+    assert_ne!(end_point(&direct(Some("postgresql")).await.expect("handshake").stream), old);
 
     // Without a certificate.
     let server = server_with(|options| options.tls = None).await;
@@ -331,18 +274,9 @@ async fn hostile_bytes_before_login() {
             message(b'p', b"SCRAM-SHA-256\0\xff\xff\xff\xff"),
             "E FATAL 08P01 malformed SCRAM message".to_string(),
         ),
-        (
-            message(b'p', b"SCRAM-SHA-256\0\0\0\0\x03n,,"),
-            "E FATAL 08P01 malformed SCRAM message".to_string(),
-        ),
-        (
-            message(b'p', b"SCRAM-SHA-256"),
-            "E FATAL 08P01 invalid string in message".to_string(),
-        ),
-        (
-            message(b'p', b""),
-            "E FATAL 08P01 invalid string in message".to_string(),
-        ),
+        (message(b'p', b"SCRAM-SHA-256\0\0\0\0\x03n,,"), "E FATAL 08P01 malformed SCRAM message".to_string()),
+        (message(b'p', b"SCRAM-SHA-256"), "E FATAL 08P01 invalid string in message".to_string()),
+        (message(b'p', b""), "E FATAL 08P01 invalid string in message".to_string()),
     ] {
         let start = Instant::now();
         let mut client = Client::connect(server.address).await;
@@ -351,13 +285,7 @@ async fn hostile_bytes_before_login() {
         assert!(start.elapsed() < Duration::from_secs(5));
     }
     let startup_length = "E FATAL 08P01 invalid length of startup packet";
-    for bytes in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        &[0, 0, 0x27, 0x11],
-        &[0, 0, 0, 7],
-        &[0xff; 4],
-        &[0; 4],
-    ] {
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0x27, 0x11], &[0, 0, 0, 7], &[0xff; 4], &[0; 4]] {
         assert_eq!(
             Client::connect(server.address).await.ask(&[bytes.to_vec()]).await,
             [startup_length, "end"]
@@ -365,37 +293,21 @@ async fn hostile_bytes_before_login() {
     }
     // A cancel request with a key too short, one nobody has, and a client that says nothing at all.
     let mut client = Client::connect(server.address).await;
-    let lines = client
-        .ask(&[vec![0, 0, 0, 13, 4, 210, 22, 46, 0, 0, 0, 1, 9]])
-        .await;
-    assert_eq!(
-        lines,
-        ["E FATAL 08P01 invalid length of query cancel packet", "end"]
-    );
+    let lines = client.ask(&[vec![0, 0, 0, 13, 4, 210, 22, 46, 0, 0, 0, 1, 9]]).await;
+    assert_eq!(lines, ["E FATAL 08P01 invalid length of query cancel packet", "end"]);
     let mut client = Client::connect(server.address).await;
-    assert_eq!(
-        client
-            .ask(&[vec![0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 9, 9, 9, 9]])
-            .await,
-        ["end"]
-    );
+    assert_eq!(client.ask(&[vec![0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 9, 9, 9, 9]]).await, ["end"]);
     drop(Client::connect(server.address).await);
     Client::logged_in(server.address).await;
 
     let server = server_with(|options| options.authentication_timeout = Duration::from_millis(100)).await;
     let lines = Client::connect(server.address).await.answer().await;
-    assert_eq!(
-        lines,
-        ["E FATAL 57014 canceling authentication due to timeout", "end"]
-    );
+    assert_eq!(lines, ["E FATAL 57014 canceling authentication due to timeout", "end"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_bytes_after_login() {
-    let limits = Limits {
-        message: 1 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits { message: 1 << 20, ..Limits::default() };
     let server = server_with(|options| options.limits = limits).await;
     for bytes in [
         [&b"Q"[..], &[0x40, 0, 0, 0]].concat(),
@@ -413,33 +325,21 @@ async fn hostile_bytes_after_login() {
     // Whole frames with a lie inside: an ordinary error, and the session knows of it.
     let mut client = Client::logged_in(server.address).await;
     for (parts, expected) in [
-        (
-            vec![message(b'Q', b"select 1")],
-            vec!["E ERROR 08P01 invalid string in message", "Z I"],
-        ),
+        (vec![message(b'Q', b"select 1")], vec!["E ERROR 08P01 invalid string in message", "Z I"]),
         (
             vec![message(b'Q', b"\xc3\x28\0")],
-            vec![
-                "E ERROR 22021 invalid byte sequence for encoding \"UTF8\": 0xc3",
-                "Z I",
-            ],
+            vec!["E ERROR 22021 invalid byte sequence for encoding \"UTF8\": 0xc3", "Z I"],
         ),
         (
             vec![message(b'B', b"\0\0\0\0\xff\xff"), execute("", 0), sync()],
             vec!["E ERROR 08P01 insufficient data left in message", "Z I"],
         ),
-        (
-            vec![message(b'S', b"x")],
-            vec!["E ERROR 08P01 invalid message format", "Z I"],
-        ),
+        (vec![message(b'S', b"x")], vec!["E ERROR 08P01 invalid message format", "Z I"]),
         (
             vec![message(b'F', b"\0\0\0\x01")],
             vec!["E ERROR 0A000 the function call message is not supported", "Z I"],
         ),
-        (
-            vec![query("select 1")],
-            vec!["T n:23:0", "D 1", "C SELECT 1", "Z I"],
-        ),
+        (vec![query("select 1")], vec!["T n:23:0", "D 1", "C SELECT 1", "Z I"]),
     ] {
         assert_eq!(client.ask(&parts).await, expected);
     }
@@ -453,10 +353,7 @@ async fn conversations() {
     let duplicate = "E ERROR 23505 duplicate key value violates unique constraint \"k\"";
     let row = |row: u32| format!("D {row}|row {row}");
     let table: Vec<(Vec<Vec<u8>>, Vec<String>)> = [
-        (
-            vec![query("select 7")],
-            vec!["T n:23:0", "D 7", "C SELECT 1", "Z I"],
-        ),
+        (vec![query("select 7")], vec!["T n:23:0", "D 7", "C SELECT 1", "Z I"]),
         (vec![query("")], vec!["I", "Z I"]),
         (
             vec![query("begin; select 1; error; select 2")],
@@ -466,23 +363,11 @@ async fn conversations() {
         // The last tag waits for the commit.
         (
             vec![query("select 1; failcommit")],
-            vec![
-                "T n:23:0",
-                "D 1",
-                "C SELECT 1",
-                "E ERROR 40001 could not serialize access",
-                "Z I",
-            ],
+            vec!["T n:23:0", "D 1", "C SELECT 1", "E ERROR 40001 could not serialize access", "Z I"],
         ),
-        (
-            vec![query("notice a"), query("set b")],
-            vec!["N NOTICE 00000 notice a", "C DO", "Z I"],
-        ),
+        (vec![query("notice a"), query("set b")], vec!["N NOTICE 00000 notice a", "C DO", "Z I"]),
         (vec![], vec!["C SET", "S application_name=set b", "Z I"]),
-        (
-            vec![query("nothing 2")],
-            vec!["T", "D ", "D ", "C SELECT 2", "Z I"],
-        ),
+        (vec![query("nothing 2")], vec!["T", "D ", "D ", "C SELECT 2", "Z I"]),
         (
             vec![
                 parse("s", "select $1"),
@@ -492,21 +377,9 @@ async fn conversations() {
                 execute("p", 0),
                 sync(),
             ],
-            vec![
-                "1",
-                "t 25",
-                "T echo:25:0",
-                "2",
-                "T echo:25:0",
-                "D hello",
-                "C SELECT 1",
-                "Z I",
-            ],
+            vec!["1", "t 25", "T echo:25:0", "2", "T echo:25:0", "D hello", "C SELECT 1", "Z I"],
         ),
-        (
-            vec![bind("", "s", &[None]), execute("", 0), sync()],
-            vec!["2", "D NULL", "C SELECT 1", "Z I"],
-        ),
+        (vec![bind("", "s", &[None]), execute("", 0), sync()], vec!["2", "D NULL", "C SELECT 1", "Z I"]),
         // An error: all up to Sync is skipped, then it goes on.
         (
             vec![
@@ -517,21 +390,11 @@ async fn conversations() {
                 sync(),
                 query("select 2"),
             ],
-            vec![
-                "1",
-                "E ERROR 26000 prepared statement \"none\" does not exist",
-                "Z I",
-            ],
+            vec!["1", "E ERROR 26000 prepared statement \"none\" does not exist", "Z I"],
         ),
         (vec![], vec!["T n:23:0", "D 2", "C SELECT 1", "Z I"]),
-        (
-            vec![parse("", "bad"), query("select 1"), sync()],
-            vec!["E ERROR 42601 syntax error", "Z I"],
-        ),
-        (
-            vec![execute("gone", 0), sync()],
-            vec!["E ERROR 34000 portal \"gone\" does not exist", "Z I"],
-        ),
+        (vec![parse("", "bad"), query("select 1"), sync()], vec!["E ERROR 42601 syntax error", "Z I"]),
+        (vec![execute("gone", 0), sync()], vec!["E ERROR 34000 portal \"gone\" does not exist", "Z I"]),
         // Row limits; the portal goes on where it stopped.
         (
             vec![
@@ -542,62 +405,24 @@ async fn conversations() {
                 execute("c", 2),
                 sync(),
             ],
-            vec![
-                "1",
-                "2",
-                &row(0),
-                &row(1),
-                "s",
-                &row(2),
-                &row(3),
-                "s",
-                &row(4),
-                "C SELECT 5",
-                "Z I",
-            ],
+            vec!["1", "2", &row(0), &row(1), "s", &row(2), &row(3), "s", &row(4), "C SELECT 5", "Z I"],
         ),
         (
-            vec![
-                parse("", ""),
-                bind("", "", &[]),
-                describe('P', ""),
-                execute("", 0),
-                sync(),
-            ],
+            vec![parse("", ""), bind("", "", &[]), describe('P', ""), execute("", 0), sync()],
             vec!["1", "2", "n", "I", "Z I"],
         ),
         (
-            vec![
-                message(b'C', b"Ss\0"),
-                message(b'C', b"Pzz\0"),
-                describe('S', "s"),
-                sync(),
-            ],
+            vec![message(b'C', b"Ss\0"), message(b'C', b"Pzz\0"), describe('S', "s"), sync()],
             vec!["3", "3", "t ", "n", "Z I"],
         ),
         // Without a Sync, Flush makes what is there come at once; the rest follows.
-        (
-            vec![parse("", "select 3"), message(b'H', b""), sync()],
-            vec!["1", "Z I"],
-        ),
+        (vec![parse("", "select 3"), message(b'H', b""), sync()], vec!["1", "Z I"]),
         (
             vec![query("batch 4")],
-            vec![
-                "T i:23:0 t:25:0",
-                &row(0),
-                &row(1),
-                &row(2),
-                "D 3|NULL",
-                "C SELECT 4",
-                "Z I",
-            ],
+            vec!["T i:23:0 t:25:0", &row(0), &row(1), &row(2), "D 3|NULL", "C SELECT 4", "Z I"],
         ),
         (
-            vec![
-                message(b'd', b"late copy data"),
-                message(b'c', b""),
-                query("select 4"),
-            ],
+            vec![message(b'd', b"late copy data"), message(b'c', b""), query("select 4")],
             vec!["T n:23:0", "D 4", "C SELECT 1", "Z I"],
         ),
     ]
@@ -616,10 +441,7 @@ async fn conversations() {
     // All fields of an error, in PostgreSQL's order.
     client.send(&[query("error")]).await;
     let (_, body) = client.receive().await.expect("an error");
-    let fields: Vec<u8> = body
-        .split(|byte| *byte == 0)
-        .filter_map(|field| field.first().copied())
-        .collect();
+    let fields: Vec<u8> = body.split(|byte| *byte == 0).filter_map(|field| field.first().copied()).collect();
     assert_eq!(fields, b"SVCMDHPWstcn");
     assert!(String::from_utf8_lossy(&body).contains("P8\0"));
     client.answer().await;
@@ -627,45 +449,25 @@ async fn conversations() {
     // Binary results.
     let mut body = b"\0s2\0\0\0\0\0".to_vec();
     body.extend_from_slice(&[0, 1, 0, 1]);
-    client
-        .send(&[
-            parse("s2", "batch 1"),
-            message(b'B', &body),
-            execute("", 0),
-            sync(),
-        ])
-        .await;
+    client.send(&[parse("s2", "batch 1"), message(b'B', &body), execute("", 0), sync()]).await;
     client.receive().await;
     client.receive().await;
     assert_eq!(
         client.receive().await,
-        Some((
-            b'D',
-            [&[0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5][..], b"row 0"].concat()
-        ))
+        Some((b'D', [&[0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5][..], b"row 0"].concat()))
     );
     assert_eq!(client.answer().await, ["C SELECT 1", "Z I"]);
 
     client.send(&[message(b'X', b"")]).await;
     assert_eq!(client.receive().await, None);
-    eventually("the session is closed", || {
-        server.seen.open_sessions.load(Ordering::SeqCst) == 0
-    })
-    .await;
+    eventually("the session is closed", || server.seen.open_sessions.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_write_for_a_pipelined_batch() {
     let server = server().await;
     let mut client = Client::logged_in(server.address).await;
-    let one = [
-        parse("", "select 1"),
-        bind("", "", &[]),
-        describe('P', ""),
-        execute("", 0),
-        sync(),
-    ]
-    .concat();
+    let one = [parse("", "select 1"), bind("", "", &[]), describe('P', ""), execute("", 0), sync()].concat();
     // ParseComplete, BindComplete, RowDescription, DataRow, CommandComplete, ReadyForQuery.
     let expected = 5 + 5 + 27 + 12 + 14 + 6;
     client.send(&[one.repeat(50)]).await;
@@ -724,10 +526,7 @@ async fn cancel_and_backpressure() {
         }
     }
     assert!(last.expect("an error").contains("57014"));
-    assert_eq!(
-        client.ask(&[query("select 1")]).await.last().map(String::as_str),
-        Some("Z I")
-    );
+    assert_eq!(client.ask(&[query("select 1")]).await.last().map(String::as_str), Some("Z I"));
 
     // Rows that are wider than the buffer.
     let lines = client.ask(&[query("wide 1000000")]).await;
@@ -743,18 +542,7 @@ async fn copying() {
     let done = || message(b'c', b"");
     assert_eq!(
         client.ask(&[query("copyout 3; select 1")]).await,
-        [
-            "H 0",
-            "d 0",
-            "d 1",
-            "d 2",
-            "c",
-            "C COPY 3",
-            "T n:23:0",
-            "D 1",
-            "C SELECT 1",
-            "Z I"
-        ]
+        ["H 0", "d 0", "d 1", "d 2", "c", "C COPY 3", "T n:23:0", "D 1", "C SELECT 1", "Z I"]
     );
     assert_eq!(
         client
@@ -769,36 +557,21 @@ async fn copying() {
             .await,
         ["G 0", "C COPY 2", "T n:23:0", "D 1", "C SELECT 1", "Z I"]
     );
+    assert_eq!(server.seen.copied.lock().expect("lock").as_slice(), b"1\ta\n2\tb\n");
     assert_eq!(
-        server.seen.copied.lock().expect("lock").as_slice(),
-        b"1\ta\n2\tb\n"
-    );
-    assert_eq!(
-        client
-            .ask(&[query("copyin"), data(b"3\tc\n"), message(b'f', b"no more\0")])
-            .await,
+        client.ask(&[query("copyin"), data(b"3\tc\n"), message(b'f', b"no more\0")]).await,
         ["G 0", "E ERROR 57014 COPY from stdin failed: no more", "Z I"]
     );
     // The data behind an error is ignored, in both protocols.
     let extra = "E ERROR 22P04 extra data";
     assert_eq!(
-        client
-            .ask(&[
-                query("copyin"),
-                data(b"poison"),
-                data(b"4\td\n"),
-                done(),
-                query("select 2")
-            ])
-            .await,
+        client.ask(&[query("copyin"), data(b"poison"), data(b"4\td\n"), done(), query("select 2")]).await,
         ["G 0", extra, "Z I"]
     );
     assert_eq!(client.answer().await, ["T n:23:0", "D 2", "C SELECT 1", "Z I"]);
     let copy = [parse("", "copyin"), bind("", "", &[]), execute("", 0)].concat();
     assert_eq!(
-        client
-            .ask(&[copy.clone(), data(b"poison"), data(b"x"), done(), sync()])
-            .await,
+        client.ask(&[copy.clone(), data(b"poison"), data(b"x"), done(), sync()]).await,
         ["1", "2", "G 0", extra, "Z I"]
     );
     assert_eq!(
@@ -807,22 +580,12 @@ async fn copying() {
     );
     // Another message in its midst.
     let lines = client.ask(&[query("copyin"), query("select 1")]).await;
-    assert_eq!(
-        lines,
-        [
-            "G 0",
-            "E ERROR 08P01 unexpected message type 0x51 during COPY from stdin",
-            "Z I"
-        ]
-    );
+    assert_eq!(lines, ["G 0", "E ERROR 08P01 unexpected message type 0x51 during COPY from stdin", "Z I"]);
     // The client vanishes.
     client.send(&[query("copyin"), data(b"6\tf\n")]).await;
     assert_eq!(client.receive().await.map(|message| message.0), Some(b'G'));
     drop(client);
-    eventually("the session is closed", || {
-        server.seen.open_sessions.load(Ordering::SeqCst) == 0
-    })
-    .await;
+    eventually("the session is closed", || server.seen.open_sessions.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -846,6 +609,75 @@ async fn a_panic_ends_one_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_while_idle() {
+    let server = server().await;
+    let mut client = Client::logged_in(server.address).await;
+    assert_eq!(client.ask(&[query("remind")]).await, ["C DO", "Z I"]);
+    let (kind, body) = client.receive().await.expect("a notice");
+    assert!(kind == b'N' && String::from_utf8_lossy(&body).contains("a reminder"));
+    assert_eq!(client.ask(&[query("expire")]).await, ["C DO", "Z I"]);
+    assert_eq!(client.answer().await, ["E FATAL 25P03 idle for too long", "end"]);
+}
+
+/// Nonsense of every kind, before and after login: answered or refused, and never by a panic.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage() {
+    let server =
+        server_with(|options| options.rules = vec![Rule::parse("host all all all trust").expect("a rule")])
+            .await;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) % below
+    };
+    let valid = [
+        startup(VERSION_3_0, &[("user", "alice")]),
+        query("select 1; rows 3"),
+        parse("s", "select $1"),
+        bind("p", "s", &[Some("x"), None]),
+        describe('P', "p"),
+        execute("p", 1),
+        message(b'C', b"Ps\0"),
+        query("copyin"),
+        message(b'd', b"1\n"),
+        message(b'f', b"no\0"),
+        sync(),
+    ]
+    .concat();
+    let login = startup(VERSION_3_0, &[("user", "alice")]).len();
+    for round in 0..400 {
+        let mut bytes = valid.clone();
+        let first = if round % 4 == 0 { 0 } else { login };
+        for _ in 0..=next(4) {
+            let span = bytes.len().saturating_sub(first);
+            if span == 0 {
+                break;
+            }
+            let at = first + next(span as u64) as usize;
+            match next(3) {
+                0 => bytes[at] = next(256) as u8,
+                1 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, next(256) as u8),
+            }
+        }
+        let mut client = Client::connect(server.address).await;
+        // The server may have hung up before everything was sent.
+        let _ = client.stream.write_all(&bytes).await;
+        let _ = client.stream.shutdown().await;
+        loop {
+            let lines = client.answer().await;
+            assert!(!lines.iter().any(|line| line.contains("XX000")), "{lines:?} for {bytes:?}");
+            if lines.last().map(String::as_str) == Some("end") {
+                break;
+            }
+        }
+    }
+    eventually("all sessions are closed", || server.seen.open_sessions.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_and_rules() {
     let server = server_with(|options| {
         options.max_connections = 3;
@@ -854,40 +686,20 @@ async fn limits_and_rules() {
     .await;
     let first = Client::logged_in(server.address).await;
     let _second = Client::logged_in(server.address).await;
-    let lines = Client::connect(server.address)
-        .await
-        .log_in("alice", PASSWORD)
-        .await;
+    let lines = Client::connect(server.address).await.log_in("alice", PASSWORD).await;
     let reserved =
         "E FATAL 53300 remaining connection slots are reserved for non-replication superuser connections";
     assert_eq!(lines[lines.len() - 2..], [reserved, "end"]);
     let mut superuser = Client::connect(server.address).await;
-    assert_eq!(
-        superuser
-            .log_in("root", PASSWORD)
-            .await
-            .last()
-            .map(String::as_str),
-        Some("Z I")
-    );
-    let lines = Client::connect(server.address)
-        .await
-        .log_in("root", PASSWORD)
-        .await;
+    assert_eq!(superuser.log_in("root", PASSWORD).await.last().map(String::as_str), Some("Z I"));
+    let lines = Client::connect(server.address).await.log_in("root", PASSWORD).await;
     assert_eq!(lines, ["E FATAL 53300 sorry, too many clients already", "end"]);
     drop((first, superuser));
-    eventually("a slot is free", || {
-        server.seen.open_sessions.load(Ordering::SeqCst) == 1
-    })
-    .await;
+    eventually("a slot is free", || server.seen.open_sessions.load(Ordering::SeqCst) == 1).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     Client::logged_in(server.address).await;
 
-    let rules = [
-        "hostssl all all all scram-sha-256",
-        "host db root all trust",
-        "host all eve all reject",
-    ];
+    let rules = ["hostssl all all all scram-sha-256", "host db root all trust", "host all eve all reject"];
     let server =
         server_with(|options| options.rules = rules.map(|line| Rule::parse(line).expect(line)).to_vec())
             .await;
@@ -902,20 +714,14 @@ async fn limits_and_rules() {
             "E FATAL 28000 pg_hba.conf rejects connection for host \"127.0.0.1\", user \"eve\", database \"db\", no encryption",
         ),
     ] {
-        assert_eq!(
-            Client::connect(server.address).await.log_in(role, "").await[0],
-            expected
-        );
+        assert_eq!(Client::connect(server.address).await.log_in(role, "").await[0], expected);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown() {
     let server = server().await;
-    let goodbye = [
-        "E FATAL 57P01 terminating connection due to administrator command",
-        "end",
-    ];
+    let goodbye = ["E FATAL 57P01 terminating connection due to administrator command", "end"];
     let mut idle = Client::logged_in(server.address).await;
     let mut busy = Client::logged_in(server.address).await;
     let mut stuck = Client::logged_in(server.address).await;
@@ -962,13 +768,8 @@ async fn unix_socket() {
     let error = second(server.address, None).await.err().expect("refused");
     assert_eq!(error.state(), SqlState::OBJECT_IN_USE);
     // The same port on another loopback address gives the same socket name.
-    let other: SocketAddr = format!("127.0.0.2:{}", server.address.port())
-        .parse()
-        .expect("address");
-    let error = second(other, Some(server.directory.path()))
-        .await
-        .err()
-        .expect("refused");
+    let other: SocketAddr = format!("127.0.0.2:{}", server.address.port()).parse().expect("address");
+    let error = second(other, Some(server.directory.path())).await.err().expect("refused");
     assert_eq!(error.state(), SqlState::OBJECT_IN_USE);
     assert!(error.message().starts_with("lock file"), "{error}");
 
@@ -994,11 +795,7 @@ async fn http() {
         listen: "127.0.0.1:0".parse().expect("address"),
         registry: Arc::new(registry),
         ready: Arc::new(move || {
-            if asked.load(Ordering::SeqCst) {
-                Ok(())
-            } else {
-                Err("replaying the log".to_string())
-            }
+            if asked.load(Ordering::SeqCst) { Ok(()) } else { Err("replaying the log".to_string()) }
         }),
     };
     let handle = wire::http::serve(options).await.expect("starts");
@@ -1015,10 +812,7 @@ async fn http() {
     client.ask(&[query("select 1; set a")]).await;
     assert!(get("/livez").await.starts_with("HTTP/1.1 200"));
     let answer = get("/readyz").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503") && answer.contains("replaying the log"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("replaying the log"), "{answer}");
     ready.store(true, Ordering::SeqCst);
     assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
     let answer = get("/metrics").await;
@@ -1044,13 +838,8 @@ async fn psql() {
     let port = server.address.port();
     let psql = async |connection: String, password: &str, input: &str| {
         let mut command = tokio::process::Command::new("psql");
-        command
-            .args(["-X", "-A", "-t", "-q", &connection])
-            .env("PGPASSWORD", password);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(["-X", "-A", "-t", "-q", &connection]).env("PGPASSWORD", password);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().ok()?;
         let mut stdin = child.stdin.take().expect("a pipe");
         stdin.write_all(input.as_bytes()).await.expect("psql reads");
@@ -1060,47 +849,23 @@ async fn psql() {
         Some((text(&output.stdout), text(&output.stderr)))
     };
     let tcp = |options: &str| format!("host=127.0.0.1 port={port} user=alice dbname=db {options}");
-    let Some((out, errors)) = psql(
-        tcp("sslmode=require channel_binding=require"),
-        PASSWORD,
-        "select 42;\n\\conninfo\n",
-    )
-    .await
+    let Some((out, errors)) =
+        psql(tcp("sslmode=require channel_binding=require"), PASSWORD, "select 42;\n\\conninfo\n").await
     else {
         eprintln!("psql is not installed: skipped");
         return;
     };
     assert!(out.contains("42\n") && out.contains("TLSv1.3"), "{out}{errors}");
-    let socket = format!(
-        "host={} port={port} user=alice dbname=db",
-        server.directory.path().display()
-    );
-    let (out, errors) = psql(socket, PASSWORD, "rows 3;\nerror;\nnotice x;\n")
-        .await
-        .expect("psql");
+    let socket = format!("host={} port={port} user=alice dbname=db", server.directory.path().display());
+    let (out, errors) = psql(socket, PASSWORD, "rows 3;\nerror;\nnotice x;\n").await.expect("psql");
     assert_eq!(out, "0|row 0\n1|row 1\n2|row 2\n");
-    assert!(
-        errors.contains("duplicate key") && errors.contains("NOTICE:  notice x"),
-        "{errors}"
-    );
-    let (_, errors) = psql(tcp("sslmode=disable"), "wrong", "select 1;\n")
+    assert!(errors.contains("duplicate key") && errors.contains("NOTICE:  notice x"), "{errors}");
+    let (_, errors) = psql(tcp("sslmode=disable"), "wrong", "select 1;\n").await.expect("psql");
+    assert!(errors.contains("password authentication failed for user \"alice\""), "{errors}");
+    let (out, errors) = psql(tcp("sslmode=disable"), PASSWORD, "copyin;\n1\ta\n\\.\ncopyout 2;\nselect 9;\n")
         .await
         .expect("psql");
-    assert!(
-        errors.contains("password authentication failed for user \"alice\""),
-        "{errors}"
-    );
-    let (out, errors) = psql(
-        tcp("sslmode=disable"),
-        PASSWORD,
-        "copyin;\n1\ta\n\\.\ncopyout 2;\nselect 9;\n",
-    )
-    .await
-    .expect("psql");
     assert_eq!(out, "0\n1\n9\n", "{errors}");
     // psql sends the line that ended the data along.
-    assert_eq!(
-        server.seen.copied.lock().expect("lock").as_slice(),
-        b"1\ta\n\\.\n"
-    );
+    assert_eq!(server.seen.copied.lock().expect("lock").as_slice(), b"1\ta\n\\.\n");
 }
