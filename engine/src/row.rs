@@ -27,6 +27,9 @@ pub use crate::ids::RowId;
 use crate::sync::Arc;
 use crate::wal::record::{put_varint, take_byte, take_varint};
 
+#[cfg(test)]
+mod tests;
+
 const WIDE: u16 = 0x8000;
 const COUNT: u16 = 0x07ff;
 

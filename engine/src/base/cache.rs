@@ -139,3 +139,13 @@ impl BlockCache {
         }
     }
 }
+
+impl Drop for BlockCache {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            self.metrics.block_cache.entries.subtract(shard.slots.len() as u64);
+            self.metrics.block_cache.bytes.subtract(shard.bytes as u64);
+        }
+    }
+}

@@ -40,6 +40,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn failed(&self) -> bool {
+        false
+    }
+
     fn reopen(&self) -> Result<Arc<dyn Store>> {
         Ok(Arc::new(self.clone()))
     }

@@ -32,6 +32,8 @@ mod checkpoint;
 pub mod memory;
 pub mod redb;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
@@ -194,8 +196,12 @@ impl Base {
     }
 
     /// After an I/O error the store answers nothing any more: opens it again from disk, in the state of its
-    /// last commit that went through. Whoever still uses a base of the old store gets 58030.
+    /// last commit that went through. Whoever still uses a base of the old store gets 58030. A store that is
+    /// well is left alone.
     pub fn reopen(&self) -> Result<Base> {
+        if !self.0.store.failed() {
+            return Ok(self.clone());
+        }
         let store = self.0.store.reopen()?;
         Base::on(store, self.0.options.clone(), Arc::clone(&self.0.metrics))
     }

@@ -42,6 +42,7 @@ pub struct RedbStore {
     metrics: Arc<Metrics>,
     database: RwLock<Option<Database>>,
     revoked: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
 }
 
 impl RedbStore {
@@ -60,12 +61,14 @@ impl RedbStore {
         }
         let len = file.len().map_err(fail)?;
         let revoked = Arc::new(AtomicBool::new(false));
+        let failed_flag = Arc::new(AtomicBool::new(false));
         let backend = Backend {
             file,
             len: AtomicU64::new(len),
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::new(()),
             revoked: Arc::clone(&revoked),
+            failed: Arc::clone(&failed_flag),
             metrics: Arc::clone(&metrics),
         };
         let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
@@ -80,6 +83,7 @@ impl RedbStore {
             metrics,
             database: RwLock::new(Some(database)),
             revoked,
+            failed: failed_flag,
         };
         store.create_tables()?;
         Ok(store)
@@ -162,6 +166,10 @@ impl Store for RedbStore {
             run(&mut RedbWriter { tables, path: &self.path })?;
         }
         transaction.commit().map_err(|error| self.fail(error))
+    }
+
+    fn failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
     }
 
     fn reopen(&self) -> Result<Arc<dyn Store>> {
@@ -288,6 +296,8 @@ struct Backend {
     /// One at a time moves `waiting` to the file.
     flushing: Mutex<()>,
     revoked: Arc<AtomicBool>,
+    /// Set by the first I/O error; redb answers nothing from then on.
+    failed: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
 
@@ -370,6 +380,38 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.watch(self.read_from(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.watch(self.resize(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.watch(self.alive().and_then(|()| self.flush()).and_then(|()| self.file.sync()))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.watch(self.collect(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        if self.revoked.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.watch(self.flush())
+    }
+}
+
+impl Backend {
+    fn watch(&self, result: io::Result<()>) -> io::Result<()> {
+        if result.is_err() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    fn read_from(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.alive()?;
         {
             let pending = self.pending.read();
@@ -401,7 +443,7 @@ impl StorageBackend for Backend {
         self.file.read_at(offset, out)
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
+    fn resize(&self, len: u64) -> io::Result<()> {
         self.alive()?;
         // Writes beyond the new end must not come back after it.
         if len < self.len.load(Ordering::Acquire) {
@@ -412,13 +454,7 @@ impl StorageBackend for Backend {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.alive()?;
-        self.flush()?;
-        self.file.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn collect(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.alive()?;
         let end = offset + data.len() as u64;
         if end > self.len.load(Ordering::Acquire) {
@@ -440,12 +476,5 @@ impl StorageBackend for Backend {
             drop(pending);
             return if full { self.flush() } else { Ok(()) };
         }
-    }
-
-    fn close(&self) -> io::Result<()> {
-        if self.revoked.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        self.flush()
     }
 }

@@ -63,6 +63,8 @@ pub trait Store: Send + Sync {
     /// Runs `run` on a writer and makes all of it durable at once, or, when it or the commit fails, nothing.
     /// One at a time: others wait.
     fn write(&self, run: &mut dyn FnMut(&mut dyn Writer) -> Result<()>) -> Result<()>;
+    /// An I/O error has made this store useless.
+    fn failed(&self) -> bool;
     /// Opens the same files again after an I/O error has made this store useless; its readers get 58030.
     fn reopen(&self) -> Result<Arc<dyn Store>>;
     /// No calls after this one; readers are to be dropped before.

@@ -72,7 +72,8 @@ struct State {
     operations: u64,
     trace: u64,
     random: u64,
-    free_space: u64,
+    /// Bytes that files may have in all.
+    capacity: Option<u64>,
 }
 
 /// See the top of the file. Clones share the disk.
@@ -95,7 +96,7 @@ impl SimulatedDisk {
             operations: 0,
             trace: 0,
             random: seed,
-            free_space: u64::MAX,
+            capacity: None,
         })))
     }
 
@@ -163,9 +164,9 @@ impl SimulatedDisk {
         self.0.lock().trace
     }
 
-    /// What [`Disk::free_space`] says.
-    pub fn set_free_space(&self, bytes: u64) {
-        self.0.lock().free_space = bytes;
+    /// Bytes that all files together may have; growing beyond is a full disk.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.lock().capacity = bytes;
     }
 
     /// Changes one byte of a file behind everybody's back, durably.
@@ -298,6 +299,22 @@ impl State {
         if self.off { Err(io::Error::other("the power is off")) } else { Ok(()) }
     }
 
+    /// Bytes of all files.
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|number| self.inodes.get(number)).map(|inode| inode.current.len() as u64).sum()
+    }
+
+    /// Whether a file may grow to `len`.
+    fn fits(&self, number: u64, len: u64) -> io::Result<()> {
+        let old = self.inodes.get(&number).map_or(0, |inode| inode.current.len() as u64);
+        match self.capacity {
+            Some(capacity) if len > old && self.used() + (len - old) > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn change_name(&mut self, change: NameChange) {
         apply_name(&mut self.names, &change);
         self.pending.push(change);
@@ -323,6 +340,9 @@ impl SimulatedFile {
         let state = &mut *self.disk.0.lock();
         if state.epoch != self.epoch {
             return Err(io::Error::other("the file was opened before a crash"));
+        }
+        if operation == Operation::Write {
+            state.fits(self.number, offset + bytes.len() as u64)?;
         }
         state.begin(operation, &self.path, offset, bytes)?;
         let off = state.off;
@@ -516,6 +536,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn free_space(&self, _directory: &Path) -> io::Result<u64> {
-        Ok(self.0.lock().free_space)
+        let state = self.0.lock();
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
     }
 }

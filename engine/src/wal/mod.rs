@@ -23,6 +23,8 @@ use crate::sync::Arc;
 mod reader;
 pub mod record;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::Replay;

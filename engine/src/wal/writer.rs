@@ -369,7 +369,9 @@ impl Shared {
                     tracing::warn!(%error, "could not prepare a log segment");
                     state.prepare_error = Some(error);
                     self.progress.notify_all();
-                    self.prepare.wait_for(&mut state, RETRY);
+                    if !state.closing {
+                        self.prepare.wait_for(&mut state, RETRY);
+                    }
                 }
             }
         }
