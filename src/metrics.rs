@@ -1,0 +1,149 @@
+//! What `/metrics` shows beyond what `wire` counts itself: readings of the engine, of `sql` and of the operating system,
+//! taken when somebody asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use engine::Engine;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// Reads everything at each scrape.
+pub struct Readings {
+    pub engine: Engine,
+    pub database: Arc<sql::Database>,
+    pub optimizer: Arc<optimizer::Counters>,
+}
+
+impl fmt::Debug for Readings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readings")
+    }
+}
+
+type Labelled<T> = Vec<(&'static str, T)>;
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.database.stats();
+        let engine = self.engine.metrics();
+        let mut counter = |name: &str, help: &str, value: u64| {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        counter("startdb_transactions", "Transactions that ended, by commit or rollback", stats.commits + stats.rollbacks)?;
+        counter("startdb_disk_reads", "Calls that read from files", engine.disk_reads.get())?;
+        counter("startdb_disk_writes", "Calls that wrote to files", engine.disk_writes.get())?;
+        counter("startdb_query_log_dropped", "Statements the optimizer did not hear of", stats.query_log_dropped)?;
+        counter("startdb_optimizer_restarts", "Times the optimizer task was restarted", self.optimizer.restarts())?;
+        let blocks = &engine.block_cache;
+        let share = |hits: u64, misses: u64| if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 };
+        gauge(
+            &mut encoder,
+            ("startdb_cache_hit_ratio", "Share of lookups a cache answered"),
+            "cache",
+            vec![
+                ("block", share(blocks.hits.get(), blocks.misses.get())),
+                ("plan", share(stats.plan_cache_hits, stats.plan_cache_misses)),
+            ],
+        )?;
+        gauge(
+            &mut encoder,
+            ("startdb_cache_entries", "Entries a cache holds"),
+            "cache",
+            vec![("block", blocks.entries.get() as f64), ("plan", stats.plan_cache_entries as f64)],
+        )?;
+        counters(
+            &mut encoder,
+            ("startdb_cache_evictions", "Entries a cache gave up for others"),
+            "cache",
+            vec![("block", blocks.evictions.get() as f64), ("plan", stats.plan_cache_evictions as f64)],
+        )?;
+        gauge(
+            &mut encoder,
+            ("startdb_memory_bytes", "Memory in use, by part"),
+            "component",
+            vec![
+                ("process", resident_bytes() as f64),
+                ("memtable", engine.memtable_bytes.get() as f64),
+                ("block_cache", blocks.bytes.get() as f64),
+                ("statements", self.database.memory_in_use() as f64),
+            ],
+        )?;
+        counters(
+            &mut encoder,
+            ("startdb_cpu_seconds", "Processor time, by group of threads"),
+            "component",
+            cpu_seconds().into_iter().collect(),
+        )?;
+        let sync = &engine.wal_sync;
+        let mut buckets = Vec::new();
+        for (index, count) in sync.counts().into_iter().enumerate() {
+            buckets.push((engine::metrics::BUCKETS.get(index).copied().unwrap_or(f64::MAX), count));
+        }
+        let mut histogram = encoder.encode_descriptor(
+            "startdb_wal_sync_seconds",
+            "Time of one durable write to the log",
+            None,
+            MetricType::Histogram,
+        )?;
+        histogram.encode_histogram::<()>(sync.sum(), sync.count(), &buckets, None)
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), label: &str, values: Labelled<f64>) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&[(label, key)])?)?;
+    }
+    Ok(())
+}
+
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &str,
+    values: Labelled<f64>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (key, value) in values {
+        ConstCounter::new(value).encode(family.encode_family(&[(label, key)])?)?;
+    }
+    Ok(())
+}
+
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// Seconds of processor time of this process's threads, grouped by what their names begin with.
+fn cpu_seconds() -> BTreeMap<&'static str, f64> {
+    const GROUPS: [(&str, &str); 5] = [
+        ("wal", "wal"),
+        ("checkpoint", "checkpoint"),
+        ("network", "network"),
+        ("analytic", "analytic"),
+        ("optimizer", "optimizer"),
+    ];
+    let mut sums: BTreeMap<&'static str, f64> =
+        GROUPS.iter().map(|(group, _)| (*group, 0.0)).chain([("other", 0.0)]).collect();
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return sums };
+    for thread in threads.flatten() {
+        let Ok(text) = std::fs::read_to_string(thread.path().join("stat")) else { continue };
+        // The name stands in parentheses and may hold anything; fields are counted from behind it.
+        let (Some(open), Some(close)) = (text.find('('), text.rfind(')')) else { continue };
+        let name = &text[open + 1..close];
+        let fields: Vec<&str> = text[close + 1..].split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum();
+        let group = GROUPS.iter().find(|(_, start)| name.starts_with(start)).map_or("other", |(group, _)| group);
+        // Linux reports in hundredths of a second on every architecture it runs on here.
+        *sums.entry(group).or_default() += ticks as f64 / 100.0;
+    }
+    sums
+}
