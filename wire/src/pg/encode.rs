@@ -442,6 +442,73 @@ mod tests {
         assert_eq!(error.state(), SqlState::INTERNAL_ERROR);
     }
 
+    /// Rows and columns of every type give the same bytes, in both formats; the text is the one that was read.
+    #[test]
+    fn columns_are_written_as_rows_are() {
+        use value::arrow_form::ColumnBuilder;
+        use value::types::numeric_typmod;
+
+        let style = Style::default();
+        for (type_oid, typmod, texts) in [
+            (oid::BOOL, -1, &["t", "f"][..]),
+            (oid::INT2, -1, &["-32768", "7"]),
+            (oid::INT4, -1, &["-2147483648", "0"]),
+            (oid::INT8, -1, &["9223372036854775807", "-1"]),
+            (oid::OID, -1, &["4294967295"]),
+            (oid::FLOAT4, -1, &["0.1", "NaN", "1e+20"]),
+            (oid::FLOAT8, -1, &["-0", "Infinity", "1e-300"]),
+            (oid::NUMERIC, numeric_typmod(12, 2), &["0.05", "-1234567890.12", "NaN", "0.00"]),
+            (oid::NUMERIC, numeric_typmod(38, 0), &["99999999999999999999999999999999999999"]),
+            (oid::NUMERIC, -1, &["1.00", "1.0", "-0.000001", "NaN", "Infinity"]),
+            (oid::TEXT, -1, &["", "grüße"]),
+            (oid::VARCHAR, -1, &["a, \"b\""]),
+            (oid::BPCHAR, 9, &["ab   "]),
+            (oid::NAME, -1, &["pg_class"]),
+            (oid::BYTEA, -1, &["\\x00ff"]),
+            (oid::DATE, -1, &["2026-11-22", "0044-03-15 BC", "infinity"]),
+            (oid::TIME, -1, &["23:59:59.999999"]),
+            (oid::TIMESTAMP, -1, &["2026-11-22 14:05:11.5", "-infinity"]),
+            (oid::TIMESTAMPTZ, -1, &["2026-11-22 14:05:11+00"]),
+            (oid::INTERVAL, -1, &["1 year 2 mons -3 days +04:05:06.7"]),
+            (oid::UUID, -1, &["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+            (oid::JSON, -1, &["{\"a\":  1}"]),
+            (oid::JSONB, -1, &["{\"a\": [1, null]}"]),
+            (oid::INT4_ARRAY, -1, &["{1,NULL,3}", "{}"]),
+            (oid::TEXT_ARRAY, -1, &["{{a,\"b c\"},{\"\",\"NULL\"}}"]),
+        ] {
+            let ty = Type::with_typmod(type_oid, typmod);
+            let mut values = vec![Datum::Null];
+            values.extend(texts.iter().map(|text| value::text::input(ty, text, &style).expect(text)));
+            let mut builder = ColumnBuilder::new(ty, values.len());
+            for value in &values {
+                builder.append(value).expect("a value of the type");
+            }
+            let array =
+                RecordBatch::try_from_iter_with_nullable([("c", builder.finish(), true)]).expect("a batch");
+            let chunk = Rows { columns: 1, count: values.len(), values };
+            for format in [Format::Text, Format::Binary] {
+                let columns = [Column { typmod, ..column(type_oid, format) }];
+                let (mut by_rows, mut by_columns) = (Output::default(), Output::default());
+                rows(&mut by_rows, &columns, &style, &chunk, 0, usize::MAX).expect("rows");
+                batch(&mut by_columns, &columns, &style, &array, 0, usize::MAX).expect("columns");
+                assert_eq!(by_rows.bytes, by_columns.bytes, "{type_oid} {texts:?} {format:?}");
+                if format == Format::Text {
+                    let mut expected = Vec::new();
+                    message(&mut expected, b'D', |out| out.extend_from_slice(b"\0\x01\xff\xff\xff\xff"));
+                    for text in texts {
+                        message(&mut expected, b'D', |out| {
+                            out.extend_from_slice(b"\0\x01");
+                            sized(out, text.as_bytes());
+                        });
+                    }
+                    let (found, expected) =
+                        (String::from_utf8_lossy(&by_rows.bytes), String::from_utf8_lossy(&expected));
+                    assert_eq!(found, expected, "{type_oid}");
+                }
+            }
+        }
+    }
+
     /// Not a test: prints how many rows of int + text a core writes in a second, from rows and from columns.
     #[test]
     #[ignore = "a measurement"]
