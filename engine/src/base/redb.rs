@@ -54,11 +54,31 @@ impl RedbStore {
         metrics: Arc<Metrics>,
     ) -> Result<RedbStore> {
         let fail = |error| disk::error("open", path, &error);
-        let existed = disk.exists(path).map_err(fail)?;
-        let file = disk.open(path, Mode::Create).map_err(fail)?;
-        if !existed && let Some(directory) = path.parent() {
-            disk.sync_directory(directory).map_err(fail)?;
+        if !disk.exists(path).map_err(fail)? {
+            // Made under another name first: a crash meanwhile leaves nothing that looks like a data file.
+            let new = path.with_extension("new");
+            if disk.exists(&new).map_err(fail)? {
+                disk.remove(&new).map_err(fail)?;
+            }
+            disk.open(&new, Mode::CreateNew).map_err(fail)?;
+            let store = RedbStore::open_existing(Arc::clone(&disk), &new, cache_size, Arc::clone(&metrics))?;
+            store.close()?;
+            disk.rename(&new, path).map_err(fail)?;
+            if let Some(directory) = path.parent() {
+                disk.sync_directory(directory).map_err(fail)?;
+            }
         }
+        RedbStore::open_existing(disk, path, cache_size, metrics)
+    }
+
+    fn open_existing(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        cache_size: u64,
+        metrics: Arc<Metrics>,
+    ) -> Result<RedbStore> {
+        let fail = |error| disk::error("open", path, &error);
+        let file = disk.open(path, Mode::Existing).map_err(fail)?;
         let len = file.len().map_err(fail)?;
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
@@ -120,6 +140,10 @@ fn closed() -> Error {
 fn failed(path: &Path, error: redb::Error) -> Error {
     let name = path.display();
     match error {
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Error::new(SqlState::DATA_CORRUPTED, format!("file \"{name}\" is damaged or not a data file"))
+                .detail(error.to_string())
+        }
         redb::Error::Io(error) => disk::error("use", path, &error),
         redb::Error::Corrupted(what) => {
             Error::new(SqlState::DATA_CORRUPTED, format!("file \"{name}\" is damaged")).detail(what)

@@ -305,6 +305,29 @@ fn a_full_disk_refuses_before_it_accepts() {
 }
 
 #[test]
+fn the_real_disk_keeps_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    for synchronous in [true, false] {
+        let options = WalOptions {
+            segment_size: 256 << 10,
+            synchronous,
+            ..WalOptions::new(directory.path().join(format!("wal-{synchronous}")), DATABASE)
+        };
+        let mut last = 0;
+        for _ in 0..3 {
+            let disk = crate::disk::RealDisk::new();
+            let (wal, replay) = Wal::open(disk, options.clone(), Lsn(0), Arc::default()).unwrap();
+            assert_eq!(replay.map(|record| record.unwrap().0.0).last().unwrap_or(0), last);
+            for _ in 0..100 {
+                last = append(&wal, &record(last + 1, 7_000)).unwrap().0;
+            }
+            wal.close().unwrap();
+            assert_eq!(wal.durable_lsn(), Lsn(last));
+        }
+    }
+}
+
+#[test]
 fn many_threads_share_syncs() {
     let disk = SimulatedDisk::new(9);
     let (wal, _) = open(&disk, 0, 10).unwrap();
