@@ -218,8 +218,8 @@ fn parse_verifier(text: &str) -> Option<ScramSecret> {
     })
 }
 
-/// A verifier that no password fits; the salt is always the same for a name.
-fn mock_verifier(installation_secret: &[u8; 32], role: &str, iterations: usize) -> ScramSecret {
+/// A verifier that no password fits, in text form; the salt is always the same for a name.
+fn mock_verifier(installation_secret: &[u8; 32], role: &str, iterations: usize) -> String {
     let derive = |purpose: &[u8]| -> Vec<u8> {
         let mut hash = Sha256::new();
         hash.update(installation_secret);
@@ -230,12 +230,9 @@ fn mock_verifier(installation_secret: &[u8; 32], role: &str, iterations: usize) 
     let mut salt = derive(b"mock salt");
     salt.truncate(16);
     // Nobody knows a preimage of this stored key, so no proof can fit.
-    ScramSecret::Verifier {
-        salt,
-        iterations,
-        stored_key: derive(b"mock stored key"),
-        server_key: derive(b"mock server key"),
-    }
+    let (stored_key, server_key) = (derive(b"mock stored key"), derive(b"mock server key"));
+    let encode = |bytes: &[u8]| STANDARD.encode(bytes);
+    format!("SCRAM-SHA-256${iterations}:{}${}:{}", encode(&salt), encode(&stored_key), encode(&server_key))
 }
 
 /// The SCRAM exchange. `scram` carries the certificate when the connection is TLS. Errors: 28P01 for any wrong
@@ -248,11 +245,13 @@ pub async fn scram(
     scram: &ScramServerAuth,
     mock_iterations: usize,
 ) -> Result<(), End> {
-    let usable =
-        login.filter(|login| !login.expired).and_then(|login| parse_verifier(login.verifier.as_deref()?));
-    // Made in every case, so that it takes the same time.
+    // Made and read in every case, so that it takes the same time.
     let mock = mock_verifier(&database.installation_secret(), role, mock_iterations);
-    let secret = usable.unwrap_or(mock);
+    let verifier = login.filter(|login| !login.expired).and_then(|login| login.verifier.as_deref());
+    let secret = match parse_verifier(verifier.unwrap_or(&mock)).or_else(|| parse_verifier(&mock)) {
+        Some(secret) => secret,
+        None => return Err(End::Fatal(Error::internal("a mock verifier could not be read").fatal())),
+    };
 
     let binds = scram.supports_channel_binding();
     let mechanisms = if binds { vec![PLUS.to_string(), PLAIN.to_string()] } else { vec![PLAIN.to_string()] };
@@ -410,9 +409,9 @@ mod tests {
         ] {
             assert!(parse_verifier(bad).is_none(), "{bad}");
         }
-        let salt = |role| match mock_verifier(&[7; 32], role, 4096) {
-            ScramSecret::Verifier { salt, .. } => salt,
-            ScramSecret::SaltedPassword { .. } => panic!("a verifier was expected"),
+        let salt = |role| match parse_verifier(&mock_verifier(&[7; 32], role, 4096)) {
+            Some(ScramSecret::Verifier { salt, .. }) => salt,
+            _ => panic!("a verifier was expected"),
         };
         assert_eq!(salt("a"), salt("a"));
         assert_ne!(salt("a"), salt("b"));
