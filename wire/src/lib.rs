@@ -6,10 +6,10 @@
 
 pub mod http;
 pub mod metrics;
-pub mod pg;
+mod pg;
 
 pub use metrics::Metrics;
-pub use pg::auth::{Method, Rule};
+pub use pg::auth::{Kind, Method, Network, Rule};
 pub use pg::frame::Limits;
 pub use pg::listener::{Handle, Options, serve};
 pub use pg::tls;

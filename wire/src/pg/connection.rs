@@ -200,7 +200,7 @@ impl<'a> Connection<'a> {
                 Err(error.into())
             }
             // The rest of a COPY that failed.
-            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
+            Message::CopyData | Message::CopyDone | Message::CopyFail(_) => Ok(()),
         }
     }
 

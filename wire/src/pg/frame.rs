@@ -68,7 +68,8 @@ impl Reader {
     }
 
     /// Adds bytes as if they had been read.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    #[cfg(test)]
+    fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -164,16 +165,29 @@ pub enum Target {
 #[derive(Debug)]
 pub enum Message<'a> {
     Query(&'a str),
-    Parse { name: &'a str, text: &'a str, types: Vec<Oid> },
-    Bind { portal: &'a str, statement: &'a str, parameters: Vec<Parameter>, results: Vec<Format> },
+    Parse {
+        name: &'a str,
+        text: &'a str,
+        types: Vec<Oid>,
+    },
+    Bind {
+        portal: &'a str,
+        statement: &'a str,
+        parameters: Vec<Parameter>,
+        results: Vec<Format>,
+    },
     Describe(Target, &'a str),
-    Execute { portal: &'a str, max_rows: usize },
+    Execute {
+        portal: &'a str,
+        max_rows: usize,
+    },
     Close(Target, &'a str),
     Sync,
     Flush,
     Terminate,
     FunctionCall,
-    CopyData(Bytes),
+    /// The data is the body of the frame.
+    CopyData,
     CopyDone,
     CopyFail(String),
 }
@@ -203,7 +217,7 @@ pub fn decode(frame: &Frame) -> Result<Message<'_>> {
         b'H' => Message::Flush,
         b'X' => return Ok(Message::Terminate),
         b'F' => return Ok(Message::FunctionCall),
-        b'd' => return Ok(Message::CopyData(frame.body.clone())),
+        b'd' => return Ok(Message::CopyData),
         b'c' => Message::CopyDone,
         b'f' => {
             let reason = frame.body.strip_suffix(&[0]).unwrap_or(&frame.body);
