@@ -168,7 +168,8 @@ impl Array {
         }
         let mut values = Vec::new();
         self.collect_slice(&ranges, 0, 0, &mut values);
-        let dims = ranges.iter().map(|(low, high)| Dimension { len: (high - low + 1) as i32, lower: 1 }).collect();
+        let dims =
+            ranges.iter().map(|(low, high)| Dimension { len: (high - low + 1) as i32, lower: 1 }).collect();
         Array { element: self.element, dims, values }
     }
 
@@ -212,7 +213,8 @@ impl Array {
             }
             result.values.extend(std::iter::repeat_n(Datum::Null, after as usize));
             result.values[(offset + before) as usize] = value;
-            result.dims[0] = Dimension { len: result.values.len() as i32, lower: dim.lower.min(subscripts[0]) };
+            result.dims[0] =
+                Dimension { len: result.values.len() as i32, lower: dim.lower.min(subscripts[0]) };
             return Ok(result);
         }
         let mut at: usize = 0;
@@ -270,7 +272,8 @@ impl Array {
             return Ok(self.clone());
         }
         let incompatible = |detail: String| {
-            Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "cannot concatenate incompatible arrays").detail(detail)
+            Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "cannot concatenate incompatible arrays")
+                .detail(detail)
         };
         let same_lengths = |a: &[Dimension], b: &[Dimension]| a.iter().zip(b).all(|(a, b)| a.len == b.len);
         let (more, less) = (self.dims.len().max(other.dims.len()), self.dims.len().min(other.dims.len()));
@@ -285,7 +288,8 @@ impl Array {
         if self.dims.len() == other.dims.len() {
             if !same_lengths(&self.dims[1..], &other.dims[1..]) {
                 return Err(incompatible(
-                    "Arrays with differing element dimensions are not compatible for concatenation.".to_string(),
+                    "Arrays with differing element dimensions are not compatible for concatenation."
+                        .to_string(),
                 ));
             }
             dims = self.dims.clone();

@@ -23,11 +23,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBuilder, Date32Array, Date32Builder,
-    Decimal128Array, Decimal128Builder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Float32Array, Float32Builder,
-    Float64Array, Float64Builder, Int16Array, Int16Builder, Int32Array, Int32Builder, Int64Array, Int64Builder,
-    StringViewArray, StringViewBuilder, Time64MicrosecondArray, Time64MicrosecondBuilder, TimestampMicrosecondArray,
-    TimestampMicrosecondBuilder, UInt32Array, UInt32Builder, UInt64Array, UInt64Builder,
+    Array, ArrayRef, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBuilder, Date32Array,
+    Date32Builder, Decimal128Array, Decimal128Builder, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
+    Float32Array, Float32Builder, Float64Array, Float64Builder, Int16Array, Int16Builder, Int32Array,
+    Int32Builder, Int64Array, Int64Builder, StringViewArray, StringViewBuilder, Time64MicrosecondArray,
+    Time64MicrosecondBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, UInt32Array,
+    UInt32Builder, UInt64Array, UInt64Builder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
@@ -186,7 +187,9 @@ impl ColumnBuilder {
             Form::Timestamp | Form::TimestampTz => Builder::Timestamp(
                 TimestampMicrosecondBuilder::with_capacity(capacity).with_data_type(form.data_type()),
             ),
-            Form::Interval | Form::Uuid => Builder::Fixed(FixedSizeBinaryBuilder::with_capacity(capacity, 16)),
+            Form::Interval | Form::Uuid => {
+                Builder::Fixed(FixedSizeBinaryBuilder::with_capacity(capacity, 16))
+            }
             Form::Decimal { .. } => {
                 Builder::Decimal(Decimal128Builder::with_capacity(capacity).with_data_type(form.data_type()))
             }
@@ -259,7 +262,10 @@ impl ColumnBuilder {
 
 #[cold]
 fn mismatch(ty: Type, value: &Datum) -> Error {
-    Error::internal(format!("value {value:?} does not belong in a column of type {}", types::format_type(ty.oid, -1)))
+    Error::internal(format!(
+        "value {value:?} does not belong in a column of type {}",
+        types::format_type(ty.oid, -1)
+    ))
 }
 
 fn append_fixed(builder: &mut FixedSizeBinaryBuilder, bytes: &[u8]) -> Result<()> {
@@ -302,9 +308,10 @@ fn decimal(value: &Numeric, ty: Type, form: Form) -> Result<i128> {
     {
         return Ok(coefficient);
     }
-    value.apply_typmod(ty.typmod)?.to_i128(scale).ok_or_else(|| {
-        Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")
-    })
+    value
+        .apply_typmod(ty.typmod)?
+        .to_i128(scale)
+        .ok_or_else(|| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow"))
 }
 
 /// Appends the wide form: sort key, then the display scale.
@@ -428,7 +435,9 @@ impl<'a> ColumnReader<'a> {
             Column::Text(array) => Datum::text(array.value(row)),
             Column::Date(array) => Datum::Date(array.value(row)),
             Column::Time(array) => Datum::Time(array.value(row)),
-            Column::Timestamp(array) if self.form == Form::TimestampTz => Datum::TimestampTz(array.value(row)),
+            Column::Timestamp(array) if self.form == Form::TimestampTz => {
+                Datum::TimestampTz(array.value(row))
+            }
             Column::Timestamp(array) => Datum::Timestamp(array.value(row)),
             Column::Decimal(array, scale) => {
                 Datum::Numeric(Arc::new(numeric_of_decimal(array.value(row), *scale)))
@@ -462,10 +471,8 @@ pub fn datum_at(array: &dyn Array, ty: Type, row: usize) -> Result<Datum> {
 
 /// Whether stock kernels may compare, hash, group and sort columns of the type as they are.
 pub fn is_plain(ty: Type) -> bool {
-    !matches!(
-        Form::of(ty),
-        Form::Float32 | Form::Float64 | Form::WideNumeric | Form::Interval | Form::Stored
-    ) && ty.oid != oid::BPCHAR
+    !matches!(Form::of(ty), Form::Float32 | Form::Float64 | Form::WideNumeric | Form::Interval | Form::Stored)
+        && ty.oid != oid::BPCHAR
 }
 
 /// The column that stock kernels group, join and sort by in place of `array`: itself where that is right

@@ -358,17 +358,16 @@ pub fn fixed_zone(seconds: i32) -> Result<TimeZone> {
     if seconds == 0 {
         return Ok(TimeZone::UTC);
     }
-    jiff::tz::Offset::from_seconds(seconds).map(TimeZone::fixed).map_err(|_| {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, "time zone displacement out of range")
-    })
+    jiff::tz::Offset::from_seconds(seconds)
+        .map(TimeZone::fixed)
+        .map_err(|_| Error::new(SqlState::INVALID_PARAMETER_VALUE, "time zone displacement out of range"))
 }
 
 /// A zone by IANA name (any case), abbreviation or POSIX rule (`UTC+3` and a bare `+3` are *west*, as in
 /// `AT TIME ZONE`); 22023.
 pub fn parse_zone(name: &str) -> Result<TimeZone> {
-    let not_recognized = || {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
-    };
+    let not_recognized =
+        || Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"));
     if let Some(offset) = abbreviation_offset(name) {
         return fixed_zone(offset);
     }
@@ -531,9 +530,8 @@ pub fn date_to_timestamp(date: i32) -> Result<i64> {
     match date {
         DATE_INFINITY => Ok(TIMESTAMP_INFINITY),
         DATE_NEG_INFINITY => Ok(TIMESTAMP_NEG_INFINITY),
-        _ => timestamp_from_parts(date, 0).map_err(|_| {
-            Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")
-        }),
+        _ => timestamp_from_parts(date, 0)
+            .map_err(|_| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")),
     }
 }
 

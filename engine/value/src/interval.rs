@@ -29,7 +29,8 @@ impl Interval {
     /// Microseconds with a month as 30 days and a day as 24 hours; equal intervals give equal keys.
     #[inline]
     pub fn comparison_key(&self) -> i128 {
-        (i128::from(self.months) * 30 + i128::from(self.days)) * i128::from(USECS_PER_DAY) + i128::from(self.micros)
+        (i128::from(self.months) * 30 + i128::from(self.days)) * i128::from(USECS_PER_DAY)
+            + i128::from(self.micros)
     }
 
     pub fn checked_add(self, other: Interval) -> Result<Interval> {
@@ -81,7 +82,8 @@ impl Interval {
         let days = by(f64::from(self.days));
         result.days = whole(days)?;
         let mut month_days = to_micros((months - f64::from(result.months)) * DAYS_PER_MONTH);
-        let mut seconds = to_micros((days - f64::from(result.days) + month_days - month_days.trunc()) * SECS_PER_DAY);
+        let mut seconds =
+            to_micros((days - f64::from(result.days) + month_days - month_days.trunc()) * SECS_PER_DAY);
         if seconds.abs() >= SECS_PER_DAY {
             let carry = (seconds / SECS_PER_DAY).trunc();
             result.days = result.days.checked_add(carry as i32).ok_or_else(out_of_range)?;

@@ -239,9 +239,8 @@ impl Jsonb {
                         }
                         Change::Set { value, .. } => pairs[at].1 = value.clone(),
                         Change::Insert { .. } => {
-                            return Err(wrong("cannot replace existing key").hint(
-                                "Try using the function jsonb_set to replace key value.",
-                            ));
+                            return Err(wrong("cannot replace existing key")
+                                .hint("Try using the function jsonb_set to replace key value."));
                         }
                     },
                     (Err(at), true) => match change {
@@ -269,7 +268,9 @@ impl Jsonb {
                             values.remove(at);
                         }
                         Change::Set { value, .. } => values[at] = value.clone(),
-                        Change::Insert { value, after } => values.insert(at + usize::from(*after), value.clone()),
+                        Change::Insert { value, after } => {
+                            values.insert(at + usize::from(*after), value.clone())
+                        }
                     },
                     (None, true) => match change {
                         Change::Set { value, create: true } | Change::Insert { value, .. } => {
@@ -400,9 +401,7 @@ impl Jsonb {
             (Jsonb::Object(a), Jsonb::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
                 a.iter()
                     .zip(b)
-                    .map(|(a, b)| {
-                        a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare_deep(&b.1))
-                    })
+                    .map(|(a, b)| a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare_deep(&b.1)))
                     .find(|o| o.is_ne())
                     .unwrap_or(Ordering::Equal)
             }),

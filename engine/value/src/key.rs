@@ -206,9 +206,7 @@ pub fn decode_numeric(bytes: &[u8], scale: u16) -> Result<(Numeric, usize)> {
         Ok(byte)
     };
     let exponent = match next()? {
-        LONG_NEGATIVE | LONG_POSITIVE => {
-            i32::from_be_bytes([0, next()?, next()?, next()?]) - LONG_BIAS
-        }
+        LONG_NEGATIVE | LONG_POSITIVE => i32::from_be_bytes([0, next()?, next()?, next()?]) - LONG_BIAS,
         short => i32::from(short) - 128,
     };
     let (mut small, mut count) = (0i128, 0usize);

@@ -33,7 +33,7 @@ fn json() -> impl Strategy<Value = Jsonb> {
         Just(Jsonb::Null),
         any::<bool>().prop_map(Jsonb::Bool),
         (-100i64..100, 0u16..3).prop_map(|(c, s)| Jsonb::Number(Numeric::from_i128(c.into(), s))),
-        "[a-c\u{e9}\"]{0,3}".prop_map(|text| Jsonb::string(text)),
+        "[a-c\u{e9}\"]{0,3}".prop_map(Jsonb::string),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -61,9 +61,9 @@ fn datum(ty: Oid) -> BoxedStrategy<Datum> {
         Repr::Bytea => prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(255), any::<u8>()], 0..5)
             .prop_map(|bytes| Datum::Bytea(Arc::from(bytes)))
             .boxed(),
-        Repr::Date => {
-            prop_oneof![DATE_MIN..DATE_END, -400..400, Just(i32::MIN), Just(i32::MAX)].prop_map(Datum::Date).boxed()
-        }
+        Repr::Date => prop_oneof![DATE_MIN..DATE_END, -400..400, Just(i32::MIN), Just(i32::MAX)]
+            .prop_map(Datum::Date)
+            .boxed(),
         Repr::Time => (0..USECS_PER_DAY).prop_map(Datum::Time).boxed(),
         Repr::Timestamp => moment().prop_map(Datum::Timestamp).boxed(),
         Repr::TimestampTz => moment().prop_map(Datum::TimestampTz).boxed(),
@@ -224,7 +224,8 @@ fn decimal_columns_round_trip() {
     let column = builder.finish();
     let reader = ColumnReader::new(column.as_ref(), ty).unwrap();
     let style = Style::default();
-    let shown: Vec<String> = (0..3).map(|row| output_string(&reader.get(row).unwrap(), ty.oid, &style)).collect();
+    let shown: Vec<String> =
+        (0..3).map(|row| output_string(&reader.get(row).unwrap(), ty.oid, &style)).collect();
     assert_eq!(shown, ["12.50", "NaN", "-99999999.99"]);
 }
 

@@ -193,10 +193,7 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
         let mut chars = hex.chars();
         let digit = |c: char| {
             c.to_digit(16).map(|d| d as u8).ok_or_else(|| {
-                Error::new(
-                    SqlState::INVALID_PARAMETER_VALUE,
-                    format!("invalid hexadecimal digit: \"{c}\""),
-                )
+                Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid hexadecimal digit: \"{c}\""))
             })
         };
         while let Some(c) = chars.next() {
@@ -294,10 +291,9 @@ fn registered(ty: Oid, text: &str) -> Result<u32> {
         }
         oid::REGCLASS => Err(unknown(SqlState::UNDEFINED_TABLE, "relation")),
         oid::REGPROC | oid::REGPROCEDURE => Err(unknown(SqlState::UNDEFINED_FUNCTION, "function")),
-        oid::REGOPER | oid::REGOPERATOR => Err(Error::new(
-            SqlState::UNDEFINED_FUNCTION,
-            format!("operator does not exist: {text}"),
-        )),
+        oid::REGOPER | oid::REGOPERATOR => {
+            Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {text}")))
+        }
         oid::REGNAMESPACE => Err(unknown(SqlState::INVALID_SCHEMA_NAME, "schema")),
         oid::REGROLE => Err(unknown(SqlState::UNDEFINED_OBJECT, "role")),
         _ => Err(unknown(SqlState::UNDEFINED_OBJECT, "collation")),
@@ -312,10 +308,9 @@ pub fn input(ty: Type, text: &str, style: &Style) -> Result<Datum> {
         Repr::Int2 => Datum::Int2(integer(text, "smallint", i16::MIN.into(), i16::MAX.into())? as i16),
         Repr::Int4 => Datum::Int4(integer(text, "integer", i32::MIN.into(), i32::MAX.into())? as i32),
         Repr::Int8 => Datum::Int8(match ty.oid {
-            oid::XID8 => text
-                .trim_matches(is_blank)
-                .parse::<u64>()
-                .map_err(|_| invalid("xid8", text))? as i64,
+            oid::XID8 => {
+                text.trim_matches(is_blank).parse::<u64>().map_err(|_| invalid("xid8", text))? as i64
+            }
             oid::PG_LSN => lsn(text)?,
             oid::TID => tid(text)?,
             _ => integer(text, "bigint", i64::MIN, i64::MAX)?,
@@ -384,7 +379,10 @@ fn tid(text: &str) -> Result<i64> {
         .and_then(|rest| rest.strip_suffix(')'))
         .and_then(|inner| inner.split_once(','))
         .and_then(|(block, offset)| {
-            Some(i64::from(block.trim().parse::<u32>().ok()?) << 16 | i64::from(offset.trim().parse::<u16>().ok()?))
+            Some(
+                i64::from(block.trim().parse::<u32>().ok()?) << 16
+                    | i64::from(offset.trim().parse::<u16>().ok()?),
+            )
         })
         .ok_or_else(|| invalid("tid", text))
 }

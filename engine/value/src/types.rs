@@ -336,7 +336,11 @@ pub const fn interval_fields(typmod: i32) -> i32 {
 
 /// Digits of the fraction of a second that an interval typmod keeps.
 pub const fn interval_precision(typmod: i32) -> Option<i32> {
-    if typmod < 0 || (typmod & 0xffff) == interval_field::FULL_PRECISION { None } else { Some(typmod & 0xffff) }
+    if typmod < 0 || (typmod & 0xffff) == interval_field::FULL_PRECISION {
+        None
+    } else {
+        Some(typmod & 0xffff)
+    }
 }
 
 /// Every `INTERVAL` field list SQL knows, with its bits.
@@ -369,7 +373,8 @@ fn interval_fields_name(typmod: i32) -> &'static str {
 /// Errors: 22023 out of range, 42601 for a type that takes none.
 pub fn typmod_of_modifiers(oid: Oid, modifiers: &[i32]) -> Result<i32> {
     let out_of_range = |message: String| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
-    let element = if info(oid).is_some_and(|info| info.kind == TypeKind::Array) { element_of(oid) } else { oid };
+    let element =
+        if info(oid).is_some_and(|info| info.kind == TypeKind::Array) { element_of(oid) } else { oid };
     match (element, modifiers) {
         (_, []) => Ok(-1),
         (oid::BPCHAR | oid::VARCHAR, [length]) => {
@@ -385,7 +390,9 @@ pub fn typmod_of_modifiers(oid: Oid, modifiers: &[i32]) -> Result<i32> {
         (oid::NUMERIC, [precision] | [precision, _]) => {
             let scale = modifiers.get(1).copied().unwrap_or(0);
             if !(1..=1000).contains(precision) {
-                return Err(out_of_range(format!("NUMERIC precision {precision} must be between 1 and 1000")));
+                return Err(out_of_range(format!(
+                    "NUMERIC precision {precision} must be between 1 and 1000"
+                )));
             }
             if !(-1000..=1000).contains(&scale) {
                 return Err(out_of_range(format!("NUMERIC scale {scale} must be between -1000 and 1000")));
@@ -397,7 +404,9 @@ pub fn typmod_of_modifiers(oid: Oid, modifiers: &[i32]) -> Result<i32> {
             let name = if matches!(element, oid::TIME | oid::TIMETZ) { "TIME" } else { "TIMESTAMP" };
             let zone = if matches!(element, oid::TIMETZ | oid::TIMESTAMPTZ) { " WITH TIME ZONE" } else { "" };
             if *precision < 0 {
-                return Err(out_of_range(format!("{name}({precision}){zone} precision must not be negative")));
+                return Err(out_of_range(format!(
+                    "{name}({precision}){zone} precision must not be negative"
+                )));
             }
             Ok((*precision).min(6))
         }
@@ -407,12 +416,22 @@ pub fn typmod_of_modifiers(oid: Oid, modifiers: &[i32]) -> Result<i32> {
             }
             Ok(interval_typmod(interval_field::FULL_RANGE, Some((*precision).min(6))))
         }
-        (oid::BPCHAR | oid::VARCHAR | oid::TIME | oid::TIMETZ | oid::TIMESTAMP | oid::TIMESTAMPTZ | oid::INTERVAL, _) => {
-            Err(out_of_range("invalid type modifier".to_string()))
-        }
+        (
+            oid::BPCHAR
+            | oid::VARCHAR
+            | oid::TIME
+            | oid::TIMETZ
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
+            | oid::INTERVAL,
+            _,
+        ) => Err(out_of_range("invalid type modifier".to_string())),
         _ => Err(Error::new(
             SqlState::SYNTAX_ERROR,
-            format!("type modifier is not allowed for type \"{}\"", info(oid).map_or("???", |info| info.name)),
+            format!(
+                "type modifier is not allowed for type \"{}\"",
+                info(oid).map_or("???", |info| info.name)
+            ),
         )),
     }
 }

@@ -1,10 +1,10 @@
 //! extract, date_trunc and date_bin. One table names the units; what a type does not have is 0A000, what nobody has 22023.
 
 use super::{
-    POSTGRES_EPOCH_JULIAN, TimeZone, USECS_PER_DAY, USECS_PER_HOUR, USECS_PER_MINUTE, USECS_PER_SEC,
-    UNIX_TO_POSTGRES_DAYS, UNIX_TO_POSTGRES_SECS, civil_from_days, day_of_week, days_from_civil, from_local,
-    is_finite_date, is_finite_timestamp, iso_week, timestamp_from_parts,
-    timestamp_out_of_range, timestamp_to_date, timestamp_to_time, to_local, zone_offset,
+    POSTGRES_EPOCH_JULIAN, TimeZone, UNIX_TO_POSTGRES_DAYS, UNIX_TO_POSTGRES_SECS, USECS_PER_DAY,
+    USECS_PER_HOUR, USECS_PER_MINUTE, USECS_PER_SEC, civil_from_days, day_of_week, days_from_civil,
+    from_local, is_finite_date, is_finite_timestamp, iso_week, timestamp_from_parts, timestamp_out_of_range,
+    timestamp_to_date, timestamp_to_time, to_local, zone_offset,
 };
 use crate::{Error, Interval, Numeric, Result, SqlState};
 

@@ -38,7 +38,10 @@ fn zones() {
     assert_eq!(zone_offset(&parse_zone("+03:30").unwrap(), 0), -12_600);
     assert_eq!(zone_offset(&parse_zone_setting("3").unwrap(), 0), 10_800);
     assert_eq!(zone_offset(&parse_zone("EST").unwrap(), 0), -18_000);
-    assert_eq!(parse_zone("Mars/Olympus").unwrap_err().message(), "time zone \"Mars/Olympus\" not recognized");
+    assert_eq!(
+        parse_zone("Mars/Olympus").unwrap_err().message(),
+        "time zone \"Mars/Olympus\" not recognized"
+    );
     let day = Interval::new(0, 1, 0);
     let before = from_local(at(2024, 3, 30, 12, 0, 0), &berlin).unwrap();
     assert_eq!(timestamptz_plus_interval(before, day, &berlin).unwrap() - before, 23 * USECS_PER_HOUR);
@@ -57,7 +60,15 @@ fn arithmetic() {
     let difference = timestamp_minus_timestamp(at(2024, 3, 1, 0, 0, 0), at(2024, 3, 2, 1, 0, 0)).unwrap();
     assert_eq!((difference.days, difference.micros), (-1, -USECS_PER_HOUR));
     assert!(timestamp_plus_interval(TIMESTAMP_END - 1, month).is_err());
-    assert_eq!(bin_timestamp(Interval::new(0, 0, 15 * USECS_PER_MINUTE), at(2020, 2, 11, 15, 44, 17), at(2001, 1, 1, 0, 0, 0)).unwrap(), at(2020, 2, 11, 15, 30, 0));
+    assert_eq!(
+        bin_timestamp(
+            Interval::new(0, 0, 15 * USECS_PER_MINUTE),
+            at(2020, 2, 11, 15, 44, 17),
+            at(2001, 1, 1, 0, 0, 0)
+        )
+        .unwrap(),
+        at(2020, 2, 11, 15, 30, 0)
+    );
 }
 
 #[test]
@@ -81,10 +92,7 @@ fn extraction() {
     }
     assert_eq!(extract_timestamp("hour", TIMESTAMP_INFINITY).unwrap(), None);
     assert_eq!(extract_timestamp("year", TIMESTAMP_INFINITY).unwrap(), Some(Numeric::INFINITY));
-    assert_eq!(
-        extract_date("hour", 0).unwrap_err().message(),
-        "unit \"hour\" not supported for type date"
-    );
+    assert_eq!(extract_date("hour", 0).unwrap_err().message(), "unit \"hour\" not supported for type date");
     let interval = Interval::new(14, 3, 4 * USECS_PER_HOUR + 5 * USECS_PER_MINUTE + 6_700_000);
     assert_eq!(extract_interval("epoch", interval).unwrap().unwrap().to_string(), "37015506.700000");
     assert_eq!(trunc_timestamp("week", t).unwrap(), at(2001, 2, 12, 0, 0, 0));

@@ -74,7 +74,12 @@ impl<'a> Reader<'a> {
     }
 
     fn invalid(&self, detail: String, end: usize) -> Error {
-        self.error_at(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json", detail, end)
+        self.error_at(
+            SqlState::INVALID_TEXT_REPRESENTATION,
+            "invalid input syntax for type json",
+            detail,
+            end,
+        )
     }
 
     /// The token at the current place does not fit; a token that is none says so instead.

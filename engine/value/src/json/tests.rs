@@ -39,12 +39,16 @@ fn errors_as_postgres() {
 fn printing_and_order() {
     assert_eq!(j(r#"{"bb":1,"a":[1.50,"x\u0041\n"],"a":null}"#).to_string(), r#"{"a": null, "bb": 1}"#);
     assert_eq!(j(r#""\ud83d\ude00""#).as_text().as_deref(), Some("\u{1f600}"));
-    let sorted = ["[]", "null", "\"a\"", "\"b\"", "1", "1.5", "false", "true", "[1]", "[0, 0]", "{}", "{\"a\": 1}"];
+    let sorted =
+        ["[]", "null", "\"a\"", "\"b\"", "1", "1.5", "false", "true", "[1]", "[0, 0]", "{}", "{\"a\": 1}"];
     for pair in sorted.windows(2) {
         assert!(j(pair[0]) < j(pair[1]), "{pair:?}");
     }
     assert_eq!(j("1.0"), j("1.00"));
-    assert_eq!(j(r#"{"a":[],"b":{},"c":[1]}"#).pretty(), "{\n    \"a\": [\n    ],\n    \"b\": {\n    },\n    \"c\": [\n        1\n    ]\n}");
+    assert_eq!(
+        j(r#"{"a":[],"b":{},"c":[1]}"#).pretty(),
+        "{\n    \"a\": [\n    ],\n    \"b\": {\n    },\n    \"c\": [\n        1\n    ]\n}"
+    );
 }
 
 #[test]

@@ -150,7 +150,8 @@ impl Numeric {
             return Ok(Numeric::INFINITY);
         }
         let weight = (self.leading().0 + 1) * 4 / 2 - 1;
-        let scale = (MIN_SIGNIFICANT_DIGITS - weight).max(i32::from(self.scale())).clamp(0, MAX_DISPLAY_SCALE);
+        let scale =
+            (MIN_SIGNIFICANT_DIGITS - weight).max(i32::from(self.scale())).clamp(0, MAX_DISPLAY_SCALE);
         // One digit more than shown, cut; its rounding is the rounding of the exact root.
         let digits = scale as u32 + 1;
         let Some((coefficient, own)) = self.big() else { return Ok(Numeric::NAN) };
@@ -170,10 +171,10 @@ impl Numeric {
         if self.is_infinite() {
             return Ok(if self.signum() > 0 { Numeric::INFINITY } else { Numeric::ZERO });
         }
-        let weight = (self.to_f64() * LOG10_E).clamp(-f64::from(MAX_RESULT_SCALE), f64::from(MAX_RESULT_SCALE));
-        let scale = (MIN_SIGNIFICANT_DIGITS - weight as i32)
-            .max(i32::from(self.scale()))
-            .clamp(0, MAX_DISPLAY_SCALE);
+        let weight =
+            (self.to_f64() * LOG10_E).clamp(-f64::from(MAX_RESULT_SCALE), f64::from(MAX_RESULT_SCALE));
+        let scale =
+            (MIN_SIGNIFICANT_DIGITS - weight as i32).max(i32::from(self.scale())).clamp(0, MAX_DISPLAY_SCALE);
         self.exp_at(scale)
     }
 

@@ -23,7 +23,12 @@ fn arithmetic_as_postgres() {
         (Numeric::power, "2", "0.5", "1.4142135623730950"),
         (Numeric::power, "2", "-3", "0.1250000000000000"),
         (Numeric::power, "1.1", "100", "13780.6123398222701841"),
-        (Numeric::power, "2", "200", "1606938044258990275541962092341162602522202993782792835301376.0000000000000000"),
+        (
+            Numeric::power,
+            "2",
+            "200",
+            "1606938044258990275541962092341162602522202993782792835301376.0000000000000000",
+        ),
         (Numeric::power, "0.5", "-10.5", "1448.1546878700493"),
         (Numeric::power, "12.34", "5.6", "1292304.6121742964"),
         (Numeric::div, "123", "0.007", "17571.428571428571"),
@@ -84,7 +89,11 @@ fn text_and_limits() {
         assert_eq!(n(text).to_string(), want);
     }
     for text in ["", ".", "1.2.3", "1e", "abc", "1 2", "--1", "1_0", "-nan", "0x10"] {
-        assert_eq!(Numeric::parse(text).unwrap_err().state(), SqlState::INVALID_TEXT_REPRESENTATION, "{text}");
+        assert_eq!(
+            Numeric::parse(text).unwrap_err().state(),
+            SqlState::INVALID_TEXT_REPRESENTATION,
+            "{text}"
+        );
     }
     assert!(Numeric::parse("1e131071").is_ok());
     assert_eq!(Numeric::parse("1e131072").unwrap_err().message(), "value overflows numeric format");

@@ -150,8 +150,11 @@ impl Parser<'_> {
         self.blanks();
         let mut count = 0;
         if self.peek() == Some('}') {
+            // Only the whole array may be empty.
+            if depth > 0 {
+                return Err(malformed(self.text, "Unexpected \"}\" character."));
+            }
             self.advance();
-            // Empty braces inside others give no elements to count with.
             return self.close(depth, 0);
         }
         loop {
@@ -166,10 +169,7 @@ impl Parser<'_> {
                 }
                 Some(_) => {
                     if *self.leaf.get_or_insert(depth) != depth {
-                        return Err(malformed(
-                            self.text,
-                            "Multidimensional arrays must have sub-arrays with matching dimensions.",
-                        ));
+                        return Err(malformed(self.text, "Unexpected array element."));
                     }
                     let value = self.element()?;
                     self.values.push(value);
@@ -318,9 +318,9 @@ fn needs_quotes(value: &Datum, text: &[u8]) -> bool {
     }
     text.is_empty()
         || text.eq_ignore_ascii_case(b"null")
-        || text
-            .iter()
-            .any(|b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c))
+        || text.iter().any(|b| {
+            matches!(b, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+        })
 }
 
 /// Puts what was written since `start` into quotes; `escape` precedes quotes and backslashes (0: they are doubled).

@@ -6,8 +6,9 @@
 
 use super::{DateOrder, Style, is_blank};
 use crate::datetime::{
-    self, DATE_INFINITY, DATE_NEG_INFINITY, POSTGRES_EPOCH_JULIAN, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY,
-    TimeZone, USECS_PER_DAY, USECS_PER_HOUR, USECS_PER_MINUTE, USECS_PER_SEC, UNIX_TO_POSTGRES_DAYS,
+    self, DATE_INFINITY, DATE_NEG_INFINITY, POSTGRES_EPOCH_JULIAN, TIMESTAMP_INFINITY,
+    TIMESTAMP_NEG_INFINITY, TimeZone, UNIX_TO_POSTGRES_DAYS, USECS_PER_DAY, USECS_PER_HOUR, USECS_PER_MINUTE,
+    USECS_PER_SEC,
 };
 use crate::{Error, Result, SqlState};
 
@@ -31,6 +32,8 @@ enum Failure {
     Syntax,
     /// 22008
     Field,
+    /// 22008: a real date, but out of the type's range.
+    Range,
     /// 22008 with the hint about DateStyle.
     MonthOrDay,
     /// 22009
@@ -95,9 +98,7 @@ fn tokens(text: &str) -> Parsed<Vec<Token<'_>>> {
             }
             match bytes.get(at) {
                 // Month first: Jan-05-2020, Jan/5/2020.
-                Some(separator @ (b'-' | b'/'))
-                    if digit(at + 1) && month(&text[start..at]).is_some() =>
-                {
+                Some(separator @ (b'-' | b'/')) if digit(at + 1) && month(&text[start..at]).is_some() => {
                     let separator = *separator;
                     while digit(at) || bytes.get(at) == Some(&separator) {
                         at += 1;
@@ -152,22 +153,49 @@ fn tokens(text: &str) -> Parsed<Vec<Token<'_>>> {
 
 fn month(word: &str) -> Option<i32> {
     const NAMES: [&str; 12] = [
-        "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-        "november", "december",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
     ];
     let lower = word.to_ascii_lowercase();
     if lower == "sept" {
         return Some(9);
     }
-    let at = NAMES.iter().position(|name| lower == *name || (lower.len() == 3 && name.starts_with(&lower)))?;
+    let at =
+        NAMES.iter().position(|name| lower == *name || (lower.len() == 3 && name.starts_with(&lower)))?;
     Some(at as i32 + 1)
 }
 
 fn is_weekday(word: &str) -> bool {
     matches!(
         word,
-        "sun" | "sunday" | "mon" | "monday" | "tue" | "tues" | "tuesday" | "wed" | "weds" | "wednesday" | "thu"
-            | "thur" | "thurs" | "thursday" | "fri" | "friday" | "sat" | "saturday"
+        "sun"
+            | "sunday"
+            | "mon"
+            | "monday"
+            | "tue"
+            | "tues"
+            | "tuesday"
+            | "wed"
+            | "weds"
+            | "wednesday"
+            | "thu"
+            | "thur"
+            | "thurs"
+            | "thursday"
+            | "fri"
+            | "friday"
+            | "sat"
+            | "saturday"
     )
 }
 
@@ -434,7 +462,7 @@ impl Fields {
                     self.zone = Some(Zone::Offset(offset));
                     return Ok(());
                 }
-                match datetime::parse_zone(original) {
+                match datetime::parse_zone(&word) {
                     Ok(zone) => self.zone = Some(Zone::Named(zone)),
                     // A path can only be a zone; a plain word may be anything.
                     Err(error) if original.contains('/') => return Err(Failure::Zone(error)),
@@ -468,23 +496,13 @@ impl Fields {
                     }
                     fields.time = Some(clock(text)?);
                 }
-                Token::Number(text) => {
-                    // `T040506` and `4 PM`.
-                    let next_word = match tokens.get(at) {
-                        Some(Token::Word(word)) => word.to_ascii_lowercase(),
-                        _ => String::new(),
-                    };
-                    if matches!(next_word.as_str(), "am" | "pm") && fields.time.is_none() && text.len() <= 2 {
-                        fields.time = Some(clock_micros(int(text)?, 0, 0, 0)?);
-                    } else {
-                        fields.number(text, order)?;
-                    }
-                }
+                Token::Number(text) => fields.number(text, order)?,
                 Token::Word(word) => match (word.to_ascii_lowercase().as_str(), tokens.get(at)) {
                     ("j" | "jd" | "julian", Some(Token::Number(number))) => {
                         at += 1;
                         let (whole, fractional) = number.split_once('.').unwrap_or((number, ""));
-                        fields.days = Some(int(whole)?.checked_sub(POSTGRES_EPOCH_JULIAN).ok_or(Failure::Field)?);
+                        fields.days =
+                            Some(int(whole)?.checked_sub(POSTGRES_EPOCH_JULIAN).ok_or(Failure::Field)?);
                         if !fractional.is_empty() {
                             let part: f64 = format!("0.{fractional}").parse().map_err(|_| Failure::Syntax)?;
                             fields.time = Some((part * USECS_PER_DAY as f64) as i64);
@@ -572,7 +590,10 @@ impl Fields {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return Err(Failure::MonthOrDay);
         }
-        datetime::checked_date(year, month, day).map(Some).ok_or(Failure::Field)
+        if day as u32 > datetime::days_in_month(year, month as u32) {
+            return Err(Failure::Field);
+        }
+        datetime::checked_date(year, month, day).map(Some).ok_or(Failure::Range)
     }
 }
 
@@ -589,6 +610,10 @@ fn report(failure: Failure, text: &str, type_name: &str) -> Error {
             format!("invalid input syntax for type {type_name}: \"{text}\""),
         ),
         Failure::Field => field(),
+        Failure::Range => {
+            let kind = if type_name == "date" { "date" } else { "timestamp" };
+            Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("{kind} out of range: \"{text}\""))
+        }
         Failure::MonthOrDay => field().hint("Perhaps you need a different \"datestyle\" setting."),
         Failure::Displacement => Error::new(
             SqlState::INVALID_TIME_ZONE_DISPLACEMENT_VALUE,
@@ -611,10 +636,9 @@ pub(super) fn date(text: &str, style: &Style) -> Result<i32> {
         }
         (None, None) => match fields.day_number().map_err(fail)? {
             Some(days) if (datetime::DATE_MIN..datetime::DATE_END).contains(&days) => Ok(days),
-            Some(_) => Err(Error::new(
-                SqlState::DATETIME_FIELD_OVERFLOW,
-                format!("date out of range: \"{text}\""),
-            )),
+            Some(_) => {
+                Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\"")))
+            }
             None => Err(fail(Failure::Syntax)),
         },
     }

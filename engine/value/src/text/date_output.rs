@@ -45,8 +45,7 @@ pub(super) fn fraction(micros: u32, out: &mut Vec<u8>) {
 fn day(fields: &Fields, style: &Style, timestamp: bool, out: &mut Vec<u8>) {
     let (year, _) = shown_year(fields.year);
     let day_first = style.date_style.order == DateOrder::Dmy;
-    let (first, second) =
-        if day_first { (fields.day, fields.month) } else { (fields.month, fields.day) };
+    let (first, second) = if day_first { (fields.day, fields.month) } else { (fields.month, fields.day) };
     match style.date_style.format {
         DateFormat::Iso => {
             pad(year, 4, out);

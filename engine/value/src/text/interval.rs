@@ -122,7 +122,8 @@ fn number(text: &str) -> Option<Result<(i64, f64), ()>> {
             Err(_) => return Some(Err(())),
         },
     };
-    let fraction: f64 = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().unwrap_or(0.0) };
+    let fraction: f64 =
+        if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().unwrap_or(0.0) };
     Some(Ok(if negative { (-whole, -fraction) } else { (whole, fraction) }))
 }
 
@@ -277,6 +278,7 @@ fn fields(text: &str, typmod: i32, style: IntervalStyle) -> Result<Interval, Fai
                 at += 1;
                 unit(word).ok_or(Failure::Syntax)?
             }
+            (None, Some("ago")) => return Err(Failure::Syntax),
             // `3 4:05:06`: a bare number before a clock time is days.
             (None, Some(next)) if next.contains(':') => Unit::Day,
             _ => default_unit(typmod),
@@ -422,8 +424,7 @@ pub fn interval_text(interval: Interval, style: IntervalStyle) -> String {
 fn postgres(interval: Interval) -> String {
     let mut out = String::new();
     let mut before = false;
-    let parts =
-        [(interval.months / 12, "year"), (interval.months % 12, "mon"), (interval.days, "day")];
+    let parts = [(interval.months / 12, "year"), (interval.months % 12, "mon"), (interval.days, "day")];
     for (value, unit) in parts {
         if value == 0 {
             continue;
