@@ -16,7 +16,7 @@
 pub mod base;
 pub mod catalog;
 pub mod disk;
-pub mod engine;
+mod engine;
 pub mod ids;
 pub mod index;
 pub mod lock;

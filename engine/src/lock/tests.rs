@@ -1,0 +1,178 @@
+use std::task::{Context, Poll};
+
+use futures::task::noop_waker;
+
+use super::*;
+
+fn who(n: u64) -> Requester {
+    Requester { owner: n, node: n, pid: n as i32, database: 5 }
+}
+
+fn row(n: u64) -> LockTag {
+    LockTag::Row { storage: 1, row: n }
+}
+
+fn granted(attempt: &Attempt) -> bool {
+    matches!(attempt, Attempt::Granted(_))
+}
+
+fn future(attempt: Attempt) -> LockFuture {
+    match attempt {
+        Attempt::Wait(future) => future,
+        Attempt::Granted(_) | Attempt::Busy => panic!("expected to wait"),
+    }
+}
+
+fn poll(future: &mut LockFuture) -> Poll<Result<()>> {
+    Pin::new(future).poll(&mut Context::from_waker(&noop_waker()))
+}
+
+fn ready(future: &mut LockFuture) -> bool {
+    matches!(poll(future), Poll::Ready(Ok(())))
+}
+
+#[test]
+fn conflicts_are_postgresqls() {
+    // Rows: requested, held (KEY SHARE, SHARE, NO KEY UPDATE, UPDATE), as in the manual's table 13.3.
+    let rows = ["---x", "--xx", "-xxx", "xxxx"];
+    // Tables, as in the manual's table 13.2.
+    let tables =
+        ["-------x", "------xx", "----xxxx", "---xxxxx", "--xx-xxx", "--xxxxxx", "-xxxxxxx", "xxxxxxxx"];
+    for (tag, matrix) in [(row(1), &rows[..]), (LockTag::Table(9), &tables[..])] {
+        for (requested, line) in matrix.iter().enumerate() {
+            for (held, mark) in line.bytes().enumerate() {
+                let locks = Arc::new(LockManager::new());
+                assert!(granted(&locks.acquire(&who(1), &tag, held as u8, Wait::Skip)));
+                let second = granted(&locks.acquire(&who(2), &tag, requested as u8, Wait::Skip));
+                let expected = mark != b'x';
+                assert_eq!(second, expected, "{tag:?}: {requested} on {held}");
+            }
+        }
+    }
+    let key = LockTag::Advisory(AdvisoryKey::bigint(5, 1));
+    let locks = Arc::new(LockManager::new());
+    assert!(granted(&locks.acquire(&who(1), &key, SHARED, Wait::Skip)));
+    assert!(granted(&locks.acquire(&who(2), &key, SHARED, Wait::Skip)));
+    assert!(!granted(&locks.acquire(&who(3), &key, EXCLUSIVE, Wait::Skip)));
+}
+
+#[test]
+fn queues_are_fair_and_upgrades_pass() {
+    let locks = Arc::new(LockManager::new());
+    assert!(granted(&locks.acquire(&who(1), &row(1), 1, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(2), &row(1), 1, Wait::Block)));
+    // A strong waiter is not starved by later readers.
+    let mut writer = future(locks.acquire(&who(3), &row(1), 3, Wait::Block));
+    let mut reader = future(locks.acquire(&who(4), &row(1), 1, Wait::Block));
+    assert!(!ready(&mut writer) && !ready(&mut reader));
+    // The holder asks for more: it does not queue behind those who wait for it.
+    locks.release(2, &row(1), 1 << 1);
+    assert!(granted(&locks.acquire(&who(1), &row(1), 3, Wait::Block)));
+    locks.release(1, &row(1), 0xff);
+    assert!(ready(&mut writer) && !ready(&mut reader));
+    locks.release(3, &row(1), 0xff);
+    assert!(ready(&mut reader));
+    locks.release(4, &row(1), 0xff);
+    assert!(locks.listing().is_empty());
+}
+
+#[test]
+fn dropped_waits_leave_nothing_behind() {
+    let locks = Arc::new(LockManager::new());
+    assert!(granted(&locks.acquire(&who(1), &row(1), 3, Wait::Block)));
+    let first = future(locks.acquire(&who(2), &row(1), 3, Wait::Block));
+    let mut second = future(locks.acquire(&who(3), &row(1), 3, Wait::Block));
+    assert_eq!(locks.blocking_pids(3), [1, 2]);
+    drop(first);
+    locks.release(1, &row(1), 0xff);
+    assert!(ready(&mut second));
+    // Granted, but dropped before it was taken.
+    let third = future(locks.acquire(&who(4), &row(1), 3, Wait::Block));
+    locks.release(3, &row(1), 0xff);
+    drop(third);
+    assert!(locks.listing().is_empty());
+    assert!(locks.waiting.lock().is_empty());
+}
+
+#[test]
+fn the_youngest_of_a_cycle_is_the_victim() {
+    let locks = Arc::new(LockManager::new());
+    for n in 1..=3 {
+        assert!(granted(&locks.acquire(&who(n), &row(n), 3, Wait::Block)));
+    }
+    let mut second = future(locks.acquire(&who(2), &row(3), 3, Wait::Block));
+    let mut third = future(locks.acquire(&who(3), &row(1), 3, Wait::Block));
+    assert!(!ready(&mut second) && !ready(&mut third));
+    // The first closes the cycle; the third began last.
+    let mut first = future(locks.acquire(&who(1), &row(2), 3, Wait::Block));
+    let Poll::Ready(Err(error)) = poll(&mut third) else { panic!("the victim is told") };
+    assert_eq!(error.state(), SqlState::DEADLOCK_DETECTED);
+    assert_eq!(
+        error.fields().detail.as_deref(),
+        Some(
+            "Process 3 waits for ShareLock on transaction 1; blocked by process 1.\n\
+             Process 1 waits for ShareLock on transaction 2; blocked by process 2.\n\
+             Process 2 waits for ShareLock on transaction 3; blocked by process 3."
+        )
+    );
+    assert!(!ready(&mut first) && !ready(&mut second));
+    locks.release(3, &row(3), 0xff);
+    assert!(ready(&mut second));
+    locks.release(2, &row(2), 0xff);
+    locks.release(2, &row(3), 0xff);
+    assert!(ready(&mut first));
+    assert_eq!(locks.deadlocks(), 1);
+}
+
+#[test]
+fn cycles_cross_kinds_of_locks() {
+    let locks = Arc::new(LockManager::new());
+    let table = LockTag::Table(16384);
+    assert!(granted(&locks.acquire(&who(1), &row(1), 3, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(2), &table, 7, Wait::Block)));
+    let mut first = future(locks.acquire(&who(1), &table, 2, Wait::Block));
+    let mut second = future(locks.acquire(&who(2), &row(1), 2, Wait::Block));
+    let Poll::Ready(Err(error)) = poll(&mut second) else { panic!("deadlock") };
+    assert_eq!(
+        error.fields().detail.as_deref(),
+        Some(
+            "Process 2 waits for ShareLock on transaction 1; blocked by process 1.\n\
+             Process 1 waits for RowExclusiveLock on relation 16384 of database 5; blocked by process 2."
+        )
+    );
+    assert!(!ready(&mut first));
+}
+
+#[test]
+fn a_queue_is_reordered_before_anybody_fails() {
+    // 1 holds A shared; 2 queues for A exclusively, holding B; 3 ... wants A shared behind 2 while 2 waits
+    // for 1 and 1 waits for 3: only the queue's order closes the cycle.
+    let locks = Arc::new(LockManager::new());
+    let (a, b) = (LockTag::Table(1), LockTag::Table(2));
+    assert!(granted(&locks.acquire(&who(1), &a, 0, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(3), &b, 7, Wait::Block)));
+    let mut second = future(locks.acquire(&who(2), &a, 7, Wait::Block));
+    let mut third = future(locks.acquire(&who(3), &a, 0, Wait::Block));
+    assert!(!ready(&mut third));
+    let mut first = future(locks.acquire(&who(1), &b, 0, Wait::Block));
+    assert!(ready(&mut third), "moved ahead of the exclusive waiter");
+    assert!(!ready(&mut first) && !ready(&mut second));
+    locks.release(3, &a, 0xff);
+    locks.release(3, &b, 0xff);
+    assert!(ready(&mut first));
+    locks.release(1, &a, 0xff);
+    assert!(ready(&mut second));
+    assert_eq!(locks.deadlocks(), 0);
+}
+
+#[test]
+fn session_and_transaction_share_advisory_locks() {
+    let locks = Arc::new(LockManager::new());
+    let key = LockTag::Advisory(AdvisoryKey::pair(5, 1, 2));
+    let session = Requester { owner: 10, node: 10, pid: 1, database: 5 };
+    let transaction = Requester { owner: 11, node: 10, pid: 1, database: 5 };
+    assert!(granted(&locks.acquire(&session, &key, EXCLUSIVE, Wait::Block)));
+    assert!(granted(&locks.acquire(&transaction, &key, EXCLUSIVE, Wait::Block)));
+    locks.release(11, &key, 0xff);
+    assert!(!granted(&locks.acquire(&who(2), &key, SHARED, Wait::Skip)));
+}
