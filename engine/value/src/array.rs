@@ -118,7 +118,7 @@ impl Array {
     }
 
     pub fn upper(&self, dimension: i32) -> Option<i32> {
-        self.dimension(dimension).map(|dim| dim.lower + dim.len - 1)
+        self.dimension(dimension).map(|dim| dim.lower + (dim.len - 1))
     }
 
     fn dimension(&self, dimension: i32) -> Option<&Dimension> {
@@ -130,7 +130,7 @@ impl Array {
         if self.dims.is_empty() {
             return None;
         }
-        Some(self.dims.iter().map(|d| format!("[{}:{}]", d.lower, d.lower + d.len - 1)).collect())
+        Some(self.dims.iter().map(|d| format!("[{}:{}]", d.lower, d.lower + (d.len - 1))).collect())
     }
 
     /// `array[i][j]`: NULL when a subscript is outside the bounds or their number is not the dimensions'.
@@ -158,7 +158,7 @@ impl Array {
         let mut ranges = Vec::with_capacity(self.dims.len());
         for (at, dim) in self.dims.iter().enumerate() {
             let (low, high) = bounds.get(at).copied().unwrap_or((None, None));
-            let last = dim.lower + dim.len - 1;
+            let last = dim.lower + (dim.len - 1);
             let low = low.unwrap_or(dim.lower).max(dim.lower);
             let high = high.unwrap_or(last).min(last);
             if low > high {

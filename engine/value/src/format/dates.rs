@@ -322,11 +322,11 @@ fn write(moment: &Moment, pattern: &str) -> Result<String> {
                 cased(text, if case == Case::Lower { Case::Lower } else { Case::Upper })
             }
             Key::MonthName | Key::MonthShort | Key::RomanMonth if moment.month == 0 => String::new(),
-            Key::MonthName => name(MONTHS[(moment.month as usize + 11) % 12], 9),
-            Key::MonthShort => cased(&MONTHS[(moment.month as usize + 11) % 12][..3], case),
+            Key::MonthName => name(MONTHS[month_index(moment.month)], 9),
+            Key::MonthShort => cased(&MONTHS[month_index(moment.month)][..3], case),
             Key::RomanMonth => {
                 let case = if case == Case::Lower { Case::Lower } else { Case::Upper };
-                let text = cased(ROMAN[(moment.month as usize + 11) % 12], case);
+                let text = cased(ROMAN[month_index(moment.month)], case);
                 if fill { format!("{text:<4}") } else { text }
             }
             Key::Month => number(moment.month, 2),
@@ -383,6 +383,11 @@ fn write(moment: &Moment, pattern: &str) -> Result<String> {
         out.push_str(&text);
     }
     Ok(out)
+}
+
+/// The place of a month's name; intervals may have negative months.
+fn month_index(month: i64) -> usize {
+    (month - 1).rem_euclid(12) as usize
 }
 
 fn moment_of(local: i64, zone: Option<(String, i32)>) -> Moment {
@@ -486,7 +491,8 @@ impl Source<'_> {
             let shown: String = self.0.chars().take(width).collect();
             return Err(bad_value(&shown, keyword_of(key)).detail("Value must be an integer."));
         }
-        let value = text.parse().map_err(|_| {
+        // 32 bits leave room for all arithmetic on the parts.
+        let value = text.parse::<i32>().map(i64::from).map_err(|_| {
             Error::new(
                 SqlState::DATETIME_FIELD_OVERFLOW,
                 format!("value for \"{}\" in source string is out of range", keyword_of(key)),
@@ -672,7 +678,11 @@ impl Read {
             if !(1..=53).contains(&week) || !(-4713..=294_276).contains(&year) {
                 return Err(out_of_range());
             }
-            return Ok(iso_week_start(year as i32, week as i32) + small(self.iso_day.unwrap_or(1) - 1)?);
+            let day = self.iso_day.unwrap_or(1);
+            if !(1..=7).contains(&day) {
+                return Err(out_of_range());
+            }
+            return Ok(iso_week_start(year as i32, week as i32) + day as i32 - 1);
         }
         let mut year = match (self.year.or(self.iso_year), self.century) {
             (Some(year), Some(century)) if year < 100 => (century - 1) * 100 + year,
@@ -696,6 +706,9 @@ impl Read {
                 .ok_or_else(out_of_range);
         }
         if let (Some(week), None) = (self.week, self.month) {
+            if !(1..=53).contains(&week) {
+                return Err(out_of_range());
+            }
             let first = datetime::checked_date(year, 1, 1).ok_or_else(out_of_range)?;
             return Ok(first + small((week - 1) * 7)?);
         }
@@ -730,7 +743,7 @@ impl Read {
 
 /// `to_date(text, pattern)`: days. 22007 for values that do not fit the pattern, 22008 out of range.
 pub fn to_date(text: &str, pattern: &str) -> Result<i32> {
-    read(text, pattern)?.days(text)
+    datetime::date_plus_days(read(text, pattern)?.days(text)?, 0)
 }
 
 /// `to_timestamp(text, pattern)`: a timestamptz; without TZH in the pattern the text is in `zone`.

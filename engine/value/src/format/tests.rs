@@ -47,3 +47,23 @@ fn patterns_as_postgres() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 5000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_pattern_is_answered(
+        text in "[-+0-9:./ ,a-zA-Z]{0,20}",
+        pattern in "(HH|HH24|MI|SS|MS|US|YYYY|IYYY|IW|ID|MM|Mon|DD|DDD|J|CC|WW|W|AM|BC|TZH|TZM|TH|FM|[-9 0.,DGSVLBRN\"\\\\:x\u{e9}]|PR|MI|PL|SG|EEEE){0,8}",
+        number in proptest::prelude::any::<i64>(),
+        scale in 0u16..20,
+    ) {
+        let zone = datetime::TimeZone::UTC;
+        let _ = to_date(&text, &pattern);
+        let _ = to_timestamp(&text, &pattern, &zone);
+        let _ = to_number(&text, &pattern);
+        let _ = numeric_to_char(&Numeric::from_i128(number.into(), scale), &pattern);
+        let _ = timestamptz_to_char(number, &pattern, &zone);
+        let _ = interval_to_char(crate::Interval::new(number as i32, (number >> 32) as i32, number), &pattern);
+    }
+}
