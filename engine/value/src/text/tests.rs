@@ -111,3 +111,19 @@ fn styles() {
         [Some("1".to_string()), Some("a \"b".to_string()), None, Some(String::new())]
     );
 }
+
+/// Interval arithmetic as PostgreSQL 15 answered it.
+#[test]
+fn interval_arithmetic() {
+    let parse = |text: &str| interval::parse_interval(text, -1, IntervalStyle::Postgres).unwrap();
+    let show = |value: Result<crate::Interval>| interval_text(value.unwrap(), IntervalStyle::Postgres);
+    assert_eq!(show(parse("1 month 15 days").multiply(1.5)), "1 mon 37 days 12:00:00");
+    assert_eq!(show(parse("1 day").divide(3.0)), "08:00:00");
+    assert_eq!(show(parse("1 year 2 mons").multiply(0.1)), "1 mon 12 days");
+    assert_eq!(show(parse("1 mon -1 hour").justify()), "29 days 23:00:00");
+    assert_eq!(show(parse("35 days 30 hours").justify()), "1 mon 6 days 06:00:00");
+    let day = |text: &str| date_input::timestamp(text, &Style::default()).unwrap();
+    assert_eq!(show(datetime::age(day("2024-02-29"), day("2024-03-31"))), "-1 mons -2 days");
+    let age = datetime::age(day("2000-01-01"), day("2020-05-17 13:00"));
+    assert_eq!(show(age), "-20 years -4 mons -16 days -13:00:00");
+}
