@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::{self, BLOB_PIECE, BlobRef, Block, Entry, INLINE, SPAN_ROWS};
 use super::cache::Key;
-use super::store::{Table, Writer, key};
+use super::store::{Keys, Table, Writer, key};
 use super::{Base, BaseMeta, CheckpointInput, Inner, RowChange, StorageState};
 use crate::catalog::Change;
 use crate::disk;
@@ -26,6 +26,8 @@ const SPAN_SHARE: u64 = 4;
 /// A delta is folded when it holds this part of its group (1 in n), or more than so many bytes.
 const GROUP_SHARE: u64 = 8;
 const DELTA_BYTES: usize = 128 << 10;
+/// Index entries put at once.
+const KEYS: usize = 8192;
 /// Room on the disk that a checkpoint leaves alone.
 const MARGIN: u64 = 32 << 20;
 
@@ -69,8 +71,11 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
 /// The store latches every I/O error, so it must never meet a full disk.
 fn make_sure_of_room(inner: &Inner, expected: u64) -> Result<()> {
     let directory = &inner.options.directory;
-    let free =
-        inner.options.disk.free_space(directory).map_err(|error| disk::error("look at", directory, &error))?;
+    let free = inner
+        .options
+        .disk
+        .free_space(directory)
+        .map_err(|error| disk::error("look at", directory, &error))?;
     // Each change may rewrite its page, and the pages above it.
     let need = expected.saturating_mul(3).saturating_add(MARGIN);
     if free < need {
@@ -115,16 +120,21 @@ impl Pass<'_> {
         if let Some((storage, number)) = place {
             self.group(writer, storage, number, &mut group)?;
         }
-        let mut stored = Vec::new();
+        let (mut stored, mut added) = (Vec::new(), Keys::default());
         for change in input.indexes {
             let change = change?;
             key::index(change.storage, &change.key, change.row, &mut stored);
             if change.add {
-                writer.put(Table::Index, &stored, &[])?;
+                added.push(&stored);
+                if added.len() == KEYS {
+                    writer.put_keys(Table::Index, &added)?;
+                    added.clear();
+                }
             } else {
                 writer.delete(Table::Index, &stored)?;
             }
         }
+        writer.put_keys(Table::Index, &added)?;
         for change in &input.catalog {
             match change {
                 Change::Put(object) => {
@@ -215,7 +225,8 @@ impl Pass<'_> {
                 entries.push((offset, self.entry(writer, storage, bytes)?));
             }
             let start = first_row + span * SPAN_ROWS;
-            let appended = entries.first().is_some_and(|(offset, _)| first_row + u64::from(*offset) >= old_next);
+            let appended =
+                entries.first().is_some_and(|(offset, _)| first_row + u64::from(*offset) >= old_next);
             if appended || entries.len() as u64 * SPAN_SHARE >= capacity(start, SPAN_ROWS) {
                 rewrite.insert(span, entries);
             } else {
@@ -266,7 +277,8 @@ impl Pass<'_> {
         let low = first.offset();
         let in_delta: Vec<u16> =
             delta.range(low..=low + (SPAN_ROWS - 1) as u16).map(|(offset, _)| *offset).collect();
-        let earlier = in_delta.into_iter().filter_map(|offset| delta.remove_entry(&offset)).collect::<Vec<_>>();
+        let earlier =
+            in_delta.into_iter().filter_map(|offset| delta.remove_entry(&offset)).collect::<Vec<_>>();
         for (offset, entry) in earlier.into_iter().chain(changes) {
             let replaced = match entry {
                 Entry::Deleted => rows.remove(&offset),

@@ -190,8 +190,7 @@ impl Base {
         }
         let reader = store.read()?;
         let meta = read_meta(&*store, &*reader)?;
-        let cache =
-            Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
+        let cache = Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
         Ok(Base(Arc::new(Inner { store, reader, meta, cache, options, metrics })))
     }
 
@@ -278,9 +277,9 @@ impl Base {
 
     /// Every catalog object, by oid.
     pub fn catalog_objects(&self) -> Result<Vec<Object>> {
-        self.0.numbered(Table::Catalog, |bytes| serde_json::from_slice(bytes).ok()).map(|objects| {
-            objects.into_iter().map(|(_, object): (u32, Object)| object).collect()
-        })
+        self.0
+            .numbered(Table::Catalog, |bytes| serde_json::from_slice(bytes).ok())
+            .map(|objects| objects.into_iter().map(|(_, object): (u32, Object)| object).collect())
     }
 
     /// Every sequence that was used, by oid.
@@ -452,8 +451,10 @@ impl Inner {
         out: &mut Vec<(RowId, RowBytes)>,
     ) -> Result<()> {
         let spans = rows.start / SPAN_ROWS..rows.end.div_ceil(SPAN_ROWS);
-        let mut found: Vec<Option<Blocks>> =
-            spans.clone().map(|span| self.cache.get(Key::Span(storage, span), self.meta.generation)).collect();
+        let mut found: Vec<Option<Blocks>> = spans
+            .clone()
+            .map(|span| self.cache.get(Key::Span(storage, span), self.meta.generation))
+            .collect();
         let mut place = 0;
         while place < found.len() {
             if found[place].is_some() {
@@ -470,12 +471,7 @@ impl Inner {
             })?;
             for (number, blocks) in read.into_iter().enumerate() {
                 let blocks: Blocks = blocks.into();
-                self.cache.put(
-                    Key::Span(storage, from + number as u64),
-                    self.meta.generation,
-                    &blocks,
-                    true,
-                );
+                self.cache.put(Key::Span(storage, from + number as u64), self.meta.generation, &blocks, true);
                 found[place + number] = Some(blocks);
             }
             place += missing;
@@ -492,7 +488,9 @@ impl Inner {
             }
             Ok(())
         };
-        for (offset, entry) in found.iter().flatten().flat_map(|blocks| blocks.iter()).flat_map(Block::entries) {
+        for (offset, entry) in
+            found.iter().flatten().flat_map(|blocks| blocks.iter()).flat_map(Block::entries)
+        {
             while let Some((changed, entry)) = changes.next_if(|(changed, _)| *changed < offset) {
                 emit(changed, entry)?;
             }

@@ -11,14 +11,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use value::{Error, Result, SqlState};
 
-use super::store::{Range, Reader, Store, Table, Visit, Writer, is_empty};
+use super::store::{Keys, Range, Reader, Store, Table, Visit, Writer, is_empty};
 use crate::disk::{self, Disk, File, Mode};
 use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
@@ -148,9 +147,10 @@ fn failed(path: &Path, error: redb::Error) -> Error {
         redb::Error::Corrupted(what) => {
             Error::new(SqlState::DATA_CORRUPTED, format!("file \"{name}\" is damaged")).detail(what)
         }
-        redb::Error::UpgradeRequired(version) => {
-            Error::unsupported(format_args!("file format {version} of \"{name}\""), "Use the version that wrote it.")
-        }
+        redb::Error::UpgradeRequired(version) => Error::unsupported(
+            format_args!("file format {version} of \"{name}\""),
+            "Use the version that wrote it.",
+        ),
         redb::Error::PreviousIo => Error::new(
             SqlState::IO_ERROR,
             format!("file \"{name}\" cannot be used after an earlier I/O error"),
@@ -275,8 +275,7 @@ struct RedbWriter<'a> {
 
 impl Writer for RedbWriter<'_> {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
-        let value =
-            self.tables[table as usize].get(key).map_err(|error| failed(self.path, error.into()))?;
+        let value = self.tables[table as usize].get(key).map_err(|error| failed(self.path, error.into()))?;
         Ok(value.map(|value| value.value().into()))
     }
 
@@ -285,6 +284,37 @@ impl Writer for RedbWriter<'_> {
             Ok(_) => Ok(()),
             Err(error) => Err(failed(self.path, error.into())),
         }
+    }
+
+    /// Runs of new keys between two old ones go in through a cursor, several times faster than one by one; where
+    /// they turn out to be scattered, the next ones go in one by one.
+    fn put_keys(&mut self, table: Table, keys: &Keys) -> Result<()> {
+        const SHORT: usize = 4;
+        let path = self.path;
+        let table = &mut self.tables[table as usize];
+        let fail = |error: redb::StorageError| failed(path, error.into());
+        let mut at = 0;
+        while let Some(first) = keys.get(at) {
+            let begin = at;
+            let mut cursor = table.lower_bound_mut(Bound::Included(first)).map_err(fail)?;
+            while let Some(key) = keys.get(at) {
+                match cursor.insert_before(key, &[][..]) {
+                    Ok(()) => at += 1,
+                    Err(redb::CursorError::UnorderedKey) => break,
+                    Err(redb::CursorError::Storage(error)) => return Err(fail(error)),
+                    Err(error) => return Err(failed(path, error.into())),
+                }
+            }
+            cursor.close().map_err(fail)?;
+            if at - begin < SHORT {
+                for _ in 0..8 * SHORT {
+                    let Some(key) = keys.get(at) else { break };
+                    table.insert(key, &[][..]).map_err(fail)?;
+                    at += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<()> {

@@ -84,8 +84,53 @@ pub trait Reader: Send + Sync {
 pub trait Writer {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>>;
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<()>;
+    /// Puts keys with empty values; ascending, which a store may make use of.
+    fn put_keys(&mut self, table: Table, keys: &Keys) -> Result<()> {
+        for key in keys.iter() {
+            self.put(table, key, &[])?;
+        }
+        Ok(())
+    }
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<()>;
     fn delete_range(&mut self, table: Table, range: Range<'_>) -> Result<()>;
+}
+
+/// Keys one after the other in one buffer.
+#[derive(Debug, Default)]
+pub struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    pub fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The n-th key, if there are so many.
+    pub fn get(&self, number: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..end])
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map_while(|number| self.get(number))
+    }
 }
 
 /// Whether no key can lie in the range.

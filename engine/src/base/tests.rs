@@ -5,7 +5,7 @@ use value::SqlState;
 
 use super::memory::MemoryStore;
 use super::redb::RedbStore;
-use super::store::{Writer, is_empty};
+use super::store::{Keys, Writer, is_empty};
 use super::*;
 use crate::catalog::Schema;
 use crate::disk::{Fault, Mode, Operation, SimulatedDisk};
@@ -58,8 +58,7 @@ fn stores_do_what_an_ordered_map_does() {
             let result = store.write(&mut |writer| {
                 for _ in 0..random.below(60) {
                     let table = Table::ALL[random.below(3) as usize + 5];
-                    let key: Vec<u8> =
-                        (0..1 + random.below(3)).map(|_| random.below(4) as u8 * 80).collect();
+                    let key: Vec<u8> = (0..1 + random.below(3)).map(|_| random.below(4) as u8 * 80).collect();
                     match random.below(10) {
                         0 => {
                             let high: Vec<u8> = (0..2).map(|_| random.below(4) as u8 * 80).collect();
@@ -67,7 +66,19 @@ fn stores_do_what_an_ordered_map_does() {
                             writer.delete_range(table, range)?;
                             next.retain(|(other, at), _| *other != table || *at < key || *at >= high);
                         }
-                        1..=3 => {
+                        // Neighbours and scattered ones, some of which are there already.
+                        1 => {
+                            let mut keys = BTreeSet::from([key.clone()]);
+                            for _ in 0..random.below(40) {
+                                keys.insert([&key[..], &[random.below(30) as u8]].concat());
+                                keys.insert(vec![random.below(250) as u8]);
+                            }
+                            let mut list = Keys::default();
+                            keys.iter().for_each(|key| list.push(key));
+                            writer.put_keys(table, &list)?;
+                            next.extend(keys.into_iter().map(|key| ((table, key), Vec::new())));
+                        }
+                        2..=3 => {
                             writer.delete(table, &key)?;
                             next.remove(&(table, key));
                         }
@@ -196,8 +207,8 @@ impl Model {
                     _ => Some(3 + random.below(200)),
                 };
                 let fill = (random.below(256), self.applied);
-                let bytes: Option<Vec<u8>> = bytes
-                    .map(|len| (0..len).map(|at| (at * fill.0 + fill.1) as u8).collect());
+                let bytes: Option<Vec<u8>> =
+                    bytes.map(|len| (0..len).map(|at| (at * fill.0 + fill.1) as u8).collect());
                 changes.rows.insert((storage, RowId(row)), bytes);
             }
         }
@@ -289,8 +300,12 @@ impl Model {
                 assert!(found == expected, "index {index} {range:?}: {} of {}", found.len(), expected.len());
             }
         }
-        let schemas: BTreeMap<Oid, String> =
-            base.catalog_objects().unwrap().iter().map(|object| (object.oid(), object.name().to_owned())).collect();
+        let schemas: BTreeMap<Oid, String> = base
+            .catalog_objects()
+            .unwrap()
+            .iter()
+            .map(|object| (object.oid(), object.name().to_owned()))
+            .collect();
         assert_eq!(schemas, self.schemas);
         assert_eq!(base.sequences().unwrap().into_iter().collect::<BTreeMap<_, _>>(), self.sequences);
         assert_eq!(base.statistics().unwrap().into_iter().collect::<BTreeMap<_, _>>(), self.statistics);
@@ -307,7 +322,10 @@ struct Changes {
 impl Changes {
     fn checkpoint(&self, base: &Base, after: &Model) -> Result<Base> {
         let mut entries: Vec<IndexChange> = Vec::new();
-        for (add, gone) in [(false, self.before.entries.difference(&after.entries)), (true, after.entries.difference(&self.before.entries))] {
+        for (add, gone) in [
+            (false, self.before.entries.difference(&after.entries)),
+            (true, after.entries.difference(&self.before.entries)),
+        ] {
             entries.extend(gone.map(|(storage, key, row)| IndexChange {
                 storage: *storage,
                 key: key.clone(),
@@ -317,7 +335,14 @@ impl Changes {
         }
         entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
         let schema = |oid: Oid, name: &str| {
-            Object::Schema(Schema { oid, database: 5, name: name.to_owned(), owner: 10, acl: None, comment: None })
+            Object::Schema(Schema {
+                oid,
+                database: 5,
+                name: name.to_owned(),
+                owner: 10,
+                acl: None,
+                comment: None,
+            })
         };
         let oids = 20_000..20_005;
         base.checkpoint(CheckpointInput {
@@ -413,6 +438,21 @@ fn a_crash_at_any_moment_leaves_one_checkpoint_or_the_next() {
             model.check(&base, &mut random);
         }
     }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let run = || {
+        let disk = simulated(8);
+        let mut random = Random(8);
+        let mut model = Model::default();
+        let mut base = open(&disk).unwrap();
+        for _ in 0..3 {
+            base = model.advance(&mut random).checkpoint(&base, &model).unwrap();
+        }
+        (disk.operations(), disk.trace())
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]

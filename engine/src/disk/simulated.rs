@@ -301,7 +301,11 @@ impl State {
 
     /// Bytes of all files.
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|number| self.inodes.get(number)).map(|inode| inode.current.len() as u64).sum()
+        self.names
+            .values()
+            .filter_map(|number| self.inodes.get(number))
+            .map(|inode| inode.current.len() as u64)
+            .sum()
     }
 
     /// Whether a file may grow to `len`.

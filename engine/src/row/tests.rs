@@ -31,7 +31,9 @@ fn value_of(ty: Oid) -> BoxedStrategy<Datum> {
         oid::DATE => any::<i32>().prop_map(Datum::Date).boxed(),
         oid::TIMESTAMPTZ => any::<i64>().prop_map(Datum::TimestampTz).boxed(),
         oid::NUMERIC => (any::<i64>(), 0u16..12)
-            .prop_map(|(digits, scale)| Datum::Numeric(Arc::new(Numeric::from_i128(i128::from(digits), scale))))
+            .prop_map(|(digits, scale)| {
+                Datum::Numeric(Arc::new(Numeric::from_i128(i128::from(digits), scale)))
+            })
             .boxed(),
         oid::INTERVAL => any::<(i32, i32, i64)>()
             .prop_map(|(months, days, micros)| Datum::Interval(Interval { months, days, micros }))

@@ -110,8 +110,7 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
         }
     }
     let mut found = Found { segments, spares: usable, next_number, last: applied.0, applied: applied.0 };
-    let mut walker =
-        Walker::new(Arc::clone(disk), options, found.segments.clone(), applied.0);
+    let mut walker = Walker::new(Arc::clone(disk), options, found.segments.clone(), applied.0);
     while let Some((lsn, _)) = walker.step()? {
         found.last = lsn;
     }
@@ -126,9 +125,10 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
 
 /// Whether the block after the header begins with a batch of this generation.
 fn batch_of(blocks: &[u8], options: &WalOptions, generation: u64) -> bool {
-    blocks.get(BLOCK_BYTES as usize..).and_then(BatchHeader::read).is_some_and(|header| {
-        header.database_id == options.database_id && header.generation == generation
-    })
+    blocks
+        .get(BLOCK_BYTES as usize..)
+        .and_then(BatchHeader::read)
+        .is_some_and(|header| header.database_id == options.database_id && header.generation == generation)
 }
 
 /// The records after the base's LSN, in order. Ends where the log ends; damage is an error.
@@ -282,7 +282,10 @@ impl Walker {
     fn end_of_segment(&mut self, segment: &Segment, path: &Path) -> Result<()> {
         let position = self.position;
         let damaged = |next: u64| {
-            corrupted(path, format_args!("record {next} at byte {position} is missing or does not pass its checksum"))
+            corrupted(
+                path,
+                format_args!("record {next} at byte {position} is missing or does not pass its checksum"),
+            )
         };
         if let Some(following) = self.segments.get(self.index + 1) {
             let fits = following.first == self.next && following.inside == self.partial.is_some();

@@ -34,14 +34,34 @@ pub struct SequenceValue {
 /// One change of a commit, borrowed from the record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op<'a> {
-    Insert { storage: u32, row: RowId, bytes: &'a [u8] },
-    Update { storage: u32, row: RowId, patch: &'a [u8] },
-    Delete { storage: u32, row: RowId },
+    Insert {
+        storage: u32,
+        row: RowId,
+        bytes: &'a [u8],
+    },
+    Update {
+        storage: u32,
+        row: RowId,
+        patch: &'a [u8],
+    },
+    Delete {
+        storage: u32,
+        row: RowId,
+    },
     Catalog(Box<Change>),
-    Sequence { oid: Oid, value: SequenceValue },
-    Statistics { oid: Oid, bytes: &'a [u8] },
+    Sequence {
+        oid: Oid,
+        value: SequenceValue,
+    },
+    Statistics {
+        oid: Oid,
+        bytes: &'a [u8],
+    },
     /// Oids and storage ids below these may be in use.
-    NextIds { oid: Oid, storage: u32 },
+    NextIds {
+        oid: Oid,
+        storage: u32,
+    },
 }
 
 /// Builds a record.

@@ -16,12 +16,8 @@ fn options(retain: usize) -> WalOptions {
 }
 
 fn open(disk: &SimulatedDisk, applied: u64, retain: usize) -> Result<(Wal, Vec<(Lsn, Vec<u8>)>)> {
-    let (wal, replay) = Wal::open(
-        Arc::new(disk.clone()),
-        options(retain),
-        Lsn(applied),
-        Arc::new(Metrics::default()),
-    )?;
+    let (wal, replay) =
+        Wal::open(Arc::new(disk.clone()), options(retain), Lsn(applied), Arc::new(Metrics::default()))?;
     Ok((wal, replay.collect::<Result<_>>()?))
 }
 
@@ -175,7 +171,8 @@ fn a_tail_cut_anywhere_ends_the_log_there() {
         };
         // A batch whose used bytes are all there counts; the padding does not matter.
         let whole = (0..5).filter(|batch| cut >= used(*batch)).count() as u64;
-        let zero_tail = (0..5).filter(|batch| torn[starts[*batch]..used(*batch)] == bytes[starts[*batch]..used(*batch)]);
+        let zero_tail =
+            (0..5).filter(|batch| torn[starts[*batch]..used(*batch)] == bytes[starts[*batch]..used(*batch)]);
         assert!(found.last == whole || found.last == zero_tail.count() as u64, "cut at {cut}");
     }
 }
@@ -359,8 +356,11 @@ enum Sample {
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..200);
-    let sequence = any::<(u32, i64, bool)>()
-        .prop_map(|(generation, value, called)| SequenceValue { generation, value, called });
+    let sequence = any::<(u32, i64, bool)>().prop_map(|(generation, value, called)| SequenceValue {
+        generation,
+        value,
+        called,
+    });
     prop::collection::vec(
         prop_oneof![
             (any::<u32>(), any::<u64>(), bytes()).prop_map(|(s, r, b)| Sample::Insert(s, r, b)),

@@ -125,7 +125,11 @@ pub(super) fn start(
         segments: found
             .segments
             .iter()
-            .map(|segment| SegmentUse { number: segment.number, first: segment.first, inside: segment.inside })
+            .map(|segment| SegmentUse {
+                number: segment.number,
+                first: segment.first,
+                inside: segment.inside,
+            })
             .collect(),
         ..State::default()
     };
@@ -142,10 +146,9 @@ pub(super) fn start(
     });
     let spawn = |name: &str, run: fn(&Arc<Shared>)| {
         let shared = Arc::clone(&shared);
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&shared))
-            .map_err(|error| Error::new(SqlState::SYSTEM_ERROR, format!("could not start thread {name}: {error}")))
+        thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {
+            Error::new(SqlState::SYSTEM_ERROR, format!("could not start thread {name}: {error}"))
+        })
     };
     let writer = spawn("wal", |shared| Writer::new(shared).run());
     let preparer = spawn("wal-prepare", |shared| shared.prepare_segments());
