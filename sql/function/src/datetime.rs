@@ -166,7 +166,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(2647, "transaction_timestamp", &[], TIMESTAMPTZ, |call, _| Ok(Datum::TimestampTz(call.env.transaction_time()))).stable().total(),
     f(2648, "statement_timestamp", &[], TIMESTAMPTZ, |call, _| Ok(Datum::TimestampTz(call.env.statement_time()))).stable().total(),
     f(2649, "clock_timestamp", &[], TIMESTAMPTZ, |_, _| Ok(Datum::TimestampTz(dt::now()))).volatile().total(),
-    f(274, "timeofday", &[], TEXT, |call, _| { let zone = &call.env.style().time_zone; text_of(format::timestamptz_to_char(dt::now(), "Dy Mon DD HH24:MI:SS.US YYYY TZ", zone)?) }).volatile(),
+    f(274, "timeofday", &[], TEXT, |call, _| { let zone = &call.env.style().time_zone; to_char(0, || format::timestamptz_to_char(dt::now(), "Dy Mon DD HH24:MI:SS.US YYYY TZ", zone)) }).volatile(),
     f(9001, "current_timestamp", &[], TIMESTAMPTZ, |call, _| Ok(Datum::TimestampTz(call.env.transaction_time()))).stable().total(),
     f(9002, "current_date", &[], DATE, |call, _| Ok(Datum::Date(dt::timestamp_to_date(local_now(call)?)))).stable(),
     f(9003, "localtime", &[], TIME, |call, _| Ok(Datum::Time(dt::timestamp_to_time(local_now(call)?)))).stable(),
@@ -257,11 +257,10 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(1304, "overlaps", &[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], BOOL, overlaps_call).nullable(),
 ];
 
-/// Infinite moments have no digits to format: NULL. An empty result is NULL too, as in PostgreSQL.
-fn to_char(timestamp: i64, text: impl FnOnce() -> Result<String>) -> Result<Datum> {
+/// NULL for an empty text and for infinite moments, which have no digits to format.
+fn to_char<T: Into<Option<String>>>(timestamp: i64, text: impl FnOnce() -> Result<T>) -> Result<Datum> {
     if is_infinite(timestamp) {
         return Ok(Datum::Null);
     }
-    let text = text()?;
-    if text.is_empty() { Ok(Datum::Null) } else { text_of(text) }
+    text()?.into().filter(|text| !text.is_empty()).map_or(Ok(Datum::Null), text_of)
 }

@@ -37,8 +37,10 @@ mod window;
 
 pub use registry::{
     aggregate_by_oid, aggregates, cast_rows as casts, comparison, find_cast, function_by_oid, functions,
-    functions_named, operator_by_oid, operators, set_functions, window_functions,
+    functions_named, missing_operators, operator_by_oid, operators, set_functions, window_functions,
 };
+pub use system::{reg_input, reg_output};
+pub use text::{quote_ident, quote_literal};
 pub use select::{
     Callable, Place, Selected, can_coerce, operator_of, select_common_type, select_function, select_function_named,
     select_operator,

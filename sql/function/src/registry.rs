@@ -225,3 +225,16 @@ pub(crate) fn comparison_type(ty: Oid) -> Oid {
 pub fn comparison(ty: Oid, strategy: Strategy) -> Option<&'static Function> {
     INDEXES.comparisons.get(&(comparison_type(ty), strategy)).copied()
 }
+
+/// Rows of the operator and cast tables whose function is not declared; they are left out of the registry.
+pub fn missing_operators() -> Vec<String> {
+    let operators = OPERATORS
+        .iter()
+        .filter(|row| !REGISTRY.by_oid.contains_key(&row.4))
+        .map(|row| format!("{} {} {}: function {}", row.2, row.1, row.3, row.4));
+    let casts = CASTS
+        .iter()
+        .filter(|row| row.2 > IN_OUT && !REGISTRY.by_oid.contains_key(&row.2))
+        .map(|row| format!("cast {} to {}: function {}", row.0, row.1, row.2));
+    operators.chain(casts).collect()
+}
