@@ -16,17 +16,37 @@ use sqlparser::ast;
 use value::text::Style;
 use value::{Error, Oid, Result, SqlState, Type};
 
+mod call;
+mod coerce;
+mod constant;
+mod cte;
+mod delete;
+mod expr;
+mod from;
+mod group;
+mod insert;
 mod names;
 mod parameter;
 pub mod parse;
+mod query;
+mod same;
+mod scope;
+mod set_operation;
+mod target;
 pub mod tree;
 mod types;
+mod update;
+pub mod walk;
+mod window;
 
+pub use constant::relabel_value;
 pub use names::{Found, database_and_schema, identifier, relation_name, split_name};
 pub use parameter::Parameters;
 pub use parse::{Ast, Parsed};
+pub use same::same;
 pub use types::{ResolvedType, Serial, resolve_type};
 
+use tree::{Expr, Query};
 
 /// What name resolution asks of the session.
 pub trait Names: Send + Sync {
@@ -90,9 +110,68 @@ pub enum Purpose {
     Argument,
 }
 
+/// Gives a statement that reads or changes rows its meaning. `text` is the string it was parsed from
+/// ([`Parsed::source`]); it serves error positions only. `params` learns the types of parameters.
+///
+/// Errors are PostgreSQL's: 42P01, 42703, 42883, 42804, 42803 ... with position and hint.
+pub fn resolve(
+    names: &dyn Names,
+    statement: &ast::Statement,
+    text: &str,
+    params: &mut Parameters,
+) -> Result<Query> {
+    let mut resolver = scope::Resolver::new(names, text, params);
+    let mut query = resolver.statement(statement)?;
+    params.finish()?;
+    constant::fold_query(&mut query, names.env(), false)?;
+    Ok(query)
+}
+
+/// Resolves a query that stands inside another statement: CREATE VIEW, CREATE TABLE AS, COPY (query), cursors.
+pub fn resolve_query(names: &dyn Names, query: &ast::Query, text: &str, params: &mut Parameters) -> Result<Query> {
+    let mut resolver = scope::Resolver::new(names, text, params);
+    let mut query = resolver.top_query(query)?;
+    params.finish()?;
+    constant::fold_query(&mut query, names.env(), false)?;
+    Ok(query)
+}
+
+/// Resolves an expression outside a query. With `target` it is coerced as an assignment to that type, typmod
+/// included (42804 otherwise); without, unknown literals become text.
+pub fn resolve_expression(
+    names: &dyn Names,
+    expression: &ast::Expr,
+    text: &str,
+    scope: ExprScope<'_>,
+    target: Option<Type>,
+) -> Result<Expr> {
+    let mut params = Parameters::none();
+    let mut resolver = scope::Resolver::new(names, text, &mut params);
+    let mut resolved = resolver.lone_expression(expression, scope, target)?;
+    // A default may fail for every row and still be stored: errors wait until it is evaluated.
+    constant::fold_expr(&mut resolved, names.env(), true)?;
+    Ok(resolved)
+}
+
 /// Parses a stored expression. 42601.
 pub fn parse_expression(text: &str) -> Result<ast::Expr> {
     parse::expression(text)
+}
+
+/// The columns of a statement's result with their origin: RETURNING for changes, the visible targets otherwise.
+pub fn output_columns(query: &Query) -> Vec<ResultColumn> {
+    let targets = match &query.modify {
+        Some(modify) => &modify.returning,
+        None => &query.targets,
+    };
+    targets
+        .iter()
+        .filter(|target| !target.hidden)
+        .map(|target| {
+            let (table, attribute) = target::origin(query, &target.expr);
+            ResultColumn { name: target.name.clone(), ty: target.expr.ty(), table, attribute }
+        })
+        .collect()
 }
 
 pub(crate) fn undefined_table(name: &str) -> Error {

@@ -63,7 +63,7 @@ pub fn split_name(name: &ObjectName) -> Result<Vec<String>> {
 pub(crate) fn name_location(name: &ObjectName) -> Location {
     match name.0.first() {
         Some(ObjectNamePart::Identifier(ident)) => ident.span.start,
-        _ => Location::default(),
+        _ => Location::empty(),
     }
 }
 

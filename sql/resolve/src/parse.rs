@@ -98,7 +98,7 @@ pub fn statements(text: &str) -> Result<Vec<Parsed>> {
         let depth = measure(piece, text)?;
         let mut significant: Vec<TokenWithSpan> = piece.iter().filter(|t| !is_space(&t.token)).cloned().collect();
         rewrite(&mut significant, text, &offsets);
-        let end_of_text = significant.last().map(|t| t.span.end).unwrap_or_default();
+        let end_of_text = significant.last().map_or_else(Location::empty, |t| t.span.end);
         let mut parser = parser(significant.clone());
         let statement = match level(|| parser.parse_statement()) {
             Ok(statement) => statement,
@@ -123,7 +123,7 @@ pub fn expression(text: &str) -> Result<ast::Expr> {
     }
     let mut significant: Vec<TokenWithSpan> = tokens.into_iter().filter(|t| !is_space(&t.token)).collect();
     rewrite(&mut significant, text, &offsets);
-    let end_of_text = significant.last().map(|t| t.span.end).unwrap_or_default();
+    let end_of_text = significant.last().map_or_else(Location::empty, |t| t.span.end);
     let mut parser = parser(significant.clone());
     let expression = match level(|| parser.parse_expr()) {
         Ok(expression) => expression,

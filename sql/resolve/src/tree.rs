@@ -247,6 +247,11 @@ pub struct Modify {
     pub kind: ModifyKind,
     /// RETURNING: expressions over relation 0 (new values; old for DELETE) and the other relations.
     pub returning: Vec<Target>,
+    /// Columns computed from the row being written (relation 0, its new values), in this order: stored generated
+    /// columns, then the hidden key and predicate columns of indexes. Empty for DELETE.
+    pub computed: Vec<(usize, Expr)>,
+    /// CHECK constraints: name and condition over relation 0; a row passes unless one is false. Empty for DELETE.
+    pub checks: Vec<(String, Expr)>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,188 @@
+//! UPDATE, and SET lists in general.
+
+use std::sync::Arc;
+
+use engine::catalog::{Identity, Table};
+use sqlparser::ast::{self, AssignmentTarget, TableFactor, UpdateTableFromKind};
+use sqlparser::tokenizer::Location;
+use value::{Datum, Error, Result, SqlState};
+
+use crate::expr::strip;
+use crate::insert::{Value, is_default};
+use crate::names::{identifier, name_location};
+use crate::scope::{Clause, Resolver, start};
+use crate::tree::{Expr, FromItem, Modify, ModifyKind, Query, Target};
+
+impl Resolver<'_> {
+    /// UPDATE on the level that is open.
+    pub fn update(&mut self, update: &ast::Update) -> Result<Query> {
+        if update.or.is_some() || update.limit.is_some() || !update.order_by.is_empty() || update.output.is_some() {
+            return Err(self.syntax("syntax error: this clause of UPDATE is not PostgreSQL's", Location::empty()));
+        }
+        let table = self.changed_table(&update.table, "update")?;
+        let mut from = vec![FromItem::Relation(0)];
+        let lists: &[ast::TableWithJoins] = match &update.from {
+            Some(UpdateTableFromKind::AfterSet(list)) => list,
+            Some(UpdateTableFromKind::BeforeSet(_)) => return Err(self.syntax_at("FROM", Location::empty())),
+            None => &[],
+        };
+        from.extend(self.from_list(lists)?);
+        let assignments = self.assignments(&table, &update.assignments)?;
+        let filter = match &update.selection {
+            Some(condition) => Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?),
+            None => None,
+        };
+        let returning = self.returning(update.returning.as_ref())?;
+        let computed = self.computed_of(&table)?;
+        let checks = self.checks_of(&table)?;
+        let mut query = self.close();
+        query.from = from;
+        query.filter = filter;
+        let columns = assignments.iter().map(|(at, _)| *at).collect();
+        query.targets = assignments
+            .into_iter()
+            .map(|(at, expr)| Target { expr, name: table.columns[at].name.clone(), hidden: false })
+            .collect();
+        query.modify = Some(Modify { kind: ModifyKind::Update { columns }, returning, computed, checks });
+        Ok(query)
+    }
+
+    /// The table of UPDATE or DELETE, as relation 0 and in the namespace.
+    pub fn changed_table(&mut self, entry: &ast::TableWithJoins, verb: &str) -> Result<Arc<Table>> {
+        let TableFactor::Table { name, alias, args: None, .. } = &entry.relation else {
+            return Err(self.syntax_at("(", Location::empty()));
+        };
+        if !entry.joins.is_empty() {
+            return Err(self
+                .syntax_at("JOIN", name_location(name))
+                .hint("Name the other tables in FROM (UPDATE) or USING (DELETE)."));
+        }
+        let alias_name = alias.as_ref().map(|alias| identifier(&alias.name));
+        let schema = alias_name.is_none();
+        let table = self.target_table(name, alias_name, verb)?;
+        let mut item = self.item_of(0, None);
+        if schema {
+            item.schema = self.names.catalog().schema(table.schema).map(|schema| schema.name.clone());
+        }
+        self.top().namespace.push(item);
+        Ok(table)
+    }
+
+    /// `SET a = x, (b, c) = (y, z), d = DEFAULT`: column and new value.
+    pub fn assignments(&mut self, table: &Arc<Table>, list: &[ast::Assignment]) -> Result<Vec<(usize, Expr)>> {
+        let mut out: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
+        for assignment in list {
+            match &assignment.target {
+                AssignmentTarget::ColumnName(name) => {
+                    let at = self.target_column(table, name)?;
+                    let place = start(&assignment.value);
+                    let value = self.set_value(&assignment.value)?;
+                    self.set(table, at, value, name_location(name), place, &mut out)?;
+                }
+                AssignmentTarget::Tuple(names) => {
+                    let place = start(&assignment.value);
+                    let values = self.tuple_values(&assignment.value, names.len())?;
+                    if values.len() != names.len() {
+                        return Err(self.syntax(
+                            "number of columns does not match number of values",
+                            place,
+                        ));
+                    }
+                    for (name, value) in names.iter().zip(values) {
+                        let at = self.target_column(table, name)?;
+                        self.set(table, at, value, name_location(name), place, &mut out)?;
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn set_value(&mut self, expr: &ast::Expr) -> Result<Value> {
+        if is_default(expr) {
+            return Ok(Value::Default);
+        }
+        let resolved = self.in_clause(Clause::UpdateSet, |this| this.expr(expr))?;
+        Ok(Value::Expr(resolved))
+    }
+
+    /// The right side of `(a, b) = ...`.
+    fn tuple_values(&mut self, value: &ast::Expr, count: usize) -> Result<Vec<Value>> {
+        let place = start(value);
+        match value {
+            ast::Expr::Tuple(list) => list.iter().map(|expr| self.set_value(expr)).collect(),
+            ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => {
+                let ast::FunctionArguments::List(list) = &function.args else {
+                    return Err(self.syntax_at("ROW", place));
+                };
+                list.args
+                    .iter()
+                    .map(|arg| match arg {
+                        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => self.set_value(expr),
+                        _ => Err(self.syntax_at("*", place)),
+                    })
+                    .collect()
+            }
+            other => match strip(other) {
+                ast::Expr::Subquery(query) => {
+                    let columns =
+                        self.in_clause(Clause::UpdateSet, |this| this.row_of_subquery(query, count, place))?;
+                    Ok(columns.into_iter().map(|expr| Value::Expr(expr)).collect())
+                }
+                inner if count == 1 => Ok(vec![self.set_value(inner)?]),
+                _ => Err(Error::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
+                )
+                .at(self.position(place))),
+            },
+        }
+    }
+
+    fn set(
+        &mut self,
+        table: &Arc<Table>,
+        at: usize,
+        value: Value,
+        name_place: Location,
+        place: Location,
+        out: &mut Vec<(usize, Expr)>,
+    ) -> Result<()> {
+        let column = &table.columns[at];
+        if out.iter().any(|(other, _)| *other == at) {
+            return Err(self.error(
+                SqlState::SYNTAX_ERROR,
+                format!("multiple assignments to same column \"{}\"", column.name),
+                name_place,
+            ));
+        }
+        let expr = match value {
+            Value::Default if column.generated => return Ok(()),
+            Value::Default => match self.default_of(table, at)? {
+                Some(default) => default,
+                None => Expr::Const { value: Datum::Null, ty: column.ty() },
+            },
+            Value::Expr(expr) => {
+                let refuse = || {
+                    Error::new(
+                        SqlState::GENERATED_ALWAYS,
+                        format!("column \"{}\" can only be updated to DEFAULT", column.name),
+                    )
+                };
+                if column.generated {
+                    return Err(refuse().detail(format!("Column \"{}\" is a generated column.", column.name)));
+                }
+                if column.identity == Some(Identity::Always) {
+                    return Err(refuse().detail(format!(
+                        "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
+                        column.name
+                    )));
+                }
+                let clause = Clause::UpdateSet;
+                self.in_clause(clause, |this| this.assign_column(table, at, expr, place))?
+            }
+        };
+        out.push((at, expr));
+        Ok(())
+    }
+}
