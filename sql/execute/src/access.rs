@@ -1,0 +1,35 @@
+//! The one place where the executor reads tables: what a transaction has read is known here.
+
+use engine::catalog::{Index, Table};
+use engine::{IndexScan, KeyRange, Row, RowId, TableScan};
+use value::Result;
+
+use crate::state::State;
+
+/// All rows the statement sees.
+pub(crate) fn scan(state: &mut State, table: &Table) -> Result<TableScan> {
+    state.context.snapshot.scan(table, None)
+}
+
+/// Rows with index keys in a range, in key order.
+pub(crate) fn index_scan(
+    state: &mut State,
+    table: &Table,
+    index: &Index,
+    range: KeyRange,
+    backward: bool,
+) -> Result<IndexScan> {
+    state.counters.used_index(index.oid);
+    state.context.snapshot.index_scan(table, index, range, backward)
+}
+
+/// The row of a unique index's whole key.
+pub(crate) fn index_get(
+    state: &mut State,
+    table: &Table,
+    index: &Index,
+    key: &[u8],
+) -> Result<Option<(RowId, Row)>> {
+    state.counters.used_index(index.oid);
+    state.context.snapshot.index_get(table, index, key)
+}

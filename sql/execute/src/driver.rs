@@ -1,0 +1,236 @@
+//! Plans that change or lock rows: the one place that waits.
+//!
+//! Steps are synchronous; when one needs a row lock it unwinds to here with a request, the driver waits for it (beside the
+//! cancel flag and `lock_timeout`), and calls the step again, which goes on where it was. Changes are made by
+//! [`crate::modify`], whose loops are futures themselves.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use engine::catalog::Table;
+use engine::{RowId, RowLock, RowLockMode, Snapshot, Transaction, Wait};
+use plan::ir::{NodeKind, Plan};
+use value::{Error, Result};
+
+use crate::context::{CancelReason, Context, Counters, Reserved};
+use crate::cursor::{Actuals, output};
+use crate::modify::Change;
+use crate::modify::foreign_key::{Pending, Queue};
+use crate::node::{Input, Step};
+use crate::rows::{self, Rows};
+use crate::state::State;
+use crate::walk;
+
+/// Waits for a lock, a cancel or the lock timeout, whatever comes first. Nothing is registered when the lock is free.
+pub(crate) async fn guarded<T>(context: &Context, future: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let mut future = pin!(future);
+    let mut cancelled = pin!(context.cancel.cancelled());
+    let mut timer = None;
+    let mut waiting = false;
+    poll_fn(move |cx| {
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        if !waiting {
+            waiting = true;
+            timer = context.lock_timeout.as_ref().map(|start| start());
+        }
+        if let Poll::Ready(reason) = cancelled.as_mut().poll(cx) {
+            return Poll::Ready(Err(reason.error()));
+        }
+        if let Some(timer) = &mut timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(CancelReason::LockTimeout.error()));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Locks a row, without a future where that is possible.
+pub(crate) async fn lock_row(
+    context: &Context,
+    tx: &mut Transaction,
+    table: &Table,
+    row: RowId,
+    mode: RowLockMode,
+    wait: Wait,
+    snapshot: &Snapshot,
+) -> Result<RowLock> {
+    if let Some(result) = tx.lock_row_now(table, row, mode, snapshot) {
+        return result;
+    }
+    guarded(context, tx.lock_row(table, row, mode, wait, snapshot)).await
+}
+
+/// Serves the lock request that came with an error; other errors are handed on.
+pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error) -> Result<()> {
+    let Some(request) = state.request.take() else { return Err(error) };
+    let context = &state.context;
+    let answer =
+        lock_row(context, tx, &request.table, request.row, request.mode, request.wait, &context.snapshot).await?;
+    state.answer = Some(answer);
+    Ok(())
+}
+
+/// [`Input::fill`] with waiting.
+pub(crate) async fn fill(input: &mut Input, state: &mut State, tx: &mut Transaction, max: usize) -> Result<bool> {
+    loop {
+        match input.fill(state, max) {
+            Ok(more) => return Ok(more),
+            Err(error) => serve(state, tx, error).await?,
+        }
+    }
+}
+
+enum Root {
+    /// Rows are pulled as they are asked for.
+    Step(Box<dyn Step>),
+    /// INSERT, UPDATE, DELETE: done at the first pull, RETURNING rows in memory.
+    Change,
+}
+
+/// A running plan that changes or locks rows.
+pub struct Driver {
+    state: State,
+    root: Root,
+    started: bool,
+    ended: bool,
+    /// RETURNING rows of the root.
+    returned: Rows,
+    returned_at: usize,
+    memory: Reserved,
+    batch: Rows,
+    columns: usize,
+    affected: u64,
+    pending: Vec<Pending>,
+}
+
+impl Driver {
+    /// Prepares a plan of any kind. Nothing is changed or locked before the first [`Driver::next`].
+    pub fn open(plan: &Arc<Plan>, context: Context) -> Result<Driver> {
+        let memory = Reserved::new(&context.memory);
+        let state = State::new(plan.clone(), context);
+        let root = match &plan.root.kind {
+            NodeKind::Modify(_) => Root::Change,
+            _ => Root::Step(state.build(&plan.root, false)?),
+        };
+        Ok(Driver {
+            state,
+            root,
+            started: false,
+            ended: false,
+            returned: Rows::default(),
+            returned_at: 0,
+            memory,
+            batch: Rows::default(),
+            columns: plan.output.len(),
+            affected: 0,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Appends up to `max_rows` rows to `out`; `false`: there are no more. The first call makes all changes of the
+    /// statement and checks its constraints.
+    pub async fn next(&mut self, tx: &mut Transaction, max_rows: usize, out: &mut Rows) -> Result<bool> {
+        out.columns = self.columns;
+        if !self.started {
+            self.start(tx).await?;
+            self.started = true;
+        }
+        if self.ended || max_rows == 0 {
+            return Ok(!self.ended);
+        }
+        self.state.context.cancel.check()?;
+        match &mut self.root {
+            Root::Change => {
+                let end = self.returned.count.min(self.returned_at + max_rows);
+                for row in self.returned_at..end {
+                    out.values.extend(
+                        self.returned.row_mut(row)[..self.columns].iter_mut().map(std::mem::take),
+                    );
+                    out.count += 1;
+                }
+                self.returned_at = end;
+                self.ended = end >= self.returned.count;
+                if self.ended {
+                    self.returned = Rows::default();
+                    self.memory.clear();
+                }
+            }
+            Root::Step(step) => {
+                // A chunk is filled over several pulls: locking steps give one row each.
+                let mut left = max_rows;
+                while left > 0 && !self.ended {
+                    self.batch.clear();
+                    match step.next(&mut self.state, left, &mut self.batch) {
+                        Ok(()) => {
+                            self.ended = self.batch.is_empty();
+                            left -= self.batch.count.min(left);
+                            output(&mut self.batch, self.columns, out);
+                        }
+                        Err(error) => serve(&mut self.state, tx, error).await?,
+                    }
+                }
+            }
+        }
+        Ok(!self.ended)
+    }
+
+    async fn start(&mut self, tx: &mut Transaction) -> Result<()> {
+        let plan = self.state.plan.clone();
+        let mut queue = Queue::default();
+        for (number, cte) in plan.ctes.iter().enumerate() {
+            if let NodeKind::Modify(modify) = &cte.root.kind {
+                let mut change = Change::new(&self.state, modify, tx)?;
+                change.run(&mut self.state, tx, &mut queue).await?;
+                let (rows, memory) = change.into_returned();
+                self.state.set_cte(number, rows, memory);
+            } else if cte.modifies {
+                return Err(Error::internal("a data-modifying WITH query that is not a Modify node"));
+            }
+        }
+        for (number, subplan) in plan.subplans.iter().enumerate() {
+            if subplan.parameters.is_empty() && walk::needs(&plan, &subplan.root).locks {
+                while let Err(error) = self.state.gather_subplan(number) {
+                    serve(&mut self.state, tx, error).await?;
+                }
+            }
+        }
+        if let NodeKind::Modify(modify) = &plan.root.kind {
+            let mut change = Change::new(&self.state, modify, tx)?;
+            change.run(&mut self.state, tx, &mut queue).await?;
+            self.affected = change.affected();
+            (self.returned, self.memory) = change.into_returned();
+        }
+        self.pending = queue.settle(&mut self.state, tx).await?;
+        Ok(())
+    }
+
+    /// Rows inserted, updated or deleted by the statement itself (not by its WITH queries or foreign keys).
+    pub fn affected(&self) -> u64 {
+        self.affected
+    }
+
+    /// Checks that wait for COMMIT; the session gives them to [`crate::check_pending`].
+    pub fn take_pending(&mut self) -> Vec<Pending> {
+        std::mem::take(&mut self.pending)
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.state.counters
+    }
+
+    /// See [`crate::Cursor::actuals`].
+    pub fn actuals(&self) -> Actuals<'_> {
+        Actuals(&self.state.actuals)
+    }
+}
+
+/// Bytes of RETURNING rows.
+pub(crate) fn charge(memory: &mut Reserved, row: &[value::Datum]) -> Result<()> {
+    memory.add(rows::row_size(row))
+}

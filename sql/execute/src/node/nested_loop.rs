@@ -1,0 +1,238 @@
+//! For each left row, the right rows: run again with bindings set (an index lookup, LATERAL), or read from memory
+//! when the right side does not depend on the left.
+
+use plan::ir::{JoinType, NestedLoop, TableLock};
+use value::{Datum, Error, Result};
+
+use super::{BATCH, Builder, Input, Step};
+use crate::code::Code;
+use crate::context::Reserved;
+use crate::rows::{self, Rows};
+use crate::state::State;
+
+pub(crate) struct NestedLoopStep {
+    kind: JoinType,
+    left: Input,
+    right: Input,
+    bindings: Vec<(usize, Code)>,
+    condition: Option<Code>,
+    left_width: usize,
+    right_width: usize,
+    /// Without bindings: the right rows, once they were read.
+    stored: Rows,
+    complete: bool,
+    keep: bool,
+    /// For each stored row (RIGHT, FULL).
+    matched_right: Vec<bool>,
+    memory: Reserved,
+    /// A left row is being joined.
+    active: bool,
+    matched: bool,
+    right_at: usize,
+    /// Emitting unmatched right rows.
+    tail: Option<usize>,
+    row: Vec<Datum>,
+    /// The right side may unwind to wait for a lock: hand up what there is before asking it.
+    careful: bool,
+}
+
+impl NestedLoopStep {
+    pub fn new(builder: &Builder<'_>, join: &NestedLoop) -> Result<NestedLoopStep> {
+        let mut bindings = Vec::with_capacity(join.bindings.len());
+        for (outer, expr) in &join.bindings {
+            bindings.push((*outer, builder.compile(expr)?));
+        }
+        let tracked = matches!(join.kind, JoinType::Right | JoinType::Full);
+        if join.kind == JoinType::NullAwareAnti || (tracked && !bindings.is_empty()) {
+            return Err(Error::internal(format!("a nested loop of kind {:?} with bindings", join.kind)));
+        }
+        let repeated = !bindings.is_empty();
+        Ok(NestedLoopStep {
+            kind: join.kind,
+            left: builder.input(&join.left)?,
+            right: if repeated { builder.repeated(&join.right)? } else { builder.input(&join.right)? },
+            condition: builder.maybe(join.condition.as_ref())?,
+            left_width: join.left.types.len(),
+            right_width: join.right.types.len(),
+            stored: Rows::new(join.right.types.len()),
+            complete: false,
+            keep: !repeated && builder.kept(&join.right),
+            matched_right: Vec::new(),
+            memory: Reserved::new(&builder.context.memory),
+            active: false,
+            matched: false,
+            right_at: 0,
+            tail: None,
+            row: Vec::new(),
+            careful: builder.plan.tables.iter().any(|table| table.lock == TableLock::RowShare),
+            bindings,
+        })
+    }
+
+    fn tracked(&self) -> bool {
+        matches!(self.kind, JoinType::Right | JoinType::Full)
+    }
+
+    /// Reads the right side into memory.
+    fn store(&mut self, state: &mut State) -> Result<()> {
+        while self.right.fill(state, BATCH)? {
+            state.context.cancel.check()?;
+            for row in self.right.batch.iter() {
+                self.memory.add(rows::row_size(row))?;
+            }
+            self.stored.count += self.right.batch.count;
+            self.stored.values.append(&mut self.right.batch.values);
+            self.right.batch.count = 0;
+        }
+        self.complete = true;
+        if self.tracked() {
+            self.matched_right = vec![false; self.stored.count];
+        }
+        Ok(())
+    }
+
+    /// Whether the current left row goes with `self.row`'s right part.
+    fn passes(condition: &mut Option<Code>, state: &mut State, row: &[Datum]) -> Result<bool> {
+        match condition {
+            Some(condition) => condition.accepts(state, row),
+            None => Ok(true),
+        }
+    }
+
+    fn emit_left(&mut self, out: &mut Rows, nulls: bool) {
+        out.values.extend_from_slice(self.left.row());
+        if nulls {
+            out.values.resize(out.values.len() + self.right_width, Datum::Null);
+        }
+        out.count += 1;
+    }
+
+    fn end_row(&mut self) {
+        self.active = false;
+        self.left.advance();
+    }
+}
+
+impl Step for NestedLoopStep {
+    fn next(&mut self, state: &mut State, max: usize, out: &mut Rows) -> Result<()> {
+        let left_only = matches!(self.kind, JoinType::Semi | JoinType::Anti);
+        out.columns = if left_only { self.left_width } else { self.left_width + self.right_width };
+        if self.bindings.is_empty() && !self.complete && self.tracked() {
+            self.store(state)?;
+        }
+        let mut steps = 0;
+        while out.count < max {
+            if let Some(at) = self.tail {
+                let Some(found) = (at..self.stored.count).find(|at| !self.matched_right[*at]) else {
+                    self.tail = Some(self.stored.count);
+                    return Ok(());
+                };
+                out.values.resize(out.values.len() + self.left_width, Datum::Null);
+                out.values.extend_from_slice(self.stored.row(found));
+                out.count += 1;
+                self.tail = Some(found + 1);
+                continue;
+            }
+            if !self.active {
+                if self.left.at >= self.left.batch.count && !out.is_empty() {
+                    return Ok(());
+                }
+                if !self.left.fill(state, max)? {
+                    if self.tracked() {
+                        self.tail = Some(0);
+                        continue;
+                    }
+                    return Ok(());
+                }
+                if self.bindings.is_empty() {
+                    if !self.complete {
+                        self.store(state)?;
+                    }
+                } else {
+                    for (outer, code) in &mut self.bindings {
+                        let value = code.eval(state, self.left.batch.row(self.left.at))?;
+                        state.outers[*outer] = value;
+                    }
+                    self.right.rescan(state)?;
+                }
+                self.right_at = 0;
+                self.active = true;
+                self.matched = false;
+                self.row.clear();
+                self.row.extend_from_slice(self.left.row());
+            }
+            steps += 1;
+            if steps % 1024 == 0 {
+                state.context.cancel.check()?;
+            }
+            // The next right row, behind the left one in `row`.
+            self.row.truncate(self.left_width);
+            let found = if self.bindings.is_empty() {
+                let found = self.right_at < self.stored.count;
+                if found {
+                    self.row.extend_from_slice(self.stored.row(self.right_at));
+                    self.right_at += 1;
+                }
+                found
+            } else {
+                if self.careful && !out.is_empty() && self.right.at >= self.right.batch.count {
+                    return Ok(());
+                }
+                let ask = if left_only && self.condition.is_none() { 1 } else { BATCH.min(max.max(16)) };
+                let found = self.right.fill(state, ask)?;
+                if found {
+                    self.row.extend(self.right.batch.row_mut(self.right.at).iter_mut().map(std::mem::take));
+                    self.right.advance();
+                }
+                found
+            };
+            if !found {
+                if !self.matched {
+                    match self.kind {
+                        JoinType::Left | JoinType::Full => self.emit_left(out, true),
+                        JoinType::Anti => self.emit_left(out, false),
+                        _ => {}
+                    }
+                }
+                self.end_row();
+                continue;
+            }
+            if !Self::passes(&mut self.condition, state, &self.row)? {
+                continue;
+            }
+            self.matched = true;
+            match self.kind {
+                JoinType::Semi => {
+                    self.emit_left(out, false);
+                    self.end_row();
+                }
+                JoinType::Anti => self.end_row(),
+                _ => {
+                    if self.tracked() {
+                        self.matched_right[self.right_at - 1] = true;
+                    }
+                    out.values.extend_from_slice(&self.row);
+                    out.count += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan(&mut self, state: &mut State) -> Result<()> {
+        self.active = false;
+        self.tail = None;
+        self.left.rescan(state)?;
+        if self.bindings.is_empty() {
+            if self.keep && self.complete {
+                self.matched_right.iter_mut().for_each(|matched| *matched = false);
+            } else {
+                self.complete = false;
+                self.stored.clear();
+                self.memory.clear();
+                self.right.rescan(state)?;
+            }
+        }
+        Ok(())
+    }
+}
