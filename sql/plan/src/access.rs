@@ -74,11 +74,14 @@ pub fn best_path(
     };
     let mut best = (final_cost(&scan, false), scan, false);
     for index in &base.indexes {
-        if index.state != IndexState::Ready || index.predicate.is_some() && !implies_predicate(index, conditions) {
+        if index.state != IndexState::Ready
+            || index.predicate.is_some() && !implies_predicate(index, conditions)
+        {
             continue;
         }
         for backward in [false, true] {
-            let Some((path, ordered)) = index_path(base, index, conditions, bases, rows, order, backward) else {
+            let Some((path, ordered)) = index_path(base, index, conditions, bases, rows, order, backward)
+            else {
                 continue;
             };
             let price = final_cost(&path, ordered);
@@ -176,9 +179,14 @@ fn index_path(
     if !ordered_index && path.equal.len() < index.keys.len() {
         return None;
     }
-    let bounded = !path.equal.is_empty() || path.low.is_some() || path.high.is_some() || probes > 1.0 || path.any.is_some();
-    let delivers = ordered_index && path.any.is_none() && path.any_array.is_none() && delivers_order(&path, order);
-    if !bounded && !delivers || backward && !delivers {
+    let bounded = !path.equal.is_empty()
+        || path.low.is_some()
+        || path.high.is_some()
+        || probes > 1.0
+        || path.any.is_some();
+    let delivers =
+        ordered_index && path.any.is_none() && path.any_array.is_none() && delivers_order(&path, order);
+    if !delivers && (!bounded || backward) {
         return None;
     }
     let chosen: Vec<Expr> = used.iter().map(|place| conditions[*place].clone()).collect();
@@ -198,14 +206,17 @@ fn index_path(
 fn delivers_order(path: &IndexPath, order: Option<&WantedOrder>) -> bool {
     let Some(order) = order else { return false };
     let mut keys = path.index.keys.iter().skip(path.equal.len());
-    let fixed: Vec<usize> = path.index.keys.iter().take(path.equal.len()).map(|key| key.column as usize - 1).collect();
-    order.keys.iter().filter(|(column, _, _)| !fixed.contains(column)).all(|(column, descending, nulls_first)| {
-        keys.next().is_some_and(|key| {
-            key.column as usize - 1 == *column
-                && (key.descending != path.backward) == *descending
-                && (key.nulls_first != path.backward) == *nulls_first
-        })
-    })
+    let fixed: Vec<usize> =
+        path.index.keys.iter().take(path.equal.len()).map(|key| key.column as usize - 1).collect();
+    order.keys.iter().filter(|(column, _, _)| !fixed.contains(column)).all(
+        |(column, descending, nulls_first)| {
+            keys.next().is_some_and(|key| {
+                key.column as usize - 1 == *column
+                    && (key.descending != path.backward) == *descending
+                    && (key.nulls_first != path.backward) == *nulls_first
+            })
+        },
+    )
 }
 
 fn is_column(expr: &Expr, relation: usize, column: usize) -> bool {
@@ -285,7 +296,7 @@ fn list_on(relation: usize, column: usize, ty: Type, conditions: &[Expr]) -> Opt
             if operator::strategy(function) == Some(Strategy::Eq)
                 && is_column(left, relation, column)
                 && is_value(array)
-                && value::types::element_of(array.ty().oid) == Some(ty.oid) =>
+                && value::types::element_of(array.ty().oid) == ty.oid =>
         {
             Some((place, List::Array((**array).clone())))
         }
@@ -314,7 +325,10 @@ fn range_on(relation: usize, column: usize, ty: Type, condition: &Expr) -> Optio
     }
     // LIKE 'abc%': the bytes between 'abc' and 'abd' (text is ordered by bytes).
     let Expr::Call(call) = condition else { return None };
-    if call.operator != Some("~~") || !matches!(ty.oid, oid::TEXT | oid::VARCHAR) || !is_column(&call.args[0], relation, column) {
+    if call.operator != Some("~~")
+        || !matches!(ty.oid, oid::TEXT | oid::VARCHAR)
+        || !is_column(&call.args[0], relation, column)
+    {
         return None;
     }
     let Expr::Const { value: Datum::Text(pattern), .. } = &call.args[1] else { return None };

@@ -59,9 +59,11 @@ impl Base {
 
     fn is_unique(&self, column: usize) -> bool {
         let number = (column + 1) as i16;
-        self.indexes
-            .iter()
-            .any(|index| index.unique && index.predicate.is_none() && matches!(&index.keys[..], [key] if key.column == number))
+        self.indexes.iter().any(|index| {
+            index.unique
+                && index.predicate.is_none()
+                && matches!(&index.keys[..], [key] if key.column == number)
+        })
     }
 
     fn equality(&self, column: usize, value: Option<&Datum>) -> f64 {
@@ -69,7 +71,9 @@ impl Base {
         if self.is_unique(column) {
             return 1.0 / rows;
         }
-        let Some(statistics) = self.column(column) else { return (1.0 / self.distinct(column)).max(1.0 / rows) };
+        let Some(statistics) = self.column(column) else {
+            return (1.0 / self.distinct(column)).max(1.0 / rows);
+        };
         let known: f64 = statistics.most_common.iter().map(|common| common.frequency).sum();
         let rest = (1.0 - known - statistics.null_fraction).max(0.0);
         let others = (self.distinct(column) - statistics.most_common.len() as f64).max(1.0);
@@ -109,7 +113,10 @@ impl Base {
         let share = match place {
             0 => 0.0,
             n if n >= bounds.len() => 1.0,
-            n => (n as f64 - 1.0 + within(&bounds[n - 1].key, &bounds[n].key, &key)) / (bounds.len() - 1) as f64,
+            n => {
+                (n as f64 - 1.0 + within(&bounds[n - 1].key, &bounds[n].key, &key))
+                    / (bounds.len() - 1) as f64
+            }
         };
         Some(common + rest * share)
     }
@@ -154,9 +161,8 @@ pub fn selectivity(expr: &Expr, bases: &dyn Fn(usize) -> Option<Base>) -> f64 {
         }
         Expr::InList { left, list, all: false, negated, function } => {
             let each = match (bare_column(left), operator::strategy(function)) {
-                (Some((relation, column)), Some(Strategy::Eq)) => bases(relation).map(|base| {
-                    list.iter().map(|value| base.equality(column, constant(value))).sum::<f64>()
-                }),
+                (Some((relation, column)), Some(Strategy::Eq)) => bases(relation)
+                    .map(|base| list.iter().map(|value| base.equality(column, constant(value))).sum::<f64>()),
                 _ => None,
             };
             let share = each.unwrap_or(0.005 * list.len() as f64).min(1.0);
@@ -271,7 +277,9 @@ fn default(strategy: Strategy) -> f64 {
 fn constant(expr: &Expr) -> Option<&Datum> {
     match expr {
         Expr::Const { value, .. } if !value.is_null() => Some(value),
-        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => constant(&convert.input),
+        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => {
+            constant(&convert.input)
+        }
         _ => None,
     }
 }

@@ -1,14 +1,14 @@
 //! Walking, rewriting and comparing expressions, one place for all rules.
 
 use resolve::tree::{
-    AggregateCall, Expr, FromItem, Join, ModifyKind, ConflictAction, Query, RelationKind, Subscript, SublinkKind, SubplanKind,
-    WindowOrder,
+    AggregateCall, ConflictAction, Expr, FromItem, Join, ModifyKind, Query, RelationKind, SublinkKind,
+    SubplanKind, Subscript, WindowOrder,
 };
 use value::Result;
 
 /// Calls `f` on every direct child. Subqueries are not entered; the tests of a sublink are children.
 pub fn each_child<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
-    let mut all = |list: &'e [Expr], f: &mut dyn FnMut(&'e Expr)| list.iter().for_each(f);
+    let all = |list: &'e [Expr], f: &mut dyn FnMut(&'e Expr)| list.iter().for_each(f);
     match expr {
         Expr::Const { .. }
         | Expr::Column { .. }
@@ -201,9 +201,14 @@ pub fn visit_query<'e>(query: &'e Query, level: usize, f: &mut dyn FnMut(&'e Exp
                 visit_query(subquery, level + 1, f)
             }
             RelationKind::Values(rows) => rows.iter().flatten().for_each(|expr| visit(expr, level, f)),
-            RelationKind::Functions { calls, .. } => calls.iter().for_each(|call| visit(&call.call, level, f)),
+            RelationKind::Functions { calls, .. } => {
+                calls.iter().for_each(|call| visit(&call.call, level, f))
+            }
             RelationKind::Join { columns } => columns.iter().for_each(|expr| visit(expr, level, f)),
-            RelationKind::Table(_) | RelationKind::System { .. } | RelationKind::Cte { .. } | RelationKind::Excluded => {}
+            RelationKind::Table(_)
+            | RelationKind::System { .. }
+            | RelationKind::Cte { .. }
+            | RelationKind::Excluded => {}
         }
     }
     fn item<'e>(from: &'e FromItem, level: usize, f: &mut dyn FnMut(&'e Expr, usize)) {
@@ -225,7 +230,9 @@ pub fn visit_query<'e>(query: &'e Query, level: usize, f: &mut dyn FnMut(&'e Exp
         window.order_by.iter().for_each(|order| one(&order.expr));
         for bound in [&window.frame.start, &window.frame.end] {
             match bound {
-                resolve::tree::FrameBound::Preceding(expr) | resolve::tree::FrameBound::Following(expr) => one(expr),
+                resolve::tree::FrameBound::Preceding(expr) | resolve::tree::FrameBound::Following(expr) => {
+                    one(expr)
+                }
                 resolve::tree::FrameBound::UnboundedPreceding
                 | resolve::tree::FrameBound::CurrentRow
                 | resolve::tree::FrameBound::UnboundedFollowing => {}
@@ -303,7 +310,9 @@ pub fn and(mut parts: Vec<Expr>) -> Option<Expr> {
 pub fn bare_column(expr: &Expr) -> Option<(usize, usize)> {
     match expr {
         Expr::Column { levels_up: 0, relation, column, .. } => Some((*relation, *column)),
-        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => bare_column(&convert.input),
+        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => {
+            bare_column(&convert.input)
+        }
         _ => None,
     }
 }
@@ -328,16 +337,18 @@ pub fn same(a: &Expr, b: &Expr) -> bool {
     }
     match (a, b) {
         (Expr::Const { value: v, ty: t }, Expr::Const { value: w, ty: u }) => {
-            t == u && (v.is_null() && w.is_null() || !v.is_null() && !w.is_null() && value::compare::equal(v, w))
+            t == u
+                && (v.is_null() && w.is_null() || !v.is_null() && !w.is_null() && value::compare::equal(v, w))
         }
         (
             Expr::Column { levels_up: l, relation: r, column: c, .. },
             Expr::Column { levels_up: m, relation: s, column: d, .. },
         ) => l == m && r == s && c == d,
         (Expr::RowId { relation: r }, Expr::RowId { relation: s }) => r == s,
-        (Expr::WholeRow { levels_up: l, relation: r, .. }, Expr::WholeRow { levels_up: m, relation: s, .. }) => {
-            l == m && r == s
-        }
+        (
+            Expr::WholeRow { levels_up: l, relation: r, .. },
+            Expr::WholeRow { levels_up: m, relation: s, .. },
+        ) => l == m && r == s,
         (Expr::Param { index: i, .. }, Expr::Param { index: j, .. }) => i == j,
         (Expr::Slot { index: i, .. }, Expr::Slot { index: j, .. }) => i == j,
         (Expr::Outer { index: i, .. }, Expr::Outer { index: j, .. }) => i == j,
@@ -347,22 +358,29 @@ pub fn same(a: &Expr, b: &Expr) -> bool {
         }
         (Expr::And(a), Expr::And(b)) | (Expr::Or(a), Expr::Or(b)) => list(a, b),
         (Expr::Not(a), Expr::Not(b)) => same(a, b),
-        (Expr::IsNull { input: a, negated: n }, Expr::IsNull { input: b, negated: m }) => n == m && same(a, b),
-        (Expr::IsBool { input: a, value: v, negated: n }, Expr::IsBool { input: b, value: w, negated: m }) => {
-            v == w && n == m && same(a, b)
+        (Expr::IsNull { input: a, negated: n }, Expr::IsNull { input: b, negated: m }) => {
+            n == m && same(a, b)
         }
+        (
+            Expr::IsBool { input: a, value: v, negated: n },
+            Expr::IsBool { input: b, value: w, negated: m },
+        ) => v == w && n == m && same(a, b),
         (
             Expr::Distinct { equal: e, left: a, right: b, negated: n },
             Expr::Distinct { equal: f, left: c, right: d, negated: m },
         ) => e == f && n == m && same(a, c) && same(b, d),
-        (Expr::NullIf { left: a, right: b, .. }, Expr::NullIf { left: c, right: d, .. }) => same(a, c) && same(b, d),
+        (Expr::NullIf { left: a, right: b, .. }, Expr::NullIf { left: c, right: d, .. }) => {
+            same(a, c) && same(b, d)
+        }
         (Expr::Case { whens: a, otherwise: o, .. }, Expr::Case { whens: b, otherwise: p, .. }) => {
             a.len() == b.len()
                 && a.iter().zip(b).all(|((a, b), (c, d))| same(a, c) && same(b, d))
                 && opt(o, p)
         }
         (Expr::Coalesce { args: a, .. }, Expr::Coalesce { args: b, .. }) => list(a, b),
-        (Expr::Extreme { greatest: g, args: a, .. }, Expr::Extreme { greatest: h, args: b, .. }) => g == h && list(a, b),
+        (Expr::Extreme { greatest: g, args: a, .. }, Expr::Extreme { greatest: h, args: b, .. }) => {
+            g == h && list(a, b)
+        }
         (
             Expr::InList { function: f, left: a, list: c, all: x, negated: n },
             Expr::InList { function: g, left: b, list: d, all: y, negated: m },
@@ -384,7 +402,9 @@ pub fn same(a: &Expr, b: &Expr) -> bool {
                     _ => false,
                 })
         }
-        (Expr::Field { input: a, index: i, .. }, Expr::Field { input: b, index: j, .. }) => i == j && same(a, b),
+        (Expr::Field { input: a, index: i, .. }, Expr::Field { input: b, index: j, .. }) => {
+            i == j && same(a, b)
+        }
         (Expr::Aggregate(c), Expr::Aggregate(d)) => {
             c.aggregate == d.aggregate
                 && c.distinct == d.distinct
@@ -440,12 +460,19 @@ pub fn rewrite_query(query: &mut Query, level: usize, rewriter: &mut dyn Rewrite
             RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } => {
                 rewrite_query(subquery, level + 1, rewriter)
             }
-            RelationKind::Values(rows) => rows.iter_mut().flatten().for_each(|expr| rewrite(expr, level, rewriter)),
+            RelationKind::Values(rows) => {
+                rows.iter_mut().flatten().for_each(|expr| rewrite(expr, level, rewriter))
+            }
             RelationKind::Functions { calls, .. } => {
                 calls.iter_mut().for_each(|call| rewrite(&mut call.call, level, rewriter))
             }
-            RelationKind::Join { columns } => columns.iter_mut().for_each(|expr| rewrite(expr, level, rewriter)),
-            RelationKind::Table(_) | RelationKind::System { .. } | RelationKind::Cte { .. } | RelationKind::Excluded => {}
+            RelationKind::Join { columns } => {
+                columns.iter_mut().for_each(|expr| rewrite(expr, level, rewriter))
+            }
+            RelationKind::Table(_)
+            | RelationKind::System { .. }
+            | RelationKind::Cte { .. }
+            | RelationKind::Excluded => {}
         }
     }
     fn item(from: &mut FromItem, level: usize, rewriter: &mut dyn Rewriter) {
@@ -466,7 +493,9 @@ pub fn rewrite_query(query: &mut Query, level: usize, rewriter: &mut dyn Rewrite
         window.order_by.iter_mut().for_each(|order| one(&mut order.expr));
         for bound in [&mut window.frame.start, &mut window.frame.end] {
             match bound {
-                resolve::tree::FrameBound::Preceding(expr) | resolve::tree::FrameBound::Following(expr) => one(expr),
+                resolve::tree::FrameBound::Preceding(expr) | resolve::tree::FrameBound::Following(expr) => {
+                    one(expr)
+                }
                 resolve::tree::FrameBound::UnboundedPreceding
                 | resolve::tree::FrameBound::CurrentRow
                 | resolve::tree::FrameBound::UnboundedFollowing => {}

@@ -7,7 +7,8 @@
 
 use function::{OnEmpty, Strategy};
 use resolve::tree::{
-    Distinct, Expr, FromItem, Join, JoinKind, OutputColumn, Query, Relation, RelationKind, SublinkKind, Target,
+    Distinct, Expr, FromItem, Join, JoinKind, OutputColumn, Query, Relation, RelationKind, SublinkKind,
+    Target,
 };
 
 use crate::expr::{self, Rewriter};
@@ -29,13 +30,17 @@ struct Substitute<'a> {
 impl Rewriter for Substitute<'_> {
     fn expr(&mut self, expr: &mut Expr, level: usize) -> bool {
         match expr {
-            Expr::Column { levels_up, relation, column, .. } if *levels_up == level && *relation == self.relation => {
+            Expr::Column { levels_up, relation, column, .. }
+                if *levels_up == level && *relation == self.relation =>
+            {
                 let mut target = self.by[*column].expr.clone();
                 expr::raise(&mut target, level);
                 *expr = target;
                 false
             }
-            Expr::WholeRow { levels_up, relation, ty } if *levels_up == level && *relation == self.relation => {
+            Expr::WholeRow { levels_up, relation, ty }
+                if *levels_up == level && *relation == self.relation =>
+            {
                 let fields = self.by.iter().filter(|target| !target.hidden).map(|target| {
                     let mut field = target.expr.clone();
                     expr::raise(&mut field, level);
@@ -95,7 +100,10 @@ pub fn is_simple(query: &Query) -> bool {
         && query.offset.is_none()
         && query.locks.is_empty()
         && query.modify.is_none()
-        && !query.relations.iter().any(|relation| matches!(relation.kind, RelationKind::Cte { levels_up: 0, .. }))
+        && !query
+            .relations
+            .iter()
+            .any(|relation| matches!(relation.kind, RelationKind::Cte { levels_up: 0, .. }))
 }
 
 fn pull_up(query: &mut Query) {
@@ -132,17 +140,25 @@ fn pull_up_item(query: &mut Query, item: &mut FromItem, place: Place) {
         FromItem::Relation(number) => {
             let number = *number;
             let relation = &query.relations[number];
-            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) = &relation.kind else {
+            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) =
+                &relation.kind
+            else {
                 return;
             };
             if relation.lateral || !is_simple(subquery) || subquery.from.is_empty() {
                 return;
             }
-            if subquery.targets.iter().any(|target| expr::is_volatile(&target.expr) || expr::has_sublink(&target.expr)) {
+            if subquery
+                .targets
+                .iter()
+                .any(|target| expr::is_volatile(&target.expr) || expr::has_sublink(&target.expr))
+            {
                 return;
             }
-            let all_bare =
-                subquery.targets.iter().all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
+            let all_bare = subquery
+                .targets
+                .iter()
+                .all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
             let allowed = match place {
                 Place::Inner => true,
                 Place::Kept => subquery.filter.is_none() && subquery.from.len() == 1,
@@ -151,7 +167,10 @@ fn pull_up_item(query: &mut Query, item: &mut FromItem, place: Place) {
             if !allowed || query.locks.iter().any(|lock| lock.relations.contains(&number)) {
                 return;
             }
-            let mut subquery = match std::mem::replace(&mut query.relations[number].kind, RelationKind::Values(Vec::new())) {
+            let mut subquery = match std::mem::replace(
+                &mut query.relations[number].kind,
+                RelationKind::Values(Vec::new()),
+            ) {
                 RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } => *subquery,
                 other => {
                     query.relations[number].kind = other;
@@ -168,7 +187,12 @@ fn pull_up_item(query: &mut Query, item: &mut FromItem, place: Place) {
             });
             let mut merged = parts.next().unwrap_or(FromItem::Relation(number));
             for part in parts {
-                merged = FromItem::Join(Box::new(Join { kind: JoinKind::Inner, left: merged, right: part, condition: None }));
+                merged = FromItem::Join(Box::new(Join {
+                    kind: JoinKind::Inner,
+                    left: merged,
+                    right: part,
+                    condition: None,
+                }));
             }
             if let Some(filter) = subquery.filter {
                 let mut all = Vec::new();
@@ -242,7 +266,8 @@ fn decorrelate_scalars(query: &mut Query) {
             .into_iter()
             .enumerate()
             .filter_map(|(i, (outer, template))| {
-                let inner = Expr::Column { levels_up: 0, relation: number, column: i + 1, ty: columns[i + 1].ty };
+                let inner =
+                    Expr::Column { levels_up: 0, relation: number, column: i + 1, ty: columns[i + 1].ty };
                 operator::with_sides(template, outer, inner)
             })
             .collect();
@@ -257,7 +282,8 @@ fn decorrelate_scalars(query: &mut Query) {
         let mut items = std::mem::take(&mut query.from).into_iter();
         let mut left = items.next().unwrap_or(FromItem::Relation(number));
         for item in items {
-            left = FromItem::Join(Box::new(Join { kind: JoinKind::Inner, left, right: item, condition: None }));
+            left =
+                FromItem::Join(Box::new(Join { kind: JoinKind::Inner, left, right: item, condition: None }));
         }
         query.from = vec![FromItem::Join(Box::new(Join {
             kind: JoinKind::Left,

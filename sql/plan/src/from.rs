@@ -11,6 +11,7 @@ use engine::catalog::{IndexKey, Table};
 use resolve::tree::{
     Call, ConvertKind, Expr, FromItem, JoinKind, OutputColumn, Query, Relation, RelationKind, SublinkKind,
 };
+use resolve::{ExprScope, Purpose};
 use value::{Datum, Result, Type, types::oid};
 
 use crate::access::{self, IndexPath, Path, WantedOrder};
@@ -206,7 +207,9 @@ fn relations_refer_up(query: &Query) -> bool {
 pub(crate) fn own_relations(expr: &Expr) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     expr::visit(expr, 0, &mut |node, level| match node {
-        Expr::Column { levels_up, relation, .. } | Expr::WholeRow { levels_up, relation, .. } if *levels_up == level => {
+        Expr::Column { levels_up, relation, .. } | Expr::WholeRow { levels_up, relation, .. }
+            if *levels_up == level =>
+        {
             found.insert(*relation);
         }
         Expr::RowId { relation } if level == 0 => {
@@ -224,8 +227,12 @@ fn rejects_null(expr: &Expr) -> BTreeSet<usize> {
             Expr::Column { levels_up: 0, relation, .. } => {
                 out.insert(*relation);
             }
-            Expr::Call(call) if call.function.strict => call.args.iter().for_each(|arg| strict_columns(arg, out)),
-            Expr::Convert(convert) if convert.kind != ConvertKind::InOut => strict_columns(&convert.input, out),
+            Expr::Call(call) if call.function.strict => {
+                call.args.iter().for_each(|arg| strict_columns(arg, out))
+            }
+            Expr::Convert(convert) if convert.kind != ConvertKind::InOut => {
+                strict_columns(&convert.input, out)
+            }
             _ => {}
         }
     }
@@ -243,7 +250,9 @@ fn rejects_null(expr: &Expr) -> BTreeSet<usize> {
             _ => {}
         },
         Expr::IsNull { input, negated: true } => strict_columns(input, &mut out),
-        Expr::InList { left, negated: false, .. } | Expr::AnyArray { left, .. } => strict_columns(left, &mut out),
+        Expr::InList { left, negated: false, .. } | Expr::AnyArray { left, .. } => {
+            strict_columns(left, &mut out)
+        }
         other => strict_columns(other, &mut out),
     }
     out
@@ -358,14 +367,17 @@ impl Planner<'_> {
             let mut used: BTreeSet<usize> = BTreeSet::new();
             semi.on.iter().for_each(|condition| used.extend(places(condition)));
             match used.into_iter().collect::<Vec<_>>()[..] {
-                [one] if semi.on.iter().all(|condition| !expr::has_sublink(condition)) => of_leaf_semis[one].push(semi),
+                [one] if semi.on.iter().all(|condition| !expr::has_sublink(condition)) => {
+                    of_leaf_semis[one].push(semi)
+                }
                 _ => top_semis.push(semi),
             }
         }
         let alone = leaves.len() == 1 && of_leaf_semis[0].is_empty() && top_semis.is_empty();
         let mut ordered = false;
         let mut plans = Vec::new();
-        for (((leaf, conditions), semis), set) in leaves.into_iter().zip(of_leaf).zip(of_leaf_semis).zip(sets) {
+        for (((leaf, conditions), semis), set) in leaves.into_iter().zip(of_leaf).zip(of_leaf_semis).zip(sets)
+        {
             let wanted = if alone { order } else { None };
             let mut plan = match leaf {
                 Leaf::Relation(relation) => {
@@ -411,7 +423,9 @@ impl Planner<'_> {
             }
             Expr::WholeRow { levels_up, relation, .. } if *levels_up == depth => {
                 match level.join_columns.get(relation) {
-                    Some(columns) => columns.iter().for_each(|column| out.extend(self.expanded_relations(column))),
+                    Some(columns) => {
+                        columns.iter().for_each(|column| out.extend(self.expanded_relations(column)))
+                    }
                     None => {
                         out.insert(*relation);
                     }
@@ -440,7 +454,11 @@ impl Planner<'_> {
         let (mut left_conditions, mut after) = (Vec::new(), Vec::new());
         for condition in above {
             let only_left = self.expanded_relations(&condition).is_subset(&left_set);
-            if kind == JoinType::Left && only_left { left_conditions.push(condition) } else { after.push(condition) }
+            if kind == JoinType::Left && only_left {
+                left_conditions.push(condition)
+            } else {
+                after.push(condition)
+            }
         }
         let (mut right_conditions, mut join_conditions) = (Vec::new(), Vec::new());
         for condition in on {
@@ -515,8 +533,10 @@ impl Planner<'_> {
         let mut delivered = false;
         // Whole-output relations: planned, then narrowed to the needed columns.
         let narrow = |node: Node| {
-            let exprs =
-                columns.iter().map(|column| Expr::Slot { index: *column, ty: node.types[*column] }).collect::<Vec<_>>();
+            let exprs = columns
+                .iter()
+                .map(|column| Expr::Slot { index: *column, ty: node.types[*column] })
+                .collect::<Vec<_>>();
             node.project(exprs)
         };
         let node = match &relation.kind {
@@ -559,7 +579,8 @@ impl Planner<'_> {
             RelationKind::Values(rows) => {
                 let mut converted = Vec::with_capacity(rows.len());
                 for row in rows {
-                    let row: Result<Vec<Expr>> = row.iter().map(|expr| self.convert(expr.clone(), &[])).collect();
+                    let row: Result<Vec<Expr>> =
+                        row.iter().map(|expr| self.convert(expr.clone(), &[])).collect();
                     converted.push(row?);
                 }
                 let all_types = relation.columns.iter().map(|column| column.ty).collect();
@@ -572,7 +593,8 @@ impl Planner<'_> {
             RelationKind::Functions { calls, ordinality } => {
                 let widths = calls.iter().map(|call| call.columns.len()).collect();
                 let rows = calls.iter().map(|call| set_rows(&call.call)).fold(1.0, f64::max);
-                let calls: Result<Vec<Expr>> = calls.iter().map(|call| self.convert(call.call.clone(), &[])).collect();
+                let calls: Result<Vec<Expr>> =
+                    calls.iter().map(|call| self.convert(call.call.clone(), &[])).collect();
                 let all_types = relation.columns.iter().map(|column| column.ty).collect();
                 let kind = NodeKind::FunctionScan { calls: calls?, widths, ordinality: *ordinality };
                 let node = Node::new(kind, all_types, rows, 0.0, rows * cost::ROW);
@@ -593,10 +615,10 @@ impl Planner<'_> {
     fn use_stored_keys(&mut self, base: &Base, conditions: &mut [Expr]) -> Result<()> {
         let names = self.context.names;
         let mut stored: Vec<(Expr, usize)> = Vec::new();
-        let mut add = |text: &str, number: i16, table: &Arc<Table>| -> Result<()> {
+        let mut add = |text: &str, number: i16, table: &Arc<Table>, purpose: Purpose| -> Result<()> {
             let ast = resolve::parse_expression(text)?;
-            let scope = resolve::ExprScope { table: Some(&**table) };
-            let mut resolved = resolve::resolve_expression(names, &ast, scope, None)?;
+            let scope = ExprScope { table: Some(table), purpose };
+            let mut resolved = resolve::resolve_expression(names, &ast, text, scope, None)?;
             struct Move(usize);
             impl Rewriter for Move {
                 fn expr(&mut self, expr: &mut Expr, _level: usize) -> bool {
@@ -613,11 +635,11 @@ impl Planner<'_> {
         for index in &base.indexes {
             for IndexKey { column, expression, .. } in &index.keys {
                 if let Some(text) = expression {
-                    add(text, *column, &base.table)?;
+                    add(text, *column, &base.table, Purpose::IndexExpression)?;
                 }
             }
             if let Some((column, text)) = &index.predicate {
-                add(text, *column, &base.table)?;
+                add(text, *column, &base.table, Purpose::IndexPredicate)?;
             }
         }
         if stored.is_empty() {
@@ -635,7 +657,8 @@ impl Planner<'_> {
                 for (pattern, column) in self.stored {
                     if expr::same(pattern, expr) {
                         let ty = self.base.table.columns[*column].ty();
-                        *expr = Expr::Column { levels_up: 0, relation: self.base.relation, column: *column, ty };
+                        *expr =
+                            Expr::Column { levels_up: 0, relation: self.base.relation, column: *column, ty };
                         return false;
                     }
                 }
@@ -649,7 +672,13 @@ impl Planner<'_> {
     }
 
     /// The scan or index scan of a path, with what its bounds do not guarantee as its filter.
-    pub(crate) fn read(&mut self, base: &Base, alias: &str, path: &Path, conditions: &[Expr]) -> Result<Node> {
+    pub(crate) fn read(
+        &mut self,
+        base: &Base,
+        alias: &str,
+        path: &Path,
+        conditions: &[Expr],
+    ) -> Result<Node> {
         let columns = {
             let mut columns = self.needed(base.relation);
             // Stored keys come into conditions only here.
@@ -684,27 +713,41 @@ impl Planner<'_> {
         let filter = self.convert_all(expr::and(rest), &layout)?;
         let (table, relation, alias) = (base.table.clone(), base.relation, alias.to_owned());
         let kind = match &path.index {
-            None => NodeKind::Scan(Scan { table, relation, alias, columns: columns.clone(), row_id: with_row_id, filter }),
+            None => NodeKind::Scan(Scan {
+                table,
+                relation,
+                alias,
+                columns: columns.clone(),
+                row_id: with_row_id,
+                filter,
+            }),
             Some(IndexPath { index, equal, low, high, any, any_array, backward, .. }) => {
                 let mut value = |expr: &Expr| self.convert(expr.clone(), &[]);
                 let mut equal = equal.clone();
                 for one in &mut equal {
                     one.value = value(&one.value)?;
                 }
-                let mut bound = |bound: &Option<crate::ir::RangeBound>| -> Result<Option<crate::ir::RangeBound>> {
-                    bound
-                        .as_ref()
-                        .map(|bound| {
-                            Ok(crate::ir::RangeBound { value: value(&bound.value)?, inclusive: bound.inclusive })
-                        })
-                        .transpose()
-                };
+                let mut bound =
+                    |bound: &Option<crate::ir::RangeBound>| -> Result<Option<crate::ir::RangeBound>> {
+                        bound
+                            .as_ref()
+                            .map(|bound| {
+                                Ok(crate::ir::RangeBound {
+                                    value: value(&bound.value)?,
+                                    inclusive: bound.inclusive,
+                                })
+                            })
+                            .transpose()
+                    };
                 let (low, high) = (bound(low)?, bound(high)?);
                 let any = any
                     .as_ref()
-                    .map(|list| list.iter().map(|expr| self.convert(expr.clone(), &[])).collect::<Result<Vec<_>>>())
+                    .map(|list| {
+                        list.iter().map(|expr| self.convert(expr.clone(), &[])).collect::<Result<Vec<_>>>()
+                    })
                     .transpose()?;
-                let any_array = any_array.as_ref().map(|array| self.convert(array.clone(), &[])).transpose()?;
+                let any_array =
+                    any_array.as_ref().map(|array| self.convert(array.clone(), &[])).transpose()?;
                 NodeKind::IndexScan(IndexScan {
                     table,
                     index: index.clone(),
@@ -749,7 +792,8 @@ impl Planner<'_> {
     }
 
     pub(crate) fn table_use(&mut self, table: &Arc<Table>, check_as: Option<value::Oid>) -> &mut TableUse {
-        let place = self.tables.iter().position(|used| used.table.oid == table.oid && used.check_as == check_as);
+        let place =
+            self.tables.iter().position(|used| used.table.oid == table.oid && used.check_as == check_as);
         let place = place.unwrap_or_else(|| {
             self.tables.push(TableUse {
                 table: table.clone(),
@@ -833,7 +877,8 @@ fn set_rows(call: &Expr) -> f64 {
         _ => None,
     };
     if call.function.name == "generate_series"
-        && let (Some(start), Some(stop)) = (call.args.first().and_then(number), call.args.get(1).and_then(number))
+        && let (Some(start), Some(stop)) =
+            (call.args.first().and_then(number), call.args.get(1).and_then(number))
     {
         let step = call.args.get(2).map_or(Some(1.0), number).unwrap_or(1.0);
         if step != 0.0 {

@@ -84,39 +84,96 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub enum NodeKind {
     /// One row without slots, or none when the condition is not true.
-    Once { condition: Option<Expr> },
-    Values { rows: Vec<Vec<Expr>> },
+    Once {
+        condition: Option<Expr>,
+    },
+    Values {
+        rows: Vec<Vec<Expr>>,
+    },
     Scan(Scan),
     IndexScan(IndexScan),
     /// A relation computed from the catalog or from statistics: pg_catalog, information_schema, startdb.
-    SystemScan { schema: &'static str, name: &'static str, oid: Oid, columns: Vec<usize>, filter: Option<Expr> },
+    SystemScan {
+        schema: &'static str,
+        name: &'static str,
+        oid: Oid,
+        columns: Vec<usize>,
+        filter: Option<Expr>,
+    },
     /// Functions in lockstep; each contributes `widths[i]` slots, then the ordinality (int8).
-    FunctionScan { calls: Vec<Expr>, widths: Vec<usize>, ordinality: bool },
+    FunctionScan {
+        calls: Vec<Expr>,
+        widths: Vec<usize>,
+        ordinality: bool,
+    },
     /// Reads `Plan::ctes[cte]`.
-    CteScan { cte: usize },
+    CteScan {
+        cte: usize,
+    },
     /// Inside the recursive arm: the rows of the last round of recursion `recursion`.
-    WorkTable { recursion: usize },
+    WorkTable {
+        recursion: usize,
+    },
     /// Re-check (rules 13): the one pinned row of query relation `relation`, or nothing; slots as the scan it stands for.
-    Pinned { relation: usize, columns: Vec<usize>, row_id: bool },
-    Filter { input: Box<Node>, predicate: Expr },
-    Project { input: Box<Node>, exprs: Vec<Expr> },
+    Pinned {
+        relation: usize,
+        columns: Vec<usize>,
+        row_id: bool,
+    },
+    Filter {
+        input: Box<Node>,
+        predicate: Expr,
+    },
+    Project {
+        input: Box<Node>,
+        exprs: Vec<Expr>,
+    },
     /// Like Project; set-returning calls anywhere in `exprs` advance in lockstep, shorter ones yield NULL.
-    ProjectSet { input: Box<Node>, exprs: Vec<Expr> },
+    ProjectSet {
+        input: Box<Node>,
+        exprs: Vec<Expr>,
+    },
     NestedLoop(Box<NestedLoop>),
     HashJoin(Box<HashJoin>),
     Aggregate(Box<Aggregation>),
     Window(Box<WindowStep>),
-    Sort { input: Box<Node>, keys: Vec<Order>, limit: Option<Expr> },
+    Sort {
+        input: Box<Node>,
+        keys: Vec<Order>,
+        limit: Option<Expr>,
+    },
     /// `ties`: WITH TIES, the order that defines them. The executor checks for negative values (2201W, 2201X).
-    Limit { input: Box<Node>, limit: Option<Expr>, offset: Option<Expr>, ties: Option<Vec<Order>> },
+    Limit {
+        input: Box<Node>,
+        limit: Option<Expr>,
+        offset: Option<Expr>,
+        ties: Option<Vec<Order>>,
+    },
     /// Distinct rows over all slots (SQL equality, NULLs alike), by hash.
-    Distinct { input: Box<Node> },
+    Distinct {
+        input: Box<Node>,
+    },
     /// The first row of each run of equal `keys` in an input that is sorted by them.
-    DistinctOn { input: Box<Node>, keys: Vec<Expr> },
+    DistinctOn {
+        input: Box<Node>,
+        keys: Vec<Expr>,
+    },
     /// INTERSECT or EXCEPT, with ALL by counting.
-    SetOperation { kind: SetKind, all: bool, left: Box<Node>, right: Box<Node> },
-    Append { inputs: Vec<Node> },
-    RecursiveUnion { recursion: usize, all: bool, initial: Box<Node>, recursive: Box<Node> },
+    SetOperation {
+        kind: SetKind,
+        all: bool,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+    Append {
+        inputs: Vec<Node>,
+    },
+    RecursiveUnion {
+        recursion: usize,
+        all: bool,
+        initial: Box<Node>,
+        recursive: Box<Node>,
+    },
     LockRows(Box<LockRows>),
     Modify(Box<Modify>),
 }
@@ -319,7 +376,10 @@ pub enum ModifyAction {
         columns: Vec<(usize, usize)>,
         recheck: Recheck,
     },
-    Delete { row_id: usize, recheck: Recheck },
+    Delete {
+        row_id: usize,
+        recheck: Recheck,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -51,7 +51,11 @@ struct Candidate {
 
 impl Planner<'_> {
     /// Joins all leaves by inner joins under the conditions (each with the leaves it touches).
-    pub(crate) fn join_leaves(&mut self, leaves: Vec<LeafPlan>, between: Vec<(Expr, Vec<usize>)>) -> Result<Part> {
+    pub(crate) fn join_leaves(
+        &mut self,
+        leaves: Vec<LeafPlan>,
+        between: Vec<(Expr, Vec<usize>)>,
+    ) -> Result<Part> {
         let count = leaves.len();
         if count > 128 {
             return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "too many relations in one FROM clause")
@@ -65,7 +69,8 @@ impl Planner<'_> {
             .iter()
             .map(|(condition, _)| estimate::selectivity(condition, &|relation| self.base(relation)))
             .collect();
-        let mut graph = JoinGraph { leaves: &leaves, conditions: &conditions, shares: &shares, probes: HashMap::new() };
+        let mut graph =
+            JoinGraph { leaves: &leaves, conditions: &conditions, shares: &shares, probes: HashMap::new() };
         let order = if count <= EXHAUSTIVE { graph.exhaustive(self)? } else { graph.greedy(self)? };
         let mut slots: Vec<Option<LeafPlan>> = leaves.into_iter().map(Some).collect();
         let mut pending: Vec<Option<(Expr, u128)>> = conditions.into_iter().map(Some).collect();
@@ -110,7 +115,13 @@ impl Planner<'_> {
     }
 
     /// Joins two sides, by the cheapest method that can do it.
-    pub(crate) fn join_pair(&mut self, kind: JoinType, left: Part, right: LeafPlan, on: Vec<Expr>) -> Result<Part> {
+    pub(crate) fn join_pair(
+        &mut self,
+        kind: JoinType,
+        left: Part,
+        right: LeafPlan,
+        on: Vec<Expr>,
+    ) -> Result<Part> {
         let bases = |planner: &Self, relation: usize| planner.base(relation);
         let share = estimate::selectivity_of(&on, &|relation| bases(self, relation));
         let (left_rows, right_rows) = (left.node.rows, right.part.node.rows);
@@ -125,7 +136,8 @@ impl Planner<'_> {
         }
         .max(1.0);
         let lateral = !right.depends.is_empty();
-        let (keys, residual) = if lateral { (Vec::new(), on.clone()) } else { self.split_keys(&on, &right.relations) };
+        let (keys, residual) =
+            if lateral { (Vec::new(), on.clone()) } else { self.split_keys(&on, &right.relations) };
         let one_pass = !matches!(kind, JoinType::Right | JoinType::Full | JoinType::NullAwareAnti);
         let probe = if one_pass && !lateral { self.probe(&right, &on) } else { None };
         let hash_cost = left.node.total_cost
@@ -133,10 +145,12 @@ impl Planner<'_> {
             + right_rows * cost::HASH_BUILD
             + left_rows * cost::HASH_PROBE
             + rows * cost::ROW;
-        let probe_cost = probe
-            .as_ref()
-            .map(|probe| left.node.total_cost + left_rows * (probe.path.cost + 2.0 * cost::ROW) + rows * cost::ROW);
-        let swap = kind == JoinType::Inner && probe_cost.is_none_or(|price| price > hash_cost) && right_rows > left_rows;
+        let probe_cost = probe.as_ref().map(|probe| {
+            left.node.total_cost + left_rows * (probe.path.cost + 2.0 * cost::ROW) + rows * cost::ROW
+        });
+        let swap = kind == JoinType::Inner
+            && probe_cost.is_none_or(|price| price > hash_cost)
+            && right_rows > left_rows;
         if let (Some(probe), Some(price)) = (probe, probe_cost)
             && (keys.is_empty() || price < hash_cost)
             && let Some((base, alias, _)) = &right.base
@@ -150,7 +164,11 @@ impl Planner<'_> {
                 + right.part.node.total_cost * if lateral { left_rows } else { 1.0 }
                 + left_rows * right_rows * cost::OPERATOR;
             // The smaller side is the one kept in memory.
-            if kind == JoinType::Inner && !lateral && right_rows > left_rows && self.open_own(&left.node).is_empty() {
+            if kind == JoinType::Inner
+                && !lateral
+                && right_rows > left_rows
+                && self.open_own(&left.node).is_empty()
+            {
                 return self.nested_loop(kind, right.part, left, residual, rows, price);
             }
             return self.nested_loop(kind, left, right.part, residual, rows, price);
@@ -201,12 +219,18 @@ impl Planner<'_> {
         let mut both = left.layout.clone();
         both.extend(&right.layout);
         let condition = self.convert_all(expr::and(on), &both)?;
-        let layout =
-            if matches!(kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti) { left.layout } else { both };
+        let layout = if matches!(kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti) {
+            left.layout
+        } else {
+            both
+        };
         let types = layout.iter().map(|item| self.item_type(*item)).collect();
         let startup = left.node.startup_cost + right.node.startup_cost;
         let join = NestedLoop { kind, left: left.node, right: right.node, bindings, condition };
-        Ok(Part { node: Node::new(NodeKind::NestedLoop(Box::new(join)), types, rows, startup, price), layout })
+        Ok(Part {
+            node: Node::new(NodeKind::NestedLoop(Box::new(join)), types, rows, startup, price),
+            layout,
+        })
     }
 
     /// Equalities between one expression of each side become hash keys (of one type); the rest stays a condition.
@@ -223,7 +247,9 @@ impl Planner<'_> {
 
     fn key_pair(&self, condition: &Expr, right: &BTreeSet<usize>) -> Option<(Expr, Expr)> {
         let (function, a, b) = operator::comparison(condition)?;
-        if operator::strategy(function) != Some(Strategy::Eq) || expr::is_volatile(condition) || expr::has_sublink(condition)
+        if operator::strategy(function) != Some(Strategy::Eq)
+            || expr::is_volatile(condition)
+            || expr::has_sublink(condition)
         {
             return None;
         }
@@ -270,7 +296,9 @@ impl Planner<'_> {
     /// The index path into a base table when the join conditions, with the other side's columns as parameters, bound it.
     fn probe(&mut self, right: &LeafPlan, on: &[Expr]) -> Option<Probe> {
         let (base, _, own) = right.base.as_ref()?;
-        if on.is_empty() || on.iter().any(|condition| expr::has_sublink(condition) || expr::is_volatile(condition)) {
+        if on.is_empty()
+            || on.iter().any(|condition| expr::has_sublink(condition) || expr::is_volatile(condition))
+        {
             return None;
         }
         let mut conditions = own.clone();
@@ -333,7 +361,12 @@ struct JoinGraph<'g> {
 impl JoinGraph<'_> {
     fn leaf(&self, place: usize) -> Candidate {
         let node = &self.leaves[place].part.node;
-        Candidate { tree: Rc::new(Tree::Leaf(place)), mask: 1 << place, cost: node.total_cost, rows: node.rows }
+        Candidate {
+            tree: Rc::new(Tree::Leaf(place)),
+            mask: 1 << place,
+            cost: node.total_cost,
+            rows: node.rows,
+        }
     }
 
     fn rows(&self, mask: u128) -> f64 {
@@ -394,7 +427,13 @@ impl JoinGraph<'_> {
         })
     }
 
-    fn pair(&mut self, planner: &mut Planner<'_>, left: &Candidate, right: &Candidate, cross: bool) -> Option<Candidate> {
+    fn pair(
+        &mut self,
+        planner: &mut Planner<'_>,
+        left: &Candidate,
+        right: &Candidate,
+        cross: bool,
+    ) -> Option<Candidate> {
         if !self.allowed(left.mask, right.mask) {
             return None;
         }
@@ -442,7 +481,8 @@ impl JoinGraph<'_> {
         let count = self.leaves.len();
         let full: u128 = (1 << count) - 1;
         for cross in [false, true] {
-            let mut best: HashMap<u128, Candidate> = (0..count).map(|place| (1 << place, self.leaf(place))).collect();
+            let mut best: HashMap<u128, Candidate> =
+                (0..count).map(|place| (1 << place, self.leaf(place))).collect();
             for mask in 1..=full {
                 if mask.count_ones() < 2 {
                     continue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::catalog::{ConstraintKind, Table};
 use resolve::tree::{ConflictAction, Expr, ModifyKind, Query, RelationKind, Target};
+use resolve::{ExprScope, Purpose};
 use value::{Error, Result, Type, types::oid};
 
 use crate::expr;
@@ -48,7 +49,9 @@ impl Planner<'_> {
         if !is_insert {
             let in_from = relations_in_from(&query);
             for relation in 0..query.relations.len() {
-                if matches!(query.relations[relation].kind, RelationKind::Table(_)) && in_from.contains(&relation) {
+                if matches!(query.relations[relation].kind, RelationKind::Table(_))
+                    && in_from.contains(&relation)
+                {
                     pins.push((relation, query.targets.len()));
                     query.targets.push(plain(Expr::RowId { relation }));
                 }
@@ -58,7 +61,8 @@ impl Planner<'_> {
         let flattened = query.clone();
         let group = take_group(&mut query);
         self.open_level(&query, &group, lockable, false);
-        let node = self.modify_in_level(query, group, flattened, modify, table, (values, row_ids), pins, carried);
+        let node =
+            self.modify_in_level(query, group, flattened, modify, table, (values, row_ids), pins, carried);
         self.levels.pop();
         node
     }
@@ -101,7 +105,8 @@ impl Planner<'_> {
                                 let mut layout = row_layout.clone();
                                 layout.push(Item::RowId { relation: 0 });
                                 layout.extend(
-                                    (0..table.columns.len()).map(|column| Item::Column { relation: excluded, column }),
+                                    (0..table.columns.len())
+                                        .map(|column| Item::Column { relation: excluded, column }),
                                 );
                                 let mut converted = Vec::new();
                                 for (column, value) in assignments {
@@ -145,7 +150,9 @@ impl Planner<'_> {
         };
         let (computed, checks) = match &action {
             ModifyAction::Delete { .. } => (Vec::new(), Vec::new()),
-            ModifyAction::Insert { .. } | ModifyAction::Update { .. } => self.row_expressions(&table, &row_layout)?,
+            ModifyAction::Insert { .. } | ModifyAction::Update { .. } => {
+                self.row_expressions(&table, &row_layout)?
+            }
         };
         let types: Vec<Type> = returning.iter().flatten().map(Expr::ty).collect();
         let (rows, startup, total) = (input.rows, input.startup_cost, input.total_cost + input.rows);
@@ -154,44 +161,62 @@ impl Planner<'_> {
     }
 
     /// What is computed and what is checked on every new row of the table.
-    fn row_expressions(&mut self, table: &Table, layout: &[Item]) -> Result<(Vec<(usize, Expr)>, Vec<Check>)> {
-        let mut texts: Vec<(usize, &str)> = table
+    fn row_expressions(
+        &mut self,
+        table: &Arc<Table>,
+        layout: &[Item],
+    ) -> Result<(Vec<(usize, Expr)>, Vec<Check>)> {
+        let mut texts: Vec<(usize, &str, Purpose)> = table
             .columns
             .iter()
             .enumerate()
             .filter(|(_, column)| column.generated && !column.dropped)
-            .filter_map(|(place, column)| Some((place, column.default.as_deref()?)))
+            .filter_map(|(place, column)| Some((place, column.default.as_deref()?, Purpose::Generated)))
             .collect();
         let catalog = self.context.names.catalog();
         let mut seen = HashSet::new();
         for index in catalog.indexes(table.oid) {
-            let keys = index.keys.iter().filter_map(|key| Some((key.column, key.expression.as_deref()?)));
-            let predicate = index.predicate.iter().map(|(column, text)| (*column, text.as_str()));
-            for (number, text) in keys.chain(predicate) {
+            let keys = index
+                .keys
+                .iter()
+                .filter_map(|key| Some((key.column, key.expression.as_deref()?, Purpose::IndexExpression)));
+            let predicate = index
+                .predicate
+                .iter()
+                .map(|(column, text)| (*column, text.as_str(), Purpose::IndexPredicate));
+            for (number, text, purpose) in keys.chain(predicate) {
                 if seen.insert(number) {
-                    texts.push((number as usize - 1, text));
+                    texts.push((number as usize - 1, text, purpose));
                 }
             }
         }
         let mut computed = Vec::new();
-        for (place, text) in texts {
-            let expr = self.table_expression(table, text, Some(table.columns[place].ty()), layout)?;
+        for (place, text, purpose) in texts {
+            let expr = self.table_expression(table, text, purpose, table.columns[place].ty(), layout)?;
             computed.push((place, expr));
         }
         let mut checks = Vec::new();
         for constraint in &table.constraints {
             if let ConstraintKind::Check { expression } = &constraint.kind {
-                let expr = self.table_expression(table, expression, Some(Type::new(oid::BOOL)), layout)?;
+                let expr =
+                    self.table_expression(table, expression, Purpose::Check, Type::new(oid::BOOL), layout)?;
                 checks.push(Check { name: constraint.name.clone(), expr });
             }
         }
         Ok((computed, checks))
     }
 
-    fn table_expression(&mut self, table: &Table, text: &str, ty: Option<Type>, layout: &[Item]) -> Result<Expr> {
+    fn table_expression(
+        &mut self,
+        table: &Arc<Table>,
+        text: &str,
+        purpose: Purpose,
+        ty: Type,
+        layout: &[Item],
+    ) -> Result<Expr> {
         let ast = resolve::parse_expression(text)?;
-        let scope = resolve::ExprScope { table: Some(table) };
-        let expr = resolve::resolve_expression(self.context.names, &ast, scope, ty)?;
+        let scope = ExprScope { table: Some(table), purpose };
+        let expr = resolve::resolve_expression(self.context.names, &ast, text, scope, Some(ty))?;
         self.convert(expr, layout)
     }
 }

@@ -10,7 +10,13 @@ use crate::expr;
 use crate::ir::{Aggregation, ModifyAction, Node, NodeKind, Order, Subplan};
 
 impl Node {
-    pub(crate) fn new(kind: NodeKind, types: Vec<Type>, rows: f64, startup_cost: f64, total_cost: f64) -> Node {
+    pub(crate) fn new(
+        kind: NodeKind,
+        types: Vec<Type>,
+        rows: f64,
+        startup_cost: f64,
+        total_cost: f64,
+    ) -> Node {
         Node { kind, types, rows: rows.max(1.0), startup_cost, total_cost: total_cost.max(startup_cost) }
     }
 
@@ -28,7 +34,10 @@ impl Node {
     /// A projection; two in a row become one when the lower only moves slots.
     pub(crate) fn project(self, exprs: Vec<Expr>) -> Node {
         let identity = exprs.len() == self.types.len()
-            && exprs.iter().enumerate().all(|(i, expr)| matches!(expr, Expr::Slot { index, .. } if *index == i));
+            && exprs
+                .iter()
+                .enumerate()
+                .all(|(i, expr)| matches!(expr, Expr::Slot { index, .. } if *index == i));
         if identity {
             return self;
         }
@@ -128,7 +137,9 @@ impl Node {
                 all.extend(&step.partition_by);
                 all.extend(orders(&step.order_by));
                 for bound in [&step.frame.start, &step.frame.end] {
-                    if let resolve::tree::FrameBound::Preceding(expr) | resolve::tree::FrameBound::Following(expr) = bound {
+                    if let resolve::tree::FrameBound::Preceding(expr)
+                    | resolve::tree::FrameBound::Following(expr) = bound
+                    {
                         all.push(expr);
                     }
                 }
@@ -191,7 +202,9 @@ pub(crate) fn open_in(expr: &Expr, subplans: &[Subplan], open: &mut BTreeSet<usi
         }
         Expr::Subplan(call) => {
             let bound: BTreeSet<usize> = call.bindings.iter().map(|(parameter, _)| *parameter).collect();
-            open.extend(subplans[call.subplan].parameters.iter().filter(|parameter| !bound.contains(parameter)));
+            open.extend(
+                subplans[call.subplan].parameters.iter().filter(|parameter| !bound.contains(parameter)),
+            );
         }
         _ => {}
     });

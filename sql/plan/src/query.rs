@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use function::Strategy;
 use resolve::tree::{
-    Call, Cte, Distinct, Expr, Frame, FrameBound, LockClause, Query, RelationKind, SetKind, SetOperation, SublinkKind,
-    SubplanCall, SubplanKind, WindowCall,
+    Call, Cte, Distinct, Expr, Frame, FrameBound, LockClause, Query, RelationKind, SetKind, SetOperation,
+    SublinkKind, SubplanCall, SubplanKind, WindowCall,
 };
 use value::{Datum, Error, Result, Type, types::oid};
 
@@ -20,8 +20,8 @@ use crate::estimate::{Base, cost};
 use crate::expr;
 use crate::from::{Group, take_group};
 use crate::ir::{
-    self, AggregateStep, Aggregation, LockRows, Node, NodeKind, Order, Recheck, RowLockStep, TableLock, WindowStep,
-    WindowStepCall,
+    self, AggregateStep, Aggregation, LockRows, Node, NodeKind, Order, Recheck, RowLockStep, TableLock,
+    WindowStep, WindowStepCall,
 };
 use crate::{CteUse, Item, Level, OuterColumn, Part, Planner, flatten};
 
@@ -131,7 +131,10 @@ impl Planner<'_> {
             id,
             ctes: Vec::new(),
             join_columns,
-            needed: needed.into_iter().map(|(relation, columns)| (relation, columns.into_iter().collect())).collect(),
+            needed: needed
+                .into_iter()
+                .map(|(relation, columns)| (relation, columns.into_iter().collect()))
+                .collect(),
             row_ids: row_ids.into_iter().collect(),
             types,
             bases,
@@ -148,7 +151,9 @@ impl Planner<'_> {
                 let mut found = false;
                 expr::visit_query(&cte.query, 0, &mut |node, _| match node {
                     Expr::Call(call) => found |= call.function.volatility == function::Volatility::Volatile,
-                    Expr::SetCall(call) => found |= call.function.volatility == function::Volatility::Volatile,
+                    Expr::SetCall(call) => {
+                        found |= call.function.volatility == function::Volatility::Volatile
+                    }
                     _ => {}
                 });
                 found || !cte.query.locks.is_empty()
@@ -179,7 +184,12 @@ impl Planner<'_> {
     }
 
     /// `original`: the query as it was before it was taken apart, for the re-check.
-    pub(crate) fn query_in_level(&mut self, query: &mut Query, group: Group, original: &Query) -> Result<Node> {
+    pub(crate) fn query_in_level(
+        &mut self,
+        query: &mut Query,
+        group: Group,
+        original: &Query,
+    ) -> Result<Node> {
         self.plan_ctes(&query.ctes)?;
         let wanted = self.wanted_order(query);
         let (part, mut ordered) = match query.set_operation.take() {
@@ -207,7 +217,8 @@ impl Planner<'_> {
         let lock_slots = if query.locks.is_empty() { Vec::new() } else { row_id_slots(&layout, &mut exprs) };
         node = if query.has_set_functions {
             let types = exprs.iter().map(Expr::ty).collect();
-            let (rows, startup, total) = (node.rows * 10.0, node.startup_cost, node.total_cost + node.rows * 10.0 * cost::ROW);
+            let (rows, startup, total) =
+                (node.rows * 10.0, node.startup_cost, node.total_cost + node.rows * 10.0 * cost::ROW);
             Node::new(NodeKind::ProjectSet { input: Box::new(node), exprs }, types, rows, startup, total)
         } else {
             node.project(exprs)
@@ -233,7 +244,13 @@ impl Planner<'_> {
                 let keys = on.iter().map(|place| slot(&node, *place)).collect();
                 let (types, rows, startup, total) =
                     (node.types.clone(), node.rows * 0.5, node.startup_cost, node.total_cost);
-                node = Node::new(NodeKind::DistinctOn { input: Box::new(node), keys }, types, rows, startup, total);
+                node = Node::new(
+                    NodeKind::DistinctOn { input: Box::new(node), keys },
+                    types,
+                    rows,
+                    startup,
+                    total,
+                );
             }
         }
         let limit = query.limit.clone().map(|expr| self.convert(expr, &[])).transpose()?;
@@ -263,7 +280,13 @@ impl Planner<'_> {
             let total = node.startup_cost + (node.total_cost - node.startup_cost) * share;
             let (types, startup) = (node.types.clone(), node.startup_cost);
             let ties = query.with_ties.then_some(keys);
-            node = Node::new(NodeKind::Limit { input: Box::new(node), limit, offset, ties }, types, rows, startup, total);
+            node = Node::new(
+                NodeKind::Limit { input: Box::new(node), limit, offset, ties },
+                types,
+                rows,
+                startup,
+                total,
+            );
         }
         // Hidden targets and lock slots end here.
         let visible: Vec<Expr> = query
@@ -347,7 +370,13 @@ impl Planner<'_> {
                     .find(|(other, _)| other == relation)
                     .map(|(_, slot)| *slot)
                     .ok_or_else(|| Error::internal("a locked relation without its row id"))?;
-                locks.push(RowLockStep { table: base.table, relation: *relation, row_id, strength: *strength, wait: *wait });
+                locks.push(RowLockStep {
+                    table: base.table,
+                    relation: *relation,
+                    row_id,
+                    strength: *strength,
+                    wait: *wait,
+                });
             }
         }
         let mut bare = original.clone();
@@ -540,7 +569,9 @@ impl Planner<'_> {
             distinct.min(input.rows).max(1.0) * sets.len() as f64
         };
         let total = input.total_cost
-            + input.rows * (cost::HASH_PROBE + cost::OPERATOR * aggregates.len() as f64) * sets.len().max(1) as f64
+            + input.rows
+                * (cost::HASH_PROBE + cost::OPERATOR * aggregates.len() as f64)
+                * sets.len().max(1) as f64
             + groups * cost::ROW;
         // GROUPING(...) is a constant of each grouping set.
         if query_uses_grouping(query) {
@@ -616,7 +647,8 @@ impl Planner<'_> {
             let mut types = node.types.clone();
             let mut steps = Vec::new();
             for call in calls {
-                let args: Result<Vec<Expr>> = call.args.iter().map(|arg| self.convert_in(arg.clone(), &scope)).collect();
+                let args: Result<Vec<Expr>> =
+                    call.args.iter().map(|arg| self.convert_in(arg.clone(), &scope)).collect();
                 let filter = call.filter.clone().map(|filter| self.convert_in(filter, &scope)).transpose()?;
                 computed.push((Expr::Window(Box::new(call.clone())), types.len()));
                 types.push(call.ty);
@@ -653,7 +685,8 @@ impl Planner<'_> {
         }
         match expr {
             Expr::Column { levels_up: 0, relation, column, ty } => {
-                if let Some(columns) = self.levels.last().and_then(|level| level.join_columns.get(&relation)) {
+                if let Some(columns) = self.levels.last().and_then(|level| level.join_columns.get(&relation))
+                {
                     let inner = columns[column].clone();
                     return self.convert_in(inner, scope);
                 }
@@ -670,7 +703,9 @@ impl Planner<'_> {
                 let index = self.outer_at(depth, Item::Column { relation, column });
                 Ok(Expr::Outer { index, ty })
             }
-            Expr::RowId { relation } => self.slot_or_outer(Item::RowId { relation }, Type::new(oid::INT8), scope),
+            Expr::RowId { relation } => {
+                self.slot_or_outer(Item::RowId { relation }, Type::new(oid::INT8), scope)
+            }
             Expr::WholeRow { levels_up, relation, ty } => {
                 let depth = self.depth_of(levels_up)?;
                 let types = self.levels[depth].types[relation].clone();
@@ -680,7 +715,10 @@ impl Planner<'_> {
                 };
                 let mut fields = Vec::new();
                 for column in visible {
-                    fields.push(self.convert_in(Expr::Column { levels_up, relation, column, ty: types[column] }, scope)?);
+                    fields.push(self.convert_in(
+                        Expr::Column { levels_up, relation, column, ty: types[column] },
+                        scope,
+                    )?);
                 }
                 Ok(Expr::Row { fields, ty })
             }
@@ -725,9 +763,10 @@ impl Planner<'_> {
                 format!("aggregate {}() of an outer query", call.aggregate.name),
                 "Compute the aggregate in the outer query and refer to its result.",
             )),
-            Expr::Aggregate(call) => {
-                Err(Error::internal(format!("aggregate {}() where there is no grouping", call.aggregate.name)))
-            }
+            Expr::Aggregate(call) => Err(Error::internal(format!(
+                "aggregate {}() where there is no grouping",
+                call.aggregate.name
+            ))),
             Expr::Window(_) => Err(Error::internal("a window function without its window")),
             other => expr::map_children(other, &mut |child| self.convert_in(child, scope)),
         }
@@ -795,9 +834,11 @@ impl Planner<'_> {
 
     pub(crate) fn item_type(&self, item: Item) -> Type {
         match item {
-            Item::Column { relation, column } => {
-                self.levels.last().and_then(|level| level.types.get(relation)?.get(column).copied()).unwrap_or(Type::new(oid::UNKNOWN))
-            }
+            Item::Column { relation, column } => self
+                .levels
+                .last()
+                .and_then(|level| level.types.get(relation)?.get(column).copied())
+                .unwrap_or(Type::new(oid::UNKNOWN)),
             Item::RowId { .. } => Type::new(oid::INT8),
         }
     }
@@ -881,7 +922,12 @@ fn collect_grouped(expr: &Expr, keys: &[Expr], level: usize, found: &mut Vec<Exp
                     if let Expr::Column { levels_up, relation, column, ty } = node
                         && *levels_up == depth
                     {
-                        columns.push(Expr::Column { levels_up: 0, relation: *relation, column: *column, ty: *ty });
+                        columns.push(Expr::Column {
+                            levels_up: 0,
+                            relation: *relation,
+                            column: *column,
+                            ty: *ty,
+                        });
                     }
                 });
                 for column in columns {
