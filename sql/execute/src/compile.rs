@@ -26,7 +26,6 @@ pub(crate) struct SetSite {
     pub args: Vec<Code>,
     pub signature: Signature,
     pub state: function::State,
-    pub ty: Type,
 }
 
 /// Compiles expressions for one execution.
@@ -299,7 +298,7 @@ impl<'a> Compiler<'a> {
                 }
                 let signature =
                     Signature { args: call.args.iter().map(Expr::ty).collect(), result: call.ty };
-                let site = SetSite { function: call.function, args, signature, state: None, ty: call.ty };
+                let site = SetSite { function: call.function, args, signature, state: None };
                 match &mut self.sets {
                     Some((_, sites)) => sites.push(site),
                     None => return Err(unplanned("a set-returning function")),

@@ -282,11 +282,6 @@ impl Reserved {
         self.bytes = 0;
         self.pending = 0;
     }
-
-    /// Bytes counted so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes + self.pending
-    }
 }
 
 impl Drop for Reserved {

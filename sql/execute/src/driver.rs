@@ -17,7 +17,7 @@ use value::{Error, Result};
 use crate::context::{CancelReason, Context, Counters, Reserved};
 use crate::cursor::{Actuals, output};
 use crate::modify::Change;
-use crate::modify::foreign_key::{Pending, Queue};
+use crate::modify::foreign_key::{DeferredCheck, Queue};
 use crate::node::{Input, Step};
 use crate::rows::{self, Rows};
 use crate::state::State;
@@ -106,7 +106,7 @@ pub struct Driver {
     batch: Rows,
     columns: usize,
     affected: u64,
-    pending: Vec<Pending>,
+    pending: Vec<DeferredCheck>,
 }
 
 impl Driver {
@@ -215,8 +215,8 @@ impl Driver {
         self.affected
     }
 
-    /// Checks that wait for COMMIT; the session gives them to [`crate::check_pending`].
-    pub fn take_pending(&mut self) -> Vec<Pending> {
+    /// Checks that wait for COMMIT; the session gives them to [`crate::run_deferred`].
+    pub fn take_deferred(&mut self) -> Vec<DeferredCheck> {
         std::mem::take(&mut self.pending)
     }
 

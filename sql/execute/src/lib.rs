@@ -30,7 +30,7 @@ pub use context::{
 };
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
 pub use driver::Driver;
-pub use modify::foreign_key::{Pending, check_pending};
+pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use modify::Inserter;
 pub use rows::Rows;
 pub use state::Actual;

@@ -23,13 +23,13 @@ use crate::state::State;
 
 /// A check that a deferred constraint has left for COMMIT (or SET CONSTRAINTS .. IMMEDIATE).
 #[derive(Clone, Debug)]
-pub struct Pending {
+pub struct DeferredCheck {
     child: Oid,
     constraint: Oid,
     what: Deferred,
 }
 
-impl Pending {
+impl DeferredCheck {
     /// The constraint it belongs to.
     pub fn constraint(&self) -> Oid {
         self.constraint
@@ -68,7 +68,7 @@ pub(crate) struct Queue {
     gone: VecDeque<Gone>,
     /// NO ACTION and RESTRICT, after all actions.
     orphans: Vec<Gone>,
-    pending: Vec<Pending>,
+    pending: Vec<DeferredCheck>,
 }
 
 fn values(numbers: &[i16], get: &dyn Fn(usize) -> Datum) -> Vec<Datum> {
@@ -180,7 +180,7 @@ impl Queue {
             return Ok(());
         }
         if context.constraints.deferred(link.constraint()) {
-            self.pending.push(Pending {
+            self.pending.push(DeferredCheck {
                 child: table.oid,
                 constraint: link.constraint().oid,
                 what: Deferred::Referencing(id),
@@ -214,7 +214,7 @@ impl Queue {
     }
 
     /// Carries out actions and makes the checks that are due; gives those that are deferred.
-    pub async fn settle(mut self, state: &mut State, tx: &mut Transaction) -> Result<Vec<Pending>> {
+    pub async fn settle(mut self, state: &mut State, tx: &mut Transaction) -> Result<Vec<DeferredCheck>> {
         if self.gone.is_empty() && self.wanted.is_empty() {
             return Ok(self.pending);
         }
@@ -225,7 +225,7 @@ impl Queue {
             let action = if gone.new.is_some() { key.on_update } else { key.on_delete };
             match action {
                 ReferentialAction::NoAction if state.context.constraints.deferred(gone.link.constraint()) => {
-                    self.pending.push(Pending {
+                    self.pending.push(DeferredCheck {
                         child: gone.link.child.oid,
                         constraint: gone.link.constraint().oid,
                         what: Deferred::Referenced(gone.old),
@@ -611,9 +611,10 @@ fn children(
 
 /// Makes checks that were deferred, at COMMIT or SET CONSTRAINTS .. IMMEDIATE. Rows are looked at as they are now; those
 /// that have gone meanwhile need no check.
-pub async fn check_pending(context: &Context, tx: &mut Transaction, pending: &[Pending]) -> Result<()> {
+pub async fn run_deferred(checks: Vec<DeferredCheck>, tx: &mut Transaction, context: Context) -> Result<()> {
+    let context = &context;
     let catalog = tx.catalog();
-    for check in pending {
+    for check in &checks {
         context.cancel.check()?;
         let Some(child) = catalog.table(check.child) else { continue };
         let Some(number) = child.constraints.iter().position(|constraint| constraint.oid == check.constraint) else {

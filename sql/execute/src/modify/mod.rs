@@ -182,7 +182,7 @@ impl Inserter {
     }
 
     /// Checks foreign keys; gives the checks that wait for COMMIT.
-    pub async fn finish(mut self, tx: &mut Transaction) -> Result<Vec<foreign_key::Pending>> {
+    pub async fn finish(mut self, tx: &mut Transaction) -> Result<Vec<foreign_key::DeferredCheck>> {
         std::mem::take(&mut self.queue).settle(&mut self.state, tx).await
     }
 }

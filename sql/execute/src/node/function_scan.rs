@@ -19,7 +19,6 @@ impl SetSite {
             args: builder.list(&call.args)?,
             signature: Signature { args: call.args.iter().map(Expr::ty).collect(), result: call.ty },
             state: None,
-            ty: call.ty,
         })
     }
 
