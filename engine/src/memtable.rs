@@ -331,7 +331,8 @@ pub(crate) struct TableWriter<'a> {
     group: Option<(u32, Arc<GroupOverlay>)>,
     ts: Lsn,
     horizon: &'a Horizon<'a>,
-    bytes: u64,
+    /// Added minus given back by pruning.
+    bytes: i64,
 }
 
 impl TableWriter<'_> {
@@ -343,7 +344,7 @@ impl TableWriter<'_> {
                 &self.group.insert((id.group(), group)).1
             }
         };
-        self.bytes += row.as_ref().map_or(0, |row| row.len() as u64) + OVERHEAD;
+        self.bytes += (row.as_ref().map_or(0, |row| row.len() as u64) + OVERHEAD) as i64;
         let mut rows = group.rows.write();
         match rows.entry(id.offset()) {
             Entry::Vacant(place) => {
@@ -359,7 +360,7 @@ impl TableWriter<'_> {
                 chain.len += 1;
                 if chain.len > CHAIN {
                     let gone = prune(chain, self.horizon);
-                    self.bytes = self.bytes.wrapping_sub(gone);
+                    self.bytes -= gone as i64;
                 }
             }
         }
@@ -372,8 +373,11 @@ impl TableWriter<'_> {
 
 impl Drop for TableWriter<'_> {
     fn drop(&mut self) {
-        // Pruning may give back more than was added: two's complement does the subtraction.
-        self.memtable.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        if self.bytes >= 0 {
+            self.memtable.bytes.fetch_add(self.bytes as u64, Ordering::Relaxed);
+        } else {
+            self.memtable.bytes.fetch_sub(self.bytes.unsigned_abs(), Ordering::Relaxed);
+        }
     }
 }
 

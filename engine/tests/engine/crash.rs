@@ -95,41 +95,48 @@ fn run(seed: u64, steps: u64) {
             };
             let id = random.below(60) as i32;
             let a = random.below(1000) as i32;
-            let view = session.view(&committed);
+            let step = random.below(16);
+            // A fixed snapshot is taken by the first statement, not by what is none.
+            let view = if step <= 10 { session.view(&committed) } else { Rows::new() };
             let transaction = &mut session.transaction;
             let mut alive = true;
             // A statement that fails ends the transaction; one that would wait is given up.
-            let mut note = |result: Option<value::Result<bool>>| match result {
+            let note = |result: Option<value::Result<bool>>, alive: &mut bool| match result {
                 Some(Ok(done)) => done,
                 Some(Err(_)) => {
-                    alive = false;
+                    *alive = false;
                     false
                 }
                 None => false,
             };
-            match random.below(16) {
+            match step {
                 0..=3 => {
                     let result = once(t.insert(transaction, id, a)).map(|result| result.map(|_| true));
-                    if note(result) {
-                        assert!(!view.contains_key(&id), "seed {seed}: {id} was there");
+                    if note(result, &mut alive) {
+                        // Under a fixed snapshot the key may be one that was deleted since: then it would
+                        // see both rows, as PostgreSQL does; the model has no words for that.
+                        let doubled = view.contains_key(&id);
+                        assert!(!doubled || session.fixed.is_some(), "seed {seed}: {id} was there");
                         session.own.insert(id, Some(a));
+                        alive = !doubled;
                     }
                 }
                 4..=6 => {
-                    if note(once(t.set_a(transaction, id, |_| a))) {
+                    if note(once(t.set_a(transaction, id, |_| a)), &mut alive) {
                         session.own.insert(id, Some(a));
                     }
                 }
                 7 => {
                     let to = random.below(60) as i32;
-                    if note(once(t.set_id(transaction, id, to))) && to != id {
+                    if note(once(t.set_id(transaction, id, to)), &mut alive) && to != id {
                         let a = session.view(&committed).get(&id).copied();
                         session.own.insert(id, None);
                         session.own.insert(to, a);
+                        alive = !view.contains_key(&to);
                     }
                 }
                 8..=9 => {
-                    if note(once(t.delete(transaction, id))) {
+                    if note(once(t.delete(transaction, id)), &mut alive) {
                         session.own.insert(id, None);
                     }
                 }
