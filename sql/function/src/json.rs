@@ -33,7 +33,16 @@ fn moment_text(value: &Datum, ty: Oid, style: &Style) -> String {
     let text = output_string(value, ty, &iso);
     // "2024-01-02 03:04:05 BC": only the first blank separates date and time.
     match value {
-        Datum::Timestamp(_) | Datum::TimestampTz(_) => text.replacen(' ', "T", 1),
+        Datum::Timestamp(_) => text.replacen(' ', "T", 1),
+        Datum::TimestampTz(_) => {
+            let mut text = text.replacen(' ', "T", 1);
+            // The offset always shows its minutes here: "+00" becomes "+00:00".
+            let sign = text.len().checked_sub(3).and_then(|at| text.as_bytes().get(at)).copied();
+            if matches!(sign, Some(b'+' | b'-')) {
+                text.push_str(":00");
+            }
+            text
+        }
         _ => text,
     }
 }
@@ -183,11 +192,8 @@ fn json_build_object(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
             out.push_str(", ");
         }
         if pair[0].is_null() {
-            return Err(Error::new(
-                SqlState::NULL_VALUE_NOT_ALLOWED,
-                format!("argument {} cannot be null", 2 * at + 1),
-            )
-            .hint("Object keys should be text."));
+            return Err(invalid_parameter(format!("argument {} cannot be null", 2 * at + 1))
+                .hint("Object keys should be text."));
         }
         quote(&key_text(&pair[0], type_at(call, 2 * at), style)?, &mut out);
         out.push_str(" : ");

@@ -30,6 +30,8 @@ enum LikeToken {
     Char(char),
     One,
     Many,
+    /// An escape character that escapes nothing: an error, but only if the match gets there.
+    Dangling,
 }
 
 struct LikeState {
@@ -37,27 +39,25 @@ struct LikeState {
     like: Like,
 }
 
-fn like_tokens(pattern: &str) -> Result<Vec<LikeToken>> {
+fn like_tokens(pattern: &str) -> Vec<LikeToken> {
     let mut tokens = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         tokens.push(match c {
             '%' => LikeToken::Many,
             '_' => LikeToken::One,
-            '\\' => LikeToken::Char(chars.next().ok_or_else(|| {
-                Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character")
-            })?),
+            '\\' => chars.next().map_or(LikeToken::Dangling, LikeToken::Char),
             c => LikeToken::Char(c),
         });
     }
-    Ok(tokens)
+    tokens
 }
 
 impl Like {
-    fn compile(pattern: &str) -> Result<Like> {
-        let tokens = like_tokens(pattern)?;
-        if tokens.contains(&LikeToken::One) {
-            return Ok(Like::General(tokens));
+    fn compile(pattern: &str) -> Like {
+        let tokens = like_tokens(pattern);
+        if tokens.iter().any(|token| matches!(token, LikeToken::One | LikeToken::Dangling)) {
+            return Like::General(tokens);
         }
         let mut pieces = vec![String::new()];
         for token in tokens {
@@ -70,31 +70,35 @@ impl Like {
                 _ => pieces.push(String::new()),
             }
         }
-        Ok(Like::Pieces(pieces))
+        Like::Pieces(pieces)
     }
 
-    fn matches(&self, text: &str) -> bool {
+    fn matches(&self, text: &str) -> Result<bool> {
         match self {
-            Like::Pieces(pieces) => match pieces.as_slice() {
+            Like::Pieces(pieces) => Ok(match pieces.as_slice() {
                 [] => text.is_empty(),
                 [only] => text == only,
                 [first, middle @ .., last] => {
-                    let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
+                    let Some(mut rest) = text.strip_prefix(first.as_str()) else { return Ok(false) };
                     for piece in middle.iter().filter(|piece| !piece.is_empty()) {
                         match rest.find(piece.as_str()) {
                             Some(at) => rest = &rest[at + piece.len()..],
-                            None => return false,
+                            None => return Ok(false),
                         }
                     }
                     rest.ends_with(last.as_str())
                 }
-            },
+            }),
             Like::General(tokens) => matches_tokens(text, tokens),
         }
     }
 }
 
-fn matches_tokens(text: &str, tokens: &[LikeToken]) -> bool {
+fn dangling_escape() -> Error {
+    Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character")
+}
+
+fn matches_tokens(text: &str, tokens: &[LikeToken]) -> Result<bool> {
     let (mut at, mut token) = (0, 0);
     // Where to go on after a mismatch: behind the last `%`, one character further in the text.
     let mut retry: Option<(usize, usize)> = None;
@@ -116,11 +120,12 @@ fn matches_tokens(text: &str, tokens: &[LikeToken]) -> bool {
                 token += 1;
                 continue;
             }
-            (None, None) => return true,
+            (None, None) => return Ok(true),
+            (Some(LikeToken::Dangling), Some(_)) => return Err(dangling_escape()),
             _ => {}
         }
-        let Some((back_token, back_at)) = retry else { return false };
-        let Some(skipped) = text[back_at..].chars().next() else { return false };
+        let Some((back_token, back_at)) = retry else { return Ok(false) };
+        let Some(skipped) = text[back_at..].chars().next() else { return Ok(false) };
         at = back_at + skipped.len_utf8();
         token = back_token;
         retry = Some((token, at));
@@ -133,13 +138,13 @@ fn like(state: &mut State, text: &str, pattern: &Arc<str>, fold: bool) -> Result
         .and_then(|state| state.downcast_ref::<LikeState>())
         .is_some_and(|known| Arc::ptr_eq(&known.pattern, pattern) || known.pattern == *pattern);
     if !known {
-        let like = if fold { Like::compile(&lower(pattern))? } else { Like::compile(pattern)? };
+        let like = if fold { Like::compile(&lower(pattern)) } else { Like::compile(pattern) };
         *state = Some(Box::new(LikeState { pattern: pattern.clone(), like }));
     }
     let Some(known) = state.as_ref().and_then(|state| state.downcast_ref::<LikeState>()) else {
         return Err(Error::internal("the pattern just stored is gone"));
     };
-    Ok(if fold { known.like.matches(&lower(text)) } else { known.like.matches(text) })
+    if fold { known.like.matches(&lower(text)) } else { known.like.matches(text) }
 }
 
 macro_rules! like {
@@ -170,16 +175,9 @@ fn like_bytes(text: &[u8], pattern: &[u8]) -> Result<bool> {
                 continue;
             }
             (Some(&wanted), have) => {
-                let (wanted, width) = if wanted == b'\\' {
-                    let escaped = pattern.get(token + 1).ok_or_else(|| {
-                        Error::new(
-                            SqlState::INVALID_ESCAPE_SEQUENCE,
-                            "LIKE pattern must not end with escape character",
-                        )
-                    })?;
-                    (*escaped, 2)
-                } else {
-                    (wanted, 1)
+let (wanted, width) = match (wanted, have) {
+                    (b'\\', Some(_)) => (*pattern.get(token + 1).ok_or_else(dangling_escape)?, 2),
+                    (wanted, _) => (wanted, 1),
                 };
                 if have == Some(&wanted) {
                     at += 1;

@@ -232,10 +232,8 @@ fn choose<T: Copy>(candidates: Vec<Candidate<T>>, args: &[Oid]) -> Result<Candid
     if let Some(first) = known.next() {
         if known.all(|arg| arg == first) {
             rest.retain(|candidate| {
-                candidate
-                    .args
-                    .iter()
-                    .all(|&to| can_coerce(first, to, CastContext::Implicit))
+                candidate.args.iter().all(|&to| can_coerce(first, to, CastContext::Implicit))
+                    && resolve_polymorphic(&candidate.args, &vec![first; args.len()], candidate.returns).is_some()
             });
             if rest.len() == 1 {
                 return Ok(rest.swap_remove(0));
@@ -446,7 +444,23 @@ pub fn select_function(name: &str, args: &[Oid]) -> Result<Selected<Callable>> {
         }
         Err(false) => return Err(undefined_function(name, args, named)),
     };
+    undetermined(&chosen.args, args)?;
     finish(chosen, args).ok_or_else(|| undefined_function(name, args, named))
+}
+
+/// 42804 when nothing says what `anyelement` and its family stand for.
+fn undetermined(declared: &[Oid], args: &[Oid]) -> Result<()> {
+    let mut family = declared.iter().zip(args).filter(|(ty, _)| {
+        matches!(**ty, oid::ANYELEMENT | oid::ANYARRAY | oid::ANYNONARRAY | oid::ANYENUM)
+    });
+    let some = family.clone().next().is_some();
+    if some && family.all(|(_, &arg)| arg == oid::UNKNOWN) {
+        return Err(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            "could not determine polymorphic type because input has type unknown",
+        ));
+    }
+    Ok(())
 }
 
 /// A single argument and the name of a type: a cast, when it is one that changes no bits or goes through text,

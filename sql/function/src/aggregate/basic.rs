@@ -482,7 +482,8 @@ struct Extreme {
 
 impl Extreme {
     fn offer(&mut self, value: &Datum) {
-        if self.value.is_null() || compare_typed(self.ty, value, &self.value) == self.wanted {
+        // Of equal values the later one stays (1.5 replaces 1.50), as in PostgreSQL.
+        if self.value.is_null() || compare_typed(self.ty, &self.value, value) != self.wanted {
             self.value = value.clone();
         }
     }
