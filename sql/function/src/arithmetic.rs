@@ -5,8 +5,8 @@ use std::sync::Arc;
 use value::types::oid::*;
 use value::{Datum, Error, Numeric, Result, SqlState};
 
-use crate::declare::{division_by_zero, f, out_of_range, thunk};
 use crate::Function;
+use crate::declare::{division_by_zero, f, out_of_range, thunk};
 
 pub(crate) fn number(value: Numeric) -> Result<Datum> {
     Ok(Datum::Numeric(Arc::new(value)))
@@ -93,7 +93,51 @@ macro_rules! numerics {
     ($method:ident) => { thunk!([Datum::Numeric(a), Datum::Numeric(b)] => number(a.$method(b)?)) };
 }
 
+/// A log position is an unsigned 64 bit number, kept in the bits of an i64.
+fn lsn(value: i64) -> Numeric {
+    Numeric::from_i128(i128::from(value as u64), 0)
+}
+
+fn lsn_shift(lsn: i64, by: &Numeric, negative: bool) -> Result<Datum> {
+    if by.is_nan() {
+        let verb = if negative { "subtract NaN from" } else { "add NaN to" };
+        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("cannot {verb} pg_lsn")));
+    }
+    let by = by.round(0).to_i128(0).ok_or_else(|| out_of_range("pg_lsn"))?;
+    let moved = i128::from(lsn as u64).checked_add(if negative { -by } else { by });
+    let moved = moved.and_then(|moved| u64::try_from(moved).ok()).ok_or_else(|| out_of_range("pg_lsn"))?;
+    Ok(Datum::Int8(moved as i64))
+}
+
 pub(crate) static FUNCTIONS: &[Function] = &[
+    f(
+        3237,
+        "pg_lsn_mi",
+        &[PG_LSN, PG_LSN],
+        NUMERIC,
+        thunk!([Datum::Int8(a), Datum::Int8(b)] => number(lsn(*a).sub(&lsn(*b))?)),
+    ),
+    f(
+        5022,
+        "pg_lsn_pli",
+        &[PG_LSN, NUMERIC],
+        PG_LSN,
+        thunk!([Datum::Int8(a), Datum::Numeric(b)] => lsn_shift(*a, b, false)),
+    ),
+    f(
+        5023,
+        "numeric_pl_pg_lsn",
+        &[NUMERIC, PG_LSN],
+        PG_LSN,
+        thunk!([Datum::Numeric(b), Datum::Int8(a)] => lsn_shift(*a, b, false)),
+    ),
+    f(
+        5024,
+        "pg_lsn_mii",
+        &[PG_LSN, NUMERIC],
+        PG_LSN,
+        thunk!([Datum::Int8(a), Datum::Numeric(b)] => lsn_shift(*a, b, true)),
+    ),
     f(176, "int2pl", &[INT2, INT2], INT2, checked!(Int2, Int2, Int2, i16, checked_add, "smallint")),
     f(180, "int2mi", &[INT2, INT2], INT2, checked!(Int2, Int2, Int2, i16, checked_sub, "smallint")),
     f(152, "int2mul", &[INT2, INT2], INT2, checked!(Int2, Int2, Int2, i16, checked_mul, "smallint")),
@@ -108,13 +152,52 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(948, "int28div", &[INT2, INT8], INT8, divide!(Int2, Int8, Int8, i64, "bigint")),
     f(155, "int2mod", &[INT2, INT2], INT2, remainder!(Int2)),
     f(940, "mod", &[INT2, INT2], INT2, remainder!(Int2)),
-    f(213, "int2um", &[INT2], INT2, thunk!([Datum::Int2(a)] => a.checked_neg().map(Datum::Int2).ok_or_else(|| out_of_range("smallint")))),
+    f(
+        213,
+        "int2um",
+        &[INT2],
+        INT2,
+        thunk!([Datum::Int2(a)] => a.checked_neg().map(Datum::Int2).ok_or_else(|| out_of_range("smallint"))),
+    ),
     f(1911, "int2up", &[INT2], INT2, |_, args| Ok(args[0].clone())).total(),
-    f(1253, "int2abs", &[INT2], INT2, thunk!([Datum::Int2(a)] => a.checked_abs().map(Datum::Int2).ok_or_else(|| out_of_range("smallint")))),
-    f(1398, "abs", &[INT2], INT2, thunk!([Datum::Int2(a)] => a.checked_abs().map(Datum::Int2).ok_or_else(|| out_of_range("smallint")))),
-    f(1892, "int2and", &[INT2, INT2], INT2, thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a & b)))).total(),
-    f(1893, "int2or", &[INT2, INT2], INT2, thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a | b)))).total(),
-    f(1894, "int2xor", &[INT2, INT2], INT2, thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a ^ b)))).total(),
+    f(
+        1253,
+        "int2abs",
+        &[INT2],
+        INT2,
+        thunk!([Datum::Int2(a)] => a.checked_abs().map(Datum::Int2).ok_or_else(|| out_of_range("smallint"))),
+    ),
+    f(
+        1398,
+        "abs",
+        &[INT2],
+        INT2,
+        thunk!([Datum::Int2(a)] => a.checked_abs().map(Datum::Int2).ok_or_else(|| out_of_range("smallint"))),
+    ),
+    f(
+        1892,
+        "int2and",
+        &[INT2, INT2],
+        INT2,
+        thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a & b))),
+    )
+    .total(),
+    f(
+        1893,
+        "int2or",
+        &[INT2, INT2],
+        INT2,
+        thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a | b))),
+    )
+    .total(),
+    f(
+        1894,
+        "int2xor",
+        &[INT2, INT2],
+        INT2,
+        thunk!([Datum::Int2(a), Datum::Int2(b)] => Ok(Datum::Int2(a ^ b))),
+    )
+    .total(),
     f(1895, "int2not", &[INT2], INT2, thunk!([Datum::Int2(a)] => Ok(Datum::Int2(!a)))).total(),
     f(1896, "int2shl", &[INT2, INT4], INT2, shift!(Int2, wrapping_shl)).total(),
     f(1897, "int2shr", &[INT2, INT4], INT2, shift!(Int2, wrapping_shr)).total(),
@@ -132,13 +215,52 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(1281, "int48div", &[INT4, INT8], INT8, divide!(Int4, Int8, Int8, i64, "bigint")),
     f(156, "int4mod", &[INT4, INT4], INT4, remainder!(Int4)),
     f(941, "mod", &[INT4, INT4], INT4, remainder!(Int4)),
-    f(212, "int4um", &[INT4], INT4, thunk!([Datum::Int4(a)] => a.checked_neg().map(Datum::Int4).ok_or_else(|| out_of_range("integer")))),
+    f(
+        212,
+        "int4um",
+        &[INT4],
+        INT4,
+        thunk!([Datum::Int4(a)] => a.checked_neg().map(Datum::Int4).ok_or_else(|| out_of_range("integer"))),
+    ),
     f(1912, "int4up", &[INT4], INT4, |_, args| Ok(args[0].clone())).total(),
-    f(1251, "int4abs", &[INT4], INT4, thunk!([Datum::Int4(a)] => a.checked_abs().map(Datum::Int4).ok_or_else(|| out_of_range("integer")))),
-    f(1397, "abs", &[INT4], INT4, thunk!([Datum::Int4(a)] => a.checked_abs().map(Datum::Int4).ok_or_else(|| out_of_range("integer")))),
-    f(1898, "int4and", &[INT4, INT4], INT4, thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a & b)))).total(),
-    f(1899, "int4or", &[INT4, INT4], INT4, thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a | b)))).total(),
-    f(1900, "int4xor", &[INT4, INT4], INT4, thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a ^ b)))).total(),
+    f(
+        1251,
+        "int4abs",
+        &[INT4],
+        INT4,
+        thunk!([Datum::Int4(a)] => a.checked_abs().map(Datum::Int4).ok_or_else(|| out_of_range("integer"))),
+    ),
+    f(
+        1397,
+        "abs",
+        &[INT4],
+        INT4,
+        thunk!([Datum::Int4(a)] => a.checked_abs().map(Datum::Int4).ok_or_else(|| out_of_range("integer"))),
+    ),
+    f(
+        1898,
+        "int4and",
+        &[INT4, INT4],
+        INT4,
+        thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a & b))),
+    )
+    .total(),
+    f(
+        1899,
+        "int4or",
+        &[INT4, INT4],
+        INT4,
+        thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a | b))),
+    )
+    .total(),
+    f(
+        1900,
+        "int4xor",
+        &[INT4, INT4],
+        INT4,
+        thunk!([Datum::Int4(a), Datum::Int4(b)] => Ok(Datum::Int4(a ^ b))),
+    )
+    .total(),
     f(1901, "int4not", &[INT4], INT4, thunk!([Datum::Int4(a)] => Ok(Datum::Int4(!a)))).total(),
     f(1902, "int4shl", &[INT4, INT4], INT4, shift!(Int4, wrapping_shl)).total(),
     f(1903, "int4shr", &[INT4, INT4], INT4, shift!(Int4, wrapping_shr)).total(),
@@ -156,13 +278,52 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(466, "int8div", &[INT8, INT8], INT8, divide!(Int8, Int8, Int8, i64, "bigint")),
     f(945, "int8mod", &[INT8, INT8], INT8, remainder!(Int8)),
     f(947, "mod", &[INT8, INT8], INT8, remainder!(Int8)),
-    f(462, "int8um", &[INT8], INT8, thunk!([Datum::Int8(a)] => a.checked_neg().map(Datum::Int8).ok_or_else(|| out_of_range("bigint")))),
+    f(
+        462,
+        "int8um",
+        &[INT8],
+        INT8,
+        thunk!([Datum::Int8(a)] => a.checked_neg().map(Datum::Int8).ok_or_else(|| out_of_range("bigint"))),
+    ),
     f(1910, "int8up", &[INT8], INT8, |_, args| Ok(args[0].clone())).total(),
-    f(1230, "int8abs", &[INT8], INT8, thunk!([Datum::Int8(a)] => a.checked_abs().map(Datum::Int8).ok_or_else(|| out_of_range("bigint")))),
-    f(1396, "abs", &[INT8], INT8, thunk!([Datum::Int8(a)] => a.checked_abs().map(Datum::Int8).ok_or_else(|| out_of_range("bigint")))),
-    f(1904, "int8and", &[INT8, INT8], INT8, thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a & b)))).total(),
-    f(1905, "int8or", &[INT8, INT8], INT8, thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a | b)))).total(),
-    f(1906, "int8xor", &[INT8, INT8], INT8, thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a ^ b)))).total(),
+    f(
+        1230,
+        "int8abs",
+        &[INT8],
+        INT8,
+        thunk!([Datum::Int8(a)] => a.checked_abs().map(Datum::Int8).ok_or_else(|| out_of_range("bigint"))),
+    ),
+    f(
+        1396,
+        "abs",
+        &[INT8],
+        INT8,
+        thunk!([Datum::Int8(a)] => a.checked_abs().map(Datum::Int8).ok_or_else(|| out_of_range("bigint"))),
+    ),
+    f(
+        1904,
+        "int8and",
+        &[INT8, INT8],
+        INT8,
+        thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a & b))),
+    )
+    .total(),
+    f(
+        1905,
+        "int8or",
+        &[INT8, INT8],
+        INT8,
+        thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a | b))),
+    )
+    .total(),
+    f(
+        1906,
+        "int8xor",
+        &[INT8, INT8],
+        INT8,
+        thunk!([Datum::Int8(a), Datum::Int8(b)] => Ok(Datum::Int8(a ^ b))),
+    )
+    .total(),
     f(1907, "int8not", &[INT8], INT8, thunk!([Datum::Int8(a)] => Ok(Datum::Int8(!a)))).total(),
     f(1908, "int8shl", &[INT8, INT4], INT8, shift!(Int8, wrapping_shl)).total(),
     f(1909, "int8shr", &[INT8, INT4], INT8, shift!(Int8, wrapping_shr)).total(),
@@ -200,6 +361,18 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(1915, "numeric_uplus", &[NUMERIC], NUMERIC, |_, args| Ok(args[0].clone())).total(),
     f(1704, "numeric_abs", &[NUMERIC], NUMERIC, thunk!([Datum::Numeric(a)] => number(a.abs()))).total(),
     f(1705, "abs", &[NUMERIC], NUMERIC, thunk!([Datum::Numeric(a)] => number(a.abs()))).total(),
-    f(766, "int4inc", &[INT4], INT4, thunk!([Datum::Int4(a)] => a.checked_add(1).map(Datum::Int4).ok_or_else(|| out_of_range("integer")))),
-    f(1219, "int8inc", &[INT8], INT8, thunk!([Datum::Int8(a)] => a.checked_add(1).map(Datum::Int8).ok_or_else(|| out_of_range("bigint")))),
+    f(
+        766,
+        "int4inc",
+        &[INT4],
+        INT4,
+        thunk!([Datum::Int4(a)] => a.checked_add(1).map(Datum::Int4).ok_or_else(|| out_of_range("integer"))),
+    ),
+    f(
+        1219,
+        "int8inc",
+        &[INT8],
+        INT8,
+        thunk!([Datum::Int8(a)] => a.checked_add(1).map(Datum::Int8).ok_or_else(|| out_of_range("bigint"))),
+    ),
 ];

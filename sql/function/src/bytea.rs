@@ -62,17 +62,11 @@ fn trim<'a>(text: &'a [u8], set: &[u8], left: bool, right: bool) -> &'a [u8] {
 }
 
 fn index_error(index: i64, count: i64) -> Error {
-    Error::new(
-        SqlState::ARRAY_SUBSCRIPT_ERROR,
-        format!("index {index} out of valid range, 0..{}", count - 1),
-    )
+    Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, format!("index {index} out of valid range, 0..{}", count - 1))
 }
 
 fn byte_at(text: &[u8], at: i64) -> Result<usize> {
-    usize::try_from(at)
-        .ok()
-        .filter(|&at| at < text.len())
-        .ok_or_else(|| index_error(at, text.len() as i64))
+    usize::try_from(at).ok().filter(|&at| at < text.len()).ok_or_else(|| index_error(at, text.len() as i64))
 }
 
 fn bit_at(text: &[u8], at: i64) -> Result<(usize, u32)> {
@@ -348,32 +342,184 @@ fn set_byte(args: &[Datum]) -> Result<Datum> {
 
 pub(crate) static FUNCTIONS: &[Function] = &[
     f(2010, "length", &[BYTEA], INT4, thunk!([Datum::Bytea(a)] => Ok(Datum::Int4(a.len() as i32)))).total(),
-    f(720, "octet_length", &[BYTEA], INT4, thunk!([Datum::Bytea(a)] => Ok(Datum::Int4(a.len() as i32)))).total(),
-    f(1810, "bit_length", &[BYTEA], INT4, thunk!([Datum::Bytea(a)] => Ok(Datum::Int4((a.len() * 8) as i32)))).total(),
-    f(6163, "bit_count", &[BYTEA], INT8, thunk!([Datum::Bytea(a)] => Ok(Datum::Int8(a.iter().map(|byte| i64::from(byte.count_ones())).sum())))).total(),
-    f(2011, "byteacat", &[BYTEA, BYTEA], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(b)] => bytes([&**a, &**b].concat()))).total(),
-    f(2013, "substring", &[BYTEA, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Int4(start)] => bytes(window(a, *start, None)?))),
-    f(2012, "substring", &[BYTEA, INT4, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Int4(start), Datum::Int4(length)] => bytes(window(a, *start, Some(*length))?))),
-    f(2086, "substr", &[BYTEA, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Int4(start)] => bytes(window(a, *start, None)?))),
-    f(2085, "substr", &[BYTEA, INT4, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Int4(start), Datum::Int4(length)] => bytes(window(a, *start, Some(*length))?))),
-    f(2014, "position", &[BYTEA, BYTEA], INT4, thunk!([Datum::Bytea(a), Datum::Bytea(part)] => Ok(Datum::Int4(position(a, part))))).total(),
-    f(752, "overlay", &[BYTEA, BYTEA, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(new), Datum::Int4(start)] => bytes(overlay(a, new, *start, new.len() as i32)?))),
-    f(749, "overlay", &[BYTEA, BYTEA, INT4, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(new), Datum::Int4(start), Datum::Int4(length)] => bytes(overlay(a, new, *start, *length)?))),
-    f(6195, "ltrim", &[BYTEA, BYTEA], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, true, false)))).total(),
-    f(6196, "rtrim", &[BYTEA, BYTEA], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, false, true)))).total(),
-    f(2015, "btrim", &[BYTEA, BYTEA], BYTEA, thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, true, true)))).total(),
-    f(721, "get_byte", &[BYTEA, INT4], INT4, thunk!([Datum::Bytea(a), Datum::Int4(at)] => Ok(Datum::Int4(i32::from(a[byte_at(a, i64::from(*at))?]))))),
+    f(720, "octet_length", &[BYTEA], INT4, thunk!([Datum::Bytea(a)] => Ok(Datum::Int4(a.len() as i32))))
+        .total(),
+    f(1810, "bit_length", &[BYTEA], INT4, thunk!([Datum::Bytea(a)] => Ok(Datum::Int4((a.len() * 8) as i32))))
+        .total(),
+    f(
+        6163,
+        "bit_count",
+        &[BYTEA],
+        INT8,
+        thunk!([Datum::Bytea(a)] => Ok(Datum::Int8(a.iter().map(|byte| i64::from(byte.count_ones())).sum()))),
+    )
+    .total(),
+    f(
+        2011,
+        "byteacat",
+        &[BYTEA, BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(b)] => bytes([&**a, &**b].concat())),
+    )
+    .total(),
+    f(
+        2013,
+        "substring",
+        &[BYTEA, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Int4(start)] => bytes(window(a, *start, None)?)),
+    ),
+    f(
+        2012,
+        "substring",
+        &[BYTEA, INT4, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Int4(start), Datum::Int4(length)] => bytes(window(a, *start, Some(*length))?)),
+    ),
+    f(
+        2086,
+        "substr",
+        &[BYTEA, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Int4(start)] => bytes(window(a, *start, None)?)),
+    ),
+    f(
+        2085,
+        "substr",
+        &[BYTEA, INT4, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Int4(start), Datum::Int4(length)] => bytes(window(a, *start, Some(*length))?)),
+    ),
+    f(
+        2014,
+        "position",
+        &[BYTEA, BYTEA],
+        INT4,
+        thunk!([Datum::Bytea(a), Datum::Bytea(part)] => Ok(Datum::Int4(position(a, part)))),
+    )
+    .total(),
+    f(
+        752,
+        "overlay",
+        &[BYTEA, BYTEA, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(new), Datum::Int4(start)] => bytes(overlay(a, new, *start, new.len() as i32)?)),
+    ),
+    f(
+        749,
+        "overlay",
+        &[BYTEA, BYTEA, INT4, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(new), Datum::Int4(start), Datum::Int4(length)] => bytes(overlay(a, new, *start, *length)?)),
+    ),
+    f(
+        6195,
+        "ltrim",
+        &[BYTEA, BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, true, false))),
+    )
+    .total(),
+    f(
+        6196,
+        "rtrim",
+        &[BYTEA, BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, false, true))),
+    )
+    .total(),
+    f(
+        2015,
+        "btrim",
+        &[BYTEA, BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Bytea(set)] => bytes(trim(a, set, true, true))),
+    )
+    .total(),
+    f(
+        721,
+        "get_byte",
+        &[BYTEA, INT4],
+        INT4,
+        thunk!([Datum::Bytea(a), Datum::Int4(at)] => Ok(Datum::Int4(i32::from(a[byte_at(a, i64::from(*at))?])))),
+    ),
     f(722, "set_byte", &[BYTEA, INT4, INT4], BYTEA, |_, args| set_byte(args)),
-    f(723, "get_bit", &[BYTEA, INT8], INT4, thunk!([Datum::Bytea(a), Datum::Int8(at)] => { let (byte, shift) = bit_at(a, *at)?; Ok(Datum::Int4(i32::from(a[byte] >> shift & 1))) })),
-    f(724, "set_bit", &[BYTEA, INT8, INT4], BYTEA, thunk!([Datum::Bytea(a), Datum::Int8(at), Datum::Int4(bit)] => bytes(set_bit(a, *at, *bit)?))),
-    f(1946, "encode", &[BYTEA, TEXT], TEXT, thunk!([Datum::Bytea(a), Datum::Text(format)] => encode(a, format))),
-    f(1947, "decode", &[TEXT, TEXT], BYTEA, thunk!([Datum::Text(a), Datum::Text(format)] => decode(a, format))),
+    f(
+        723,
+        "get_bit",
+        &[BYTEA, INT8],
+        INT4,
+        thunk!([Datum::Bytea(a), Datum::Int8(at)] => { let (byte, shift) = bit_at(a, *at)?; Ok(Datum::Int4(i32::from(a[byte] >> shift & 1))) }),
+    ),
+    f(
+        724,
+        "set_bit",
+        &[BYTEA, INT8, INT4],
+        BYTEA,
+        thunk!([Datum::Bytea(a), Datum::Int8(at), Datum::Int4(bit)] => bytes(set_bit(a, *at, *bit)?)),
+    ),
+    f(
+        1946,
+        "encode",
+        &[BYTEA, TEXT],
+        TEXT,
+        thunk!([Datum::Bytea(a), Datum::Text(format)] => encode(a, format)),
+    ),
+    f(
+        1947,
+        "decode",
+        &[TEXT, TEXT],
+        BYTEA,
+        thunk!([Datum::Text(a), Datum::Text(format)] => decode(a, format)),
+    ),
     f(2311, "md5", &[TEXT], TEXT, thunk!([Datum::Text(a)] => text_of(md5(a.as_bytes())))).total(),
     f(2321, "md5", &[BYTEA], TEXT, thunk!([Datum::Bytea(a)] => text_of(md5(a)))).total(),
-    f(3419, "sha224", &[BYTEA], BYTEA, thunk!([Datum::Bytea(a)] => bytes(sha2::Sha224::digest(a).as_slice()))).total(),
-    f(3420, "sha256", &[BYTEA], BYTEA, thunk!([Datum::Bytea(a)] => bytes(sha2::Sha256::digest(a).as_slice()))).total(),
-    f(3421, "sha384", &[BYTEA], BYTEA, thunk!([Datum::Bytea(a)] => bytes(sha2::Sha384::digest(a).as_slice()))).total(),
-    f(3422, "sha512", &[BYTEA], BYTEA, thunk!([Datum::Bytea(a)] => bytes(sha2::Sha512::digest(a).as_slice()))).total(),
-    f(1714, "convert_from", &[BYTEA, NAME], TEXT, thunk!([Datum::Bytea(a), Datum::Text(name)] => convert_from(a, name))).stable(),
-    f(1717, "convert_to", &[TEXT, NAME], BYTEA, thunk!([Datum::Text(a), Datum::Text(name)] => convert_to(a, name))).stable(),
+    f(
+        3419,
+        "sha224",
+        &[BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a)] => bytes(sha2::Sha224::digest(a).as_slice())),
+    )
+    .total(),
+    f(
+        3420,
+        "sha256",
+        &[BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a)] => bytes(sha2::Sha256::digest(a).as_slice())),
+    )
+    .total(),
+    f(
+        3421,
+        "sha384",
+        &[BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a)] => bytes(sha2::Sha384::digest(a).as_slice())),
+    )
+    .total(),
+    f(
+        3422,
+        "sha512",
+        &[BYTEA],
+        BYTEA,
+        thunk!([Datum::Bytea(a)] => bytes(sha2::Sha512::digest(a).as_slice())),
+    )
+    .total(),
+    f(
+        1714,
+        "convert_from",
+        &[BYTEA, NAME],
+        TEXT,
+        thunk!([Datum::Bytea(a), Datum::Text(name)] => convert_from(a, name)),
+    )
+    .stable(),
+    f(
+        1717,
+        "convert_to",
+        &[TEXT, NAME],
+        BYTEA,
+        thunk!([Datum::Text(a), Datum::Text(name)] => convert_to(a, name)),
+    )
+    .stable(),
 ];

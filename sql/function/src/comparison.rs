@@ -44,10 +44,16 @@ fn moment_order(call: &Call<'_>, args: &[Datum]) -> Result<Ordering> {
     let point = |value: &Datum| -> Result<i64> {
         Ok(match value {
             // A date too far out for a timestamp still has a side on which it lies.
-            Datum::Date(date) if !zoned => datetime::date_to_timestamp(*date)
-                .unwrap_or(if *date < 0 { i64::MIN + 1 } else { i64::MAX - 1 }),
-            Datum::Date(date) => datetime::date_to_timestamptz(*date, zone)
-                .unwrap_or(if *date < 0 { i64::MIN + 1 } else { i64::MAX - 1 }),
+            Datum::Date(date) if !zoned => datetime::date_to_timestamp(*date).unwrap_or(if *date < 0 {
+                i64::MIN + 1
+            } else {
+                i64::MAX - 1
+            }),
+            Datum::Date(date) => datetime::date_to_timestamptz(*date, zone).unwrap_or(if *date < 0 {
+                i64::MIN + 1
+            } else {
+                i64::MAX - 1
+            }),
             Datum::Timestamp(timestamp) if zoned => datetime::from_local(*timestamp, zone)?,
             Datum::Timestamp(timestamp) | Datum::TimestampTz(timestamp) => *timestamp,
             _ => return Err(mismatch(args)),
@@ -91,7 +97,9 @@ macro_rules! records {
 }
 
 macro_rules! moments {
-    ($test:ident) => { |call, args| Ok(Datum::Bool(moment_order(call, args)?.$test())) };
+    ($test:ident) => {
+        |call, args| Ok(Datum::Bool(moment_order(call, args)?.$test()))
+    };
 }
 
 /// `btint4cmp` and its kin: -1, 0, 1.
@@ -132,7 +140,14 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(251, "textgtname", &[TEXT, NAME], BOOL, same!(Text, is_gt)).total(),
     f(252, "textnename", &[TEXT, NAME], BOOL, same!(Text, is_ne)).total(),
     f(68, "xideq", &[XID, XID], BOOL, same!(Oid, is_eq)).total(),
-    f(1319, "xideqint4", &[XID, INT4], BOOL, thunk!([Datum::Oid(a), Datum::Int4(b)] => Ok(Datum::Bool((*a as i32).cmp(b).is_eq())))).total(),
+    f(
+        1319,
+        "xideqint4",
+        &[XID, INT4],
+        BOOL,
+        thunk!([Datum::Oid(a), Datum::Int4(b)] => Ok(Datum::Bool((*a as i32).cmp(b).is_eq()))),
+    )
+    .total(),
     f(69, "cideq", &[CID, CID], BOOL, same!(Oid, is_eq)).total(),
     f(1292, "tideq", &[TID, TID], BOOL, same!(Int8, is_eq)).total(),
     f(1265, "tidne", &[TID, TID], BOOL, same!(Int8, is_ne)).total(),
@@ -361,7 +376,14 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(4041, "jsonb_le", &[JSONB, JSONB], BOOL, same!(Jsonb, is_le)).total(),
     f(4042, "jsonb_ge", &[JSONB, JSONB], BOOL, same!(Jsonb, is_ge)).total(),
     f(3308, "xidneq", &[XID, XID], BOOL, same!(Oid, is_ne)).total(),
-    f(3309, "xidneqint4", &[XID, INT4], BOOL, thunk!([Datum::Oid(a), Datum::Int4(b)] => Ok(Datum::Bool((*a as i32).cmp(b).is_ne())))).total(),
+    f(
+        3309,
+        "xidneqint4",
+        &[XID, INT4],
+        BOOL,
+        thunk!([Datum::Oid(a), Datum::Int4(b)] => Ok(Datum::Bool((*a as i32).cmp(b).is_ne()))),
+    )
+    .total(),
     f(5084, "xid8eq", &[XID8, XID8], BOOL, same!(Int8, is_eq)).total(),
     f(5085, "xid8ne", &[XID8, XID8], BOOL, same!(Int8, is_ne)).total(),
     f(5034, "xid8lt", &[XID8, XID8], BOOL, same!(Int8, is_lt)).total(),

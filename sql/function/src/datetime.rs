@@ -78,7 +78,8 @@ fn unix_timestamp(seconds: f64) -> Result<i64> {
     if seconds.is_infinite() {
         return Ok(if seconds > 0.0 { dt::TIMESTAMP_INFINITY } else { dt::TIMESTAMP_NEG_INFINITY });
     }
-    let out = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("timestamp out of range: \"{seconds}\""));
+    let out =
+        || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("timestamp out of range: \"{seconds}\""));
     let epoch = f64::from(dt::UNIX_TO_POSTGRES_DAYS) * 86_400.0;
     let micros = ((seconds - epoch) * 1e6).round_ties_even();
     // 4714-11-24 BC to 294277 AD, as timestamps go.
@@ -125,7 +126,9 @@ fn overlaps_call(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     let end = |start: &Datum, end: &Datum| -> Result<Datum> {
         Ok(match (start, end) {
             (_, Datum::Null) | (Datum::Null, Datum::Interval(_)) => Datum::Null,
-            (Datum::Time(start), Datum::Interval(length)) => Datum::Time(dt::time_plus_interval(*start, *length)),
+            (Datum::Time(start), Datum::Interval(length)) => {
+                Datum::Time(dt::time_plus_interval(*start, *length))
+            }
             (Datum::Timestamp(start), Datum::Interval(length)) => {
                 Datum::Timestamp(dt::timestamp_plus_interval(*start, *length)?)
             }

@@ -90,9 +90,7 @@ impl Function {
 /// The arguments do not have the declared types: a broken promise of the caller.
 #[cold]
 pub(crate) fn mismatch(args: &[Datum]) -> Error {
-    Error::internal(format!(
-        "function called with arguments of the wrong type: {args:?}"
-    ))
+    Error::internal(format!("function called with arguments of the wrong type: {args:?}"))
 }
 
 /// A thunk over arguments matched by pattern: `thunk!([Datum::Int4(a), Datum::Int4(b)] => expression)`, where the
@@ -118,10 +116,7 @@ pub(crate) fn text_of(text: impl Into<std::sync::Arc<str>>) -> Result<Datum> {
 }
 
 pub(crate) fn out_of_range(what: &str) -> Error {
-    Error::new(
-        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-        format!("{what} out of range"),
-    )
+    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{what} out of range"))
 }
 
 pub(crate) fn division_by_zero() -> Error {

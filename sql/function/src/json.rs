@@ -56,7 +56,11 @@ pub(crate) fn write_json(value: &Datum, ty: Oid, style: &Style, out: &mut String
     match value {
         Datum::Null => out.push_str("null"),
         Datum::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_) | Datum::Float4(_) | Datum::Float8(_)
+        Datum::Int2(_)
+        | Datum::Int4(_)
+        | Datum::Int8(_)
+        | Datum::Float4(_)
+        | Datum::Float8(_)
         | Datum::Numeric(_) => {
             let text = output_string(value, ty, style);
             if is_number(&text) { out.push_str(&text) } else { quote(&text, out) }
@@ -176,13 +180,12 @@ fn scalar_key() -> Error {
 }
 
 fn odd_arguments(function: &str) -> Error {
-    invalid_parameter("argument list must have even number of elements").hint(format!(
-        "The arguments of {function}() must consist of alternating keys and values."
-    ))
+    invalid_parameter("argument list must have even number of elements")
+        .hint(format!("The arguments of {function}() must consist of alternating keys and values."))
 }
 
 fn json_build_object(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(odd_arguments("json_build_object"));
     }
     let style = call.env.style();
@@ -204,7 +207,7 @@ fn json_build_object(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
 }
 
 fn jsonb_build_object(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(odd_arguments("jsonb_build_object"));
     }
     let style = call.env.style();

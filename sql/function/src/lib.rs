@@ -39,12 +39,12 @@ pub use registry::{
     aggregate_by_oid, aggregates, cast_rows as casts, comparison, find_cast, function_by_oid, functions,
     functions_named, missing_operators, operator_by_oid, operators, set_functions, window_functions,
 };
+pub use select::{
+    Callable, Place, Selected, can_coerce, operator_of, select_common_type, select_function,
+    select_function_named, select_operator,
+};
 pub use system::{reg_input, reg_output};
 pub use text::{quote_ident, quote_literal};
-pub use select::{
-    Callable, Place, Selected, can_coerce, operator_of, select_common_type, select_function, select_function_named,
-    select_operator,
-};
 
 /// When a function may give different results for the same arguments (`pg_proc.provolatile`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

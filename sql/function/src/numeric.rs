@@ -36,7 +36,10 @@ macro_rules! numerics {
 
 fn sqrt(a: f64) -> Result<f64> {
     if a < 0.0 {
-        return Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER, "cannot take square root of a negative number"));
+        return Err(Error::new(
+            SqlState::INVALID_ARGUMENT_FOR_POWER,
+            "cannot take square root of a negative number",
+        ));
     }
     Ok(a.sqrt())
 }
@@ -213,7 +216,8 @@ fn width_bucket_float(args: &[Datum]) -> Result<Datum> {
     if low == high {
         return Err(bucket_error("lower bound cannot equal upper bound"));
     }
-    let (above, beyond) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let (above, beyond) =
+        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
     if above {
         return Ok(Datum::Int4(0));
     }
@@ -240,7 +244,8 @@ fn width_bucket_numeric(args: &[Datum]) -> Result<Datum> {
     if low == high {
         return Err(bucket_error("lower bound cannot equal upper bound"));
     }
-    let (before, beyond) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let (before, beyond) =
+        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
     if before {
         return Ok(Datum::Int4(0));
     }
@@ -260,9 +265,9 @@ fn width_bucket_array(args: &[Datum]) -> Result<Datum> {
     if thresholds.values.iter().any(Datum::is_null) {
         return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "thresholds array must not contain NULLs"));
     }
-    let below = thresholds
-        .values
-        .partition_point(|threshold| value::compare::compare_typed(thresholds.element, threshold, value).is_le());
+    let below = thresholds.values.partition_point(|threshold| {
+        value::compare::compare_typed(thresholds.element, threshold, value).is_le()
+    });
     Ok(Datum::Int4(below as i32))
 }
 

@@ -175,7 +175,7 @@ fn like_bytes(text: &[u8], pattern: &[u8]) -> Result<bool> {
                 continue;
             }
             (Some(&wanted), have) => {
-let (wanted, width) = match (wanted, have) {
+                let (wanted, width) = match (wanted, have) {
                     (b'\\', Some(_)) => (*pattern.get(token + 1).ok_or_else(dangling_escape)?, 2),
                     (wanted, _) => (wanted, 1),
                 };
@@ -711,9 +711,8 @@ impl Translator<'_> {
                     let mut end = self.chars.next().ok_or_else(unbalanced)?;
                     if end == '\\' {
                         let c = self.chars.next().ok_or_else(unbalanced)?;
-                        end = self
-                            .character_escape(c)?
-                            .ok_or_else(|| invalid("invalid escape \\ sequence"))?;
+                        end =
+                            self.character_escape(c)?.ok_or_else(|| invalid("invalid escape \\ sequence"))?;
                     }
                     if previous.is_some_and(|start| start > end) {
                         return Err(invalid("invalid character range"));
@@ -763,25 +762,30 @@ impl Pattern {
         }
         if !options.literal {
             // Embedded options.
-            if let Some(tail) = rest.strip_prefix("(?") {
-                if let Some(end) = tail.find(')') {
-                    let letters = &tail[..end];
-                    if !letters.is_empty() && letters.bytes().all(|c| c.is_ascii_lowercase()) {
-                        for letter in letters.chars() {
-                            if !options.apply(letter) {
-                                return Err(invalid("invalid embedded option"));
-                            }
+            if let Some(tail) = rest.strip_prefix("(?")
+                && let Some(end) = tail.find(')')
+            {
+                let letters = &tail[..end];
+                if !letters.is_empty() && letters.bytes().all(|c| c.is_ascii_lowercase()) {
+                    for letter in letters.chars() {
+                        if !options.apply(letter) {
+                            return Err(invalid("invalid embedded option"));
                         }
-                        rest = &tail[end + 1..];
                     }
+                    rest = &tail[end + 1..];
                 }
             }
         }
         let (translated, fancy) = if options.literal {
             (regex::escape(rest), false)
         } else {
-            let translator =
-                Translator { chars: rest.chars().peekable(), out: String::new(), options, fancy: false, groups: 0 };
+            let translator = Translator {
+                chars: rest.chars().peekable(),
+                out: String::new(),
+                options,
+                fancy: false,
+                groups: 0,
+            };
             translator.run()?
         };
         let translated = if options.ignore_case { format!("(?i){translated}") } else { translated };
@@ -845,10 +849,11 @@ struct RegexState {
 
 /// The compiled pattern of this call and whether the flags ask for all matches.
 pub(crate) fn compiled(state: &mut State, pattern: &Arc<str>, flags: &str) -> Result<(Arc<Pattern>, bool)> {
-    if let Some(known) = state.as_ref().and_then(|state| state.downcast_ref::<RegexState>()) {
-        if (Arc::ptr_eq(&known.pattern, pattern) || known.pattern == *pattern) && known.flags == flags {
-            return Ok((known.compiled.clone(), known.global));
-        }
+    if let Some(known) = state.as_ref().and_then(|state| state.downcast_ref::<RegexState>())
+        && (Arc::ptr_eq(&known.pattern, pattern) || known.pattern == *pattern)
+        && known.flags == flags
+    {
+        return Ok((known.compiled.clone(), known.global));
     }
     let options = Options::parse(flags)?;
     let compiled = Arc::new(Pattern::compile(pattern, options)?);
@@ -883,8 +888,10 @@ fn substring(state: &mut State, text: &str, pattern: &Arc<str>) -> Result<Datum>
 /// The groups of a match as `regexp_match` gives them; the whole match when there are none.
 pub(crate) fn groups_array(text: &str, groups: &Groups) -> Datum {
     let chosen = if groups.len() > 1 { &groups[1..] } else { &groups[..1] };
-    let values =
-        chosen.iter().map(|group| group.map_or(Datum::Null, |(from, to)| Datum::text(&text[from..to]))).collect();
+    let values = chosen
+        .iter()
+        .map(|group| group.map_or(Datum::Null, |(from, to)| Datum::text(&text[from..to])))
+        .collect();
     Datum::Array(Arc::new(Array::from_values(TEXT, values)))
 }
 
@@ -1145,11 +1152,41 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(1661, "bpcharicnlike", &[BPCHAR, TEXT], BOOL, like!(true, false)),
     f(1569, "like", &[TEXT, TEXT], BOOL, like!(false, true)),
     f(1570, "notlike", &[TEXT, TEXT], BOOL, like!(false, false)),
-    f(2005, "bytealike", &[BYTEA, BYTEA], BOOL, thunk!([Datum::Bytea(a), Datum::Bytea(b)] => like_bytes(a, b).map(Datum::Bool))),
-    f(2006, "byteanlike", &[BYTEA, BYTEA], BOOL, thunk!([Datum::Bytea(a), Datum::Bytea(b)] => like_bytes(a, b).map(|found| Datum::Bool(!found)))),
-    f(1637, "like_escape", &[TEXT, TEXT], TEXT, thunk!([Datum::Text(pattern), Datum::Text(escape)] => text_of(like_escape(pattern, escape)?))),
-    f(1987, "similar_to_escape", &[TEXT], TEXT, thunk!([Datum::Text(pattern)] => text_of(similar_to_escape(pattern, None)?))),
-    f(1986, "similar_to_escape", &[TEXT, TEXT], TEXT, thunk!([Datum::Text(pattern), Datum::Text(escape)] => text_of(similar_to_escape(pattern, Some(escape))?))),
+    f(
+        2005,
+        "bytealike",
+        &[BYTEA, BYTEA],
+        BOOL,
+        thunk!([Datum::Bytea(a), Datum::Bytea(b)] => like_bytes(a, b).map(Datum::Bool)),
+    ),
+    f(
+        2006,
+        "byteanlike",
+        &[BYTEA, BYTEA],
+        BOOL,
+        thunk!([Datum::Bytea(a), Datum::Bytea(b)] => like_bytes(a, b).map(|found| Datum::Bool(!found))),
+    ),
+    f(
+        1637,
+        "like_escape",
+        &[TEXT, TEXT],
+        TEXT,
+        thunk!([Datum::Text(pattern), Datum::Text(escape)] => text_of(like_escape(pattern, escape)?)),
+    ),
+    f(
+        1987,
+        "similar_to_escape",
+        &[TEXT],
+        TEXT,
+        thunk!([Datum::Text(pattern)] => text_of(similar_to_escape(pattern, None)?)),
+    ),
+    f(
+        1986,
+        "similar_to_escape",
+        &[TEXT, TEXT],
+        TEXT,
+        thunk!([Datum::Text(pattern), Datum::Text(escape)] => text_of(similar_to_escape(pattern, Some(escape))?)),
+    ),
     f(1254, "textregexeq", &[TEXT, TEXT], BOOL, regex!("", true)),
     f(1256, "textregexne", &[TEXT, TEXT], BOOL, regex!("", false)),
     f(1238, "texticregexeq", &[TEXT, TEXT], BOOL, regex!("i", true)),
@@ -1162,8 +1199,20 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(1659, "bpcharregexne", &[BPCHAR, TEXT], BOOL, regex!("", false)),
     f(1656, "bpcharicregexeq", &[BPCHAR, TEXT], BOOL, regex!("i", true)),
     f(1657, "bpcharicregexne", &[BPCHAR, TEXT], BOOL, regex!("i", false)),
-    f(2073, "substring", &[TEXT, TEXT], TEXT, thunk!(call; [Datum::Text(text), Datum::Text(pattern)] => substring(call.state, text, pattern))),
-    f(2074, "substring", &[TEXT, TEXT, TEXT], TEXT, thunk!(call; [Datum::Text(text), Datum::Text(pattern), Datum::Text(escape)] => substring(call.state, text, &Arc::from(similar_to_escape(pattern, Some(escape))?)))),
+    f(
+        2073,
+        "substring",
+        &[TEXT, TEXT],
+        TEXT,
+        thunk!(call; [Datum::Text(text), Datum::Text(pattern)] => substring(call.state, text, pattern)),
+    ),
+    f(
+        2074,
+        "substring",
+        &[TEXT, TEXT, TEXT],
+        TEXT,
+        thunk!(call; [Datum::Text(text), Datum::Text(pattern), Datum::Text(escape)] => substring(call.state, text, &Arc::from(similar_to_escape(pattern, Some(escape))?))),
+    ),
     f(3396, "regexp_match", &[TEXT, TEXT], TEXT_ARRAY, regexp_match),
     f(3397, "regexp_match", &[TEXT, TEXT, TEXT], TEXT_ARRAY, regexp_match),
     f(6263, "regexp_like", &[TEXT, TEXT], BOOL, regexp_like),

@@ -47,22 +47,13 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let mut by_name: HashMap<&'static str, Vec<Callable>> = HashMap::new();
     for function in functions() {
         by_oid.insert(function.oid, function);
-        by_name
-            .entry(function.name)
-            .or_default()
-            .push(Callable::Function(function));
+        by_name.entry(function.name).or_default().push(Callable::Function(function));
     }
     for aggregate in aggregates() {
-        by_name
-            .entry(aggregate.name)
-            .or_default()
-            .push(Callable::Aggregate(aggregate));
+        by_name.entry(aggregate.name).or_default().push(Callable::Aggregate(aggregate));
     }
     for window in window_functions() {
-        by_name
-            .entry(window.name)
-            .or_default()
-            .push(Callable::Window(window));
+        by_name.entry(window.name).or_default().push(Callable::Window(window));
     }
     for set in set_functions() {
         by_name.entry(set.name).or_default().push(Callable::Set(set));
@@ -91,20 +82,10 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
                 IN_OUT => CastMethod::InOut,
                 function => CastMethod::Function(by_oid.get(&function)?),
             };
-            Some(Cast {
-                source,
-                target,
-                context,
-                method,
-            })
+            Some(Cast { source, target, context, method })
         })
         .collect();
-    Registry {
-        by_oid,
-        by_name,
-        operators,
-        casts,
-    }
+    Registry { by_oid, by_name, operators, casts }
 });
 
 static INDEXES: LazyLock<Indexes> = LazyLock::new(|| {
@@ -116,16 +97,8 @@ static INDEXES: LazyLock<Indexes> = LazyLock::new(|| {
             comparisons.insert((operator.right, strategy), operator.function);
         }
     }
-    let casts = REGISTRY
-        .casts
-        .iter()
-        .map(|cast| ((cast.source, cast.target), cast))
-        .collect();
-    Indexes {
-        operators_by_name,
-        casts,
-        comparisons,
-    }
+    let casts = REGISTRY.casts.iter().map(|cast| ((cast.source, cast.target), cast)).collect();
+    Indexes { operators_by_name, casts, comparisons }
 });
 
 fn strategy(symbol: &str) -> Option<Strategy> {
@@ -147,9 +120,7 @@ pub fn functions() -> impl Iterator<Item = &'static Function> {
 
 /// Every aggregate.
 pub fn aggregates() -> impl Iterator<Item = &'static Aggregate> {
-    crate::aggregate::AGGREGATES
-        .iter()
-        .flat_map(|family| family.iter())
+    crate::aggregate::AGGREGATES.iter().flat_map(|family| family.iter())
 }
 
 /// Every window function that is not an aggregate.

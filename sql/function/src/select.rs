@@ -58,36 +58,17 @@ struct Shape {
 
 fn shape(callable: &Callable) -> Shape {
     match *callable {
-        Callable::Function(f) => Shape {
-            args: f.args,
-            variadic: f.variadic,
-            defaults: f.defaults,
-            returns: f.returns,
-        },
-        Callable::Aggregate(a) => Shape {
-            args: a.args,
-            variadic: a.variadic,
-            defaults: 0,
-            returns: a.returns,
-        },
-        Callable::Window(w) => Shape {
-            args: w.args,
-            variadic: false,
-            defaults: 0,
-            returns: w.returns,
-        },
-        Callable::Set(s) => Shape {
-            args: s.args,
-            variadic: s.variadic,
-            defaults: s.defaults,
-            returns: s.returns,
-        },
-        Callable::Coercion(target) => Shape {
-            args: &[],
-            variadic: false,
-            defaults: 0,
-            returns: target,
-        },
+        Callable::Function(f) => {
+            Shape { args: f.args, variadic: f.variadic, defaults: f.defaults, returns: f.returns }
+        }
+        Callable::Aggregate(a) => {
+            Shape { args: a.args, variadic: a.variadic, defaults: 0, returns: a.returns }
+        }
+        Callable::Window(w) => Shape { args: w.args, variadic: false, defaults: 0, returns: w.returns },
+        Callable::Set(s) => {
+            Shape { args: s.args, variadic: s.variadic, defaults: s.defaults, returns: s.returns }
+        }
+        Callable::Coercion(target) => Shape { args: &[], variadic: false, defaults: 0, returns: target },
     }
 }
 
@@ -170,11 +151,7 @@ fn choose<T: Copy>(candidates: Vec<Candidate<T>>, args: &[Oid]) -> Result<Candid
         return Ok(rest.swap_remove(at));
     }
     rest.retain(|candidate| {
-        candidate
-            .args
-            .iter()
-            .zip(args)
-            .all(|(&to, &from)| can_coerce(from, to, CastContext::Implicit))
+        candidate.args.iter().zip(args).all(|(&to, &from)| can_coerce(from, to, CastContext::Implicit))
             && resolve_polymorphic(&candidate.args, args, candidate.returns).is_some()
     });
     if rest.is_empty() {
@@ -182,11 +159,7 @@ fn choose<T: Copy>(candidates: Vec<Candidate<T>>, args: &[Oid]) -> Result<Candid
     }
     // A plain declaration wins over the same one reached by repeating a variadic parameter.
     if rest.len() > 1 && rest.iter().any(|c| !c.variadic) {
-        let plain: Vec<Vec<Oid>> = rest
-            .iter()
-            .filter(|c| !c.variadic)
-            .map(|c| c.args.clone())
-            .collect();
+        let plain: Vec<Vec<Oid>> = rest.iter().filter(|c| !c.variadic).map(|c| c.args.clone()).collect();
         rest.retain(|candidate| !candidate.variadic || !plain.contains(&candidate.args));
     }
     let keep_best = |rest: &mut Vec<Candidate<T>>, score: &dyn Fn(&Candidate<T>) -> usize| {
@@ -196,12 +169,7 @@ fn choose<T: Copy>(candidates: Vec<Candidate<T>>, args: &[Oid]) -> Result<Candid
         }
     };
     keep_best(&mut rest, &|candidate| {
-        candidate
-            .args
-            .iter()
-            .zip(args)
-            .filter(|&(to, from)| *from != oid::UNKNOWN && to == from)
-            .count()
+        candidate.args.iter().zip(args).filter(|&(to, from)| *from != oid::UNKNOWN && to == from).count()
     });
     keep_best(&mut rest, &|candidate| {
         candidate
@@ -229,15 +197,15 @@ fn choose<T: Copy>(candidates: Vec<Candidate<T>>, args: &[Oid]) -> Result<Candid
     }
     // Last resort: unknown literals have the type of the known arguments, if those agree.
     let mut known = args.iter().copied().filter(|&arg| arg != oid::UNKNOWN);
-    if let Some(first) = known.next() {
-        if known.all(|arg| arg == first) {
-            rest.retain(|candidate| {
-                candidate.args.iter().all(|&to| can_coerce(first, to, CastContext::Implicit))
-                    && resolve_polymorphic(&candidate.args, &vec![first; args.len()], candidate.returns).is_some()
-            });
-            if rest.len() == 1 {
-                return Ok(rest.swap_remove(0));
-            }
+    if let Some(first) = known.next()
+        && known.all(|arg| arg == first)
+    {
+        rest.retain(|candidate| {
+            candidate.args.iter().all(|&to| can_coerce(first, to, CastContext::Implicit))
+                && resolve_polymorphic(&candidate.args, &vec![first; args.len()], candidate.returns).is_some()
+        });
+        if rest.len() == 1 {
+            return Ok(rest.swap_remove(0));
         }
     }
     Err(true)
@@ -278,11 +246,7 @@ fn by_unknown_categories<T>(rest: &[Candidate<T>], args: &[Oid]) -> Option<Vec<b
             })
         })
         .collect();
-    if survives.contains(&true) {
-        Some(survives)
-    } else {
-        None
-    }
+    if survives.contains(&true) { Some(survives) } else { None }
 }
 
 /// Resolves the polymorphic types of a declaration for actual argument types: the types to coerce to and the
@@ -333,11 +297,7 @@ fn resolve_polymorphic(declared: &[Oid], actual: &[Oid], returns: Oid) -> Option
         }
     }
     if array != 0 {
-        let of_array = if array == oid::ANYARRAY {
-            oid::ANYELEMENT
-        } else {
-            element_of(array)
-        };
+        let of_array = if array == oid::ANYARRAY { oid::ANYELEMENT } else { element_of(array) };
         if element == 0 {
             element = of_array;
         } else if element != of_array {
@@ -369,10 +329,7 @@ fn resolve_polymorphic(declared: &[Oid], actual: &[Oid], returns: Oid) -> Option
             common = oid::TEXT;
         } else {
             common = select_common_type(&compatible, "").ok()?;
-            if !compatible
-                .iter()
-                .all(|&ty| can_coerce(ty, common, CastContext::Implicit))
-            {
+            if !compatible.iter().all(|&ty| can_coerce(ty, common, CastContext::Implicit)) {
                 return None;
             }
         }
@@ -394,20 +351,13 @@ fn resolve_polymorphic(declared: &[Oid], actual: &[Oid], returns: Oid) -> Option
         },
         other => other,
     };
-    let args = declared
-        .iter()
-        .zip(actual)
-        .map(|(&to, &from)| concrete(to, Some(from)))
-        .collect();
+    let args = declared.iter().zip(actual).map(|(&to, &from)| concrete(to, Some(from))).collect();
     let result = concrete(returns, None);
     if result == 0 { None } else { Some((args, result)) }
 }
 
 fn type_names(args: &[Oid]) -> String {
-    args.iter()
-        .map(|&arg| types::format_type(arg, -1))
-        .collect::<Vec<_>>()
-        .join(", ")
+    args.iter().map(|&arg| types::format_type(arg, -1)).collect::<Vec<_>>().join(", ")
 }
 
 /// Finds what `name(args)` means. Names are in lower case, without a schema; literals of no type yet are `unknown`.
@@ -428,10 +378,8 @@ pub fn select_function(name: &str, args: &[Oid]) -> Result<Selected<Callable>> {
         })
         .collect();
     let exact = candidates.iter().any(|candidate| candidate.args == args);
-    if !exact {
-        if let Some(selected) = as_type_name(name, args) {
-            return Ok(selected);
-        }
+    if !exact && let Some(selected) = as_type_name(name, args) {
+        return Ok(selected);
     }
     let chosen = match choose(candidates, args) {
         Ok(chosen) => chosen,
@@ -450,9 +398,10 @@ pub fn select_function(name: &str, args: &[Oid]) -> Result<Selected<Callable>> {
 
 /// 42804 when nothing says what `anyelement` and its family stand for.
 fn undetermined(declared: &[Oid], args: &[Oid]) -> Result<()> {
-    let mut family = declared.iter().zip(args).filter(|(ty, _)| {
-        matches!(**ty, oid::ANYELEMENT | oid::ANYARRAY | oid::ANYNONARRAY | oid::ANYENUM)
-    });
+    let mut family = declared
+        .iter()
+        .zip(args)
+        .filter(|(ty, _)| matches!(**ty, oid::ANYELEMENT | oid::ANYARRAY | oid::ANYNONARRAY | oid::ANYENUM));
     let some = family.clone().next().is_some();
     if some && family.all(|(_, &arg)| arg == oid::UNKNOWN) {
         return Err(Error::new(
@@ -472,14 +421,15 @@ fn as_type_name(name: &str, args: &[Oid]) -> Option<Selected<Callable>> {
         return None;
     }
     let allowed = source == oid::UNKNOWN
+        || source == target.oid
         || match find_cast(source, target.oid) {
-            Some(cast) => !matches!(cast.method, crate::CastMethod::Function(_)),
-            None => {
-                category(target.oid) == 'S'
-                    && target.oid != source
-                    && element_of(source) == 0
-                    && source != oid::RECORD
-            }
+            // Integers and oids differ only in how we hold them.
+            Some(cast) => match cast.method {
+                crate::CastMethod::Function(function) => function.oid >= 9000,
+                _ => true,
+            },
+            // Through text; not from rows, where `text(row)` may be a column.
+            None => source != oid::RECORD && can_coerce(source, target.oid, CastContext::Explicit),
         };
     allowed.then(|| Selected {
         target: Callable::Coercion(target.oid),
@@ -501,11 +451,7 @@ pub fn select_function_named(
         let places = (0..positional.len()).map(Place::Argument).collect();
         return Ok((selected, places));
     }
-    let all: Vec<Oid> = positional
-        .iter()
-        .copied()
-        .chain(named.iter().map(|&(_, ty)| ty))
-        .collect();
+    let all: Vec<Oid> = positional.iter().copied().chain(named.iter().map(|&(_, ty)| ty)).collect();
     for callable in functions_named(name) {
         let Callable::Function(function) = callable else {
             continue;
@@ -535,14 +481,11 @@ pub fn select_function_named(
             .zip(function.args)
             .map(|(place, &declared)| place.map_or(declared, |at| all[at]))
             .collect();
-        let coerces = actual
-            .iter()
-            .zip(function.args)
-            .all(|(&from, &to)| can_coerce(from, to, CastContext::Implicit));
-        if let (true, Some((arg_types, result))) = (
-            coerces,
-            resolve_polymorphic(function.args, &actual, function.returns),
-        ) {
+        let coerces =
+            actual.iter().zip(function.args).all(|(&from, &to)| can_coerce(from, to, CastContext::Implicit));
+        if let (true, Some((arg_types, result))) =
+            (coerces, resolve_polymorphic(function.args, &actual, function.returns))
+        {
             let places = places
                 .into_iter()
                 .enumerate()
@@ -557,18 +500,10 @@ pub fn select_function_named(
     let shown = positional
         .iter()
         .map(|&ty| types::format_type(ty, -1))
-        .chain(
-            named
-                .iter()
-                .map(|&(name, ty)| format!("{name} => {}", types::format_type(ty, -1))),
-        )
+        .chain(named.iter().map(|&(name, ty)| format!("{name} => {}", types::format_type(ty, -1))))
         .collect::<Vec<_>>()
         .join(", ");
-    Err(Error::new(
-        SqlState::UNDEFINED_FUNCTION,
-        format!("function {name}({shown}) does not exist"),
-    )
-    .hint(
+    Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({shown}) does not exist")).hint(
         "No function matches the given name and argument types. You might need to add explicit type casts.",
     ))
 }
@@ -587,11 +522,7 @@ fn default_of(function: &Function, at: usize) -> Datum {
 
 fn finish<T: Copy>(chosen: Candidate<T>, args: &[Oid]) -> Option<Selected<T>> {
     let (arg_types, result) = resolve_polymorphic(&chosen.args, args, chosen.returns)?;
-    Some(Selected {
-        target: chosen.target,
-        arg_types,
-        result,
-    })
+    Some(Selected { target: chosen.target, arg_types, result })
 }
 
 fn undefined_function(name: &str, args: &[Oid], named: &[Callable]) -> Error {
@@ -623,17 +554,12 @@ fn undefined_function(name: &str, args: &[Oid], named: &[Callable]) -> Error {
 }
 
 fn operator_candidates(name: &str, left: Option<Oid>) -> impl Iterator<Item = &'static Operator> {
-    operators_named(name)
-        .iter()
-        .copied()
-        .filter(move |operator| operator.left.is_some() == left.is_some())
+    operators_named(name).iter().copied().filter(move |operator| operator.left.is_some() == left.is_some())
 }
 
 /// The operator row that [`select_operator`] would choose.
 pub fn operator_of(name: &str, left: Option<Oid>, right: Oid) -> Option<&'static Operator> {
-    choose_operator(name, left, right)
-        .ok()
-        .map(|candidate| candidate.target)
+    choose_operator(name, left, right).ok().map(|candidate| candidate.target)
 }
 
 fn choose_operator(name: &str, left: Option<Oid>, right: Oid) -> Result<Candidate<&'static Operator>, bool> {
@@ -653,14 +579,11 @@ fn choose_operator(name: &str, left: Option<Oid>, right: Oid) -> Result<Candidat
             (oid::UNKNOWN, known) | (known, oid::UNKNOWN) => Some(known),
             _ => None,
         };
-        if let Some(known) = both {
-            if let Some(at) = candidates
-                .iter()
-                .position(|candidate| candidate.args == [known, known])
-            {
-                let mut candidates = candidates;
-                return Ok(candidates.swap_remove(at));
-            }
+        if let Some(known) = both
+            && let Some(at) = candidates.iter().position(|candidate| candidate.args == [known, known])
+        {
+            let mut candidates = candidates;
+            return Ok(candidates.swap_remove(at));
         }
     }
     choose(candidates, &args)
@@ -669,12 +592,10 @@ fn choose_operator(name: &str, left: Option<Oid>, right: Oid) -> Result<Candidat
 /// Finds the function behind `left name right` (or prefix `name right`). Errors as [`select_function`].
 pub fn select_operator(name: &str, left: Option<Oid>, right: Oid) -> Result<Selected<&'static Function>> {
     let shown = || match left {
-        Some(left) => format!(
-            "operator {} {name} {}",
-            types::format_type(left, -1),
-            types::format_type(right, -1)
-        )
-        .replacen("operator ", "", 1),
+        Some(left) => {
+            format!("operator {} {name} {}", types::format_type(left, -1), types::format_type(right, -1))
+                .replacen("operator ", "", 1)
+        }
         None => format!("{name} {}", types::format_type(right, -1)),
     };
     let undefined = || {
@@ -700,11 +621,7 @@ pub fn select_operator(name: &str, left: Option<Oid>, right: Oid) -> Result<Sele
     let args: Vec<Oid> = left.into_iter().chain([right]).collect();
     // Unknown next to a known type on the exact path: both sides have that type.
     let selected = finish(chosen, &args).ok_or_else(undefined)?;
-    Ok(Selected {
-        target: selected.target.function,
-        arg_types: selected.arg_types,
-        result: selected.result,
-    })
+    Ok(Selected { target: selected.target.function, arg_types: selected.arg_types, result: selected.result })
 }
 
 /// The type that CASE, UNION, VALUES, ARRAY, GREATEST ... give branches of these types. `context` names the

@@ -59,7 +59,9 @@ macro_rules! integer_series {
         |_: &mut Call<'_>, args: &[Datum]| {
             let (start, stop, step) = match args {
                 [Datum::$variant(start), Datum::$variant(stop)] => (*start, *stop, 1),
-                [Datum::$variant(start), Datum::$variant(stop), Datum::$variant(step)] => (*start, *stop, *step),
+                [Datum::$variant(start), Datum::$variant(stop), Datum::$variant(step)] => {
+                    (*start, *stop, *step)
+                }
                 _ => return Err(mismatch(args)),
             };
             if step == 0 {
@@ -166,7 +168,8 @@ fn unnest(_: &mut Call<'_>, args: &[Datum]) -> Result<Rows> {
 /// Elements with their positions from 1 (`information_schema._pg_expandarray`).
 fn expand_array(_: &mut Call<'_>, args: &[Datum]) -> Result<Rows> {
     let array = array_of(args)?;
-    let rows = (0..array.values.len()).map(move |at| Ok(vec![array.values[at].clone(), Datum::Int4(at as i32 + 1)]));
+    let rows =
+        (0..array.values.len()).map(move |at| Ok(vec![array.values[at].clone(), Datum::Int4(at as i32 + 1)]));
     Ok(Box::new(rows))
 }
 
@@ -302,32 +305,129 @@ fn options(_: &mut Call<'_>, args: &[Datum]) -> Result<Rows> {
 
 pub(crate) static SET_FUNCTIONS: &[SetFunction] = &[
     s(1067, "generate_series", &[INT4, INT4], INT4, &[("generate_series", INT4)], integer_series!(Int4)),
-    s(1066, "generate_series", &[INT4, INT4, INT4], INT4, &[("generate_series", INT4)], integer_series!(Int4)),
+    s(
+        1066,
+        "generate_series",
+        &[INT4, INT4, INT4],
+        INT4,
+        &[("generate_series", INT4)],
+        integer_series!(Int4),
+    ),
     s(1069, "generate_series", &[INT8, INT8], INT8, &[("generate_series", INT8)], integer_series!(Int8)),
-    s(1068, "generate_series", &[INT8, INT8, INT8], INT8, &[("generate_series", INT8)], integer_series!(Int8)),
+    s(
+        1068,
+        "generate_series",
+        &[INT8, INT8, INT8],
+        INT8,
+        &[("generate_series", INT8)],
+        integer_series!(Int8),
+    ),
     s(3260, "generate_series", &[NUMERIC, NUMERIC], NUMERIC, &[("generate_series", NUMERIC)], numeric_series),
-    s(3259, "generate_series", &[NUMERIC, NUMERIC, NUMERIC], NUMERIC, &[("generate_series", NUMERIC)], numeric_series),
-    s(938, "generate_series", &[TIMESTAMP, TIMESTAMP, INTERVAL], TIMESTAMP, &[("generate_series", TIMESTAMP)], timestamp_series),
-    s(939, "generate_series", &[TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], TIMESTAMPTZ, &[("generate_series", TIMESTAMPTZ)], timestamptz_series).stable(),
-    s(1192, "generate_subscripts", &[ANYARRAY, INT4], INT4, &[("generate_subscripts", INT4)], generate_subscripts),
-    s(1191, "generate_subscripts", &[ANYARRAY, INT4, BOOL], INT4, &[("generate_subscripts", INT4)], generate_subscripts),
+    s(
+        3259,
+        "generate_series",
+        &[NUMERIC, NUMERIC, NUMERIC],
+        NUMERIC,
+        &[("generate_series", NUMERIC)],
+        numeric_series,
+    ),
+    s(
+        938,
+        "generate_series",
+        &[TIMESTAMP, TIMESTAMP, INTERVAL],
+        TIMESTAMP,
+        &[("generate_series", TIMESTAMP)],
+        timestamp_series,
+    ),
+    s(
+        939,
+        "generate_series",
+        &[TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL],
+        TIMESTAMPTZ,
+        &[("generate_series", TIMESTAMPTZ)],
+        timestamptz_series,
+    )
+    .stable(),
+    s(
+        1192,
+        "generate_subscripts",
+        &[ANYARRAY, INT4],
+        INT4,
+        &[("generate_subscripts", INT4)],
+        generate_subscripts,
+    ),
+    s(
+        1191,
+        "generate_subscripts",
+        &[ANYARRAY, INT4, BOOL],
+        INT4,
+        &[("generate_subscripts", INT4)],
+        generate_subscripts,
+    ),
     s(2331, "unnest", &[ANYARRAY], ANYELEMENT, &[("unnest", ANYELEMENT)], unnest),
     s(9201, "_pg_expandarray", &[ANYARRAY], RECORD, &[("x", ANYELEMENT), ("n", INT4)], expand_array),
     s(2763, "regexp_matches", &[TEXT, TEXT], TEXT_ARRAY, &[("regexp_matches", TEXT_ARRAY)], regexp_matches),
-    s(2764, "regexp_matches", &[TEXT, TEXT, TEXT], TEXT_ARRAY, &[("regexp_matches", TEXT_ARRAY)], regexp_matches),
+    s(
+        2764,
+        "regexp_matches",
+        &[TEXT, TEXT, TEXT],
+        TEXT_ARRAY,
+        &[("regexp_matches", TEXT_ARRAY)],
+        regexp_matches,
+    ),
     s(2765, "regexp_split_to_table", &[TEXT, TEXT], TEXT, &[("regexp_split_to_table", TEXT)], regexp_split),
-    s(2766, "regexp_split_to_table", &[TEXT, TEXT, TEXT], TEXT, &[("regexp_split_to_table", TEXT)], regexp_split),
+    s(
+        2766,
+        "regexp_split_to_table",
+        &[TEXT, TEXT, TEXT],
+        TEXT,
+        &[("regexp_split_to_table", TEXT)],
+        regexp_split,
+    ),
     s(6160, "string_to_table", &[TEXT, TEXT], TEXT, &[("string_to_table", TEXT)], string_to_table).nullable(),
-    s(6161, "string_to_table", &[TEXT, TEXT, TEXT], TEXT, &[("string_to_table", TEXT)], string_to_table).nullable(),
-    s(3955, "json_array_elements", &[JSON], JSON, &[("value", JSON)], |_, args| json_elements("json_array_elements", args, false)),
-    s(3969, "json_array_elements_text", &[JSON], TEXT, &[("value", TEXT)], |_, args| json_elements("json_array_elements_text", args, true)),
-    s(3219, "jsonb_array_elements", &[JSONB], JSONB, &[("value", JSONB)], |_, args| jsonb_elements(args, false)),
-    s(3465, "jsonb_array_elements_text", &[JSONB], TEXT, &[("value", TEXT)], |_, args| jsonb_elements(args, true)),
-    s(3958, "json_each", &[JSON], RECORD, &[("key", TEXT), ("value", JSON)], |_, args| json_each("json_each", args, false)),
-    s(3959, "json_each_text", &[JSON], RECORD, &[("key", TEXT), ("value", TEXT)], |_, args| json_each("json_each_text", args, true)),
-    s(3208, "jsonb_each", &[JSONB], RECORD, &[("key", TEXT), ("value", JSONB)], |_, args| jsonb_each("jsonb_each", args, false)),
-    s(3932, "jsonb_each_text", &[JSONB], RECORD, &[("key", TEXT), ("value", TEXT)], |_, args| jsonb_each("jsonb_each_text", args, true)),
-    s(3957, "json_object_keys", &[JSON], TEXT, &[("json_object_keys", TEXT)], |_, args| column(json_members("json_object_keys", args)?.into_iter().map(|(key, _)| Datum::text(key)))),
-    s(3931, "jsonb_object_keys", &[JSONB], TEXT, &[("jsonb_object_keys", TEXT)], |_, args| { let keys: Vec<Datum> = jsonb_members("jsonb_object_keys", args)?.iter().map(|(key, _)| Datum::Text(key.clone())).collect(); column(keys.into_iter()) }),
-    s(2289, "pg_options_to_table", &[TEXT_ARRAY], RECORD, &[("option_name", TEXT), ("option_value", TEXT)], options).stable(),
+    s(6161, "string_to_table", &[TEXT, TEXT, TEXT], TEXT, &[("string_to_table", TEXT)], string_to_table)
+        .nullable(),
+    s(3955, "json_array_elements", &[JSON], JSON, &[("value", JSON)], |_, args| {
+        json_elements("json_array_elements", args, false)
+    }),
+    s(3969, "json_array_elements_text", &[JSON], TEXT, &[("value", TEXT)], |_, args| {
+        json_elements("json_array_elements_text", args, true)
+    }),
+    s(3219, "jsonb_array_elements", &[JSONB], JSONB, &[("value", JSONB)], |_, args| {
+        jsonb_elements(args, false)
+    }),
+    s(3465, "jsonb_array_elements_text", &[JSONB], TEXT, &[("value", TEXT)], |_, args| {
+        jsonb_elements(args, true)
+    }),
+    s(3958, "json_each", &[JSON], RECORD, &[("key", TEXT), ("value", JSON)], |_, args| {
+        json_each("json_each", args, false)
+    }),
+    s(3959, "json_each_text", &[JSON], RECORD, &[("key", TEXT), ("value", TEXT)], |_, args| {
+        json_each("json_each_text", args, true)
+    }),
+    s(3208, "jsonb_each", &[JSONB], RECORD, &[("key", TEXT), ("value", JSONB)], |_, args| {
+        jsonb_each("jsonb_each", args, false)
+    }),
+    s(3932, "jsonb_each_text", &[JSONB], RECORD, &[("key", TEXT), ("value", TEXT)], |_, args| {
+        jsonb_each("jsonb_each_text", args, true)
+    }),
+    s(3957, "json_object_keys", &[JSON], TEXT, &[("json_object_keys", TEXT)], |_, args| {
+        column(json_members("json_object_keys", args)?.into_iter().map(|(key, _)| Datum::text(key)))
+    }),
+    s(3931, "jsonb_object_keys", &[JSONB], TEXT, &[("jsonb_object_keys", TEXT)], |_, args| {
+        let keys: Vec<Datum> = jsonb_members("jsonb_object_keys", args)?
+            .iter()
+            .map(|(key, _)| Datum::Text(key.clone()))
+            .collect();
+        column(keys.into_iter())
+    }),
+    s(
+        2289,
+        "pg_options_to_table",
+        &[TEXT_ARRAY],
+        RECORD,
+        &[("option_name", TEXT), ("option_value", TEXT)],
+        options,
+    )
+    .stable(),
 ];

@@ -91,7 +91,8 @@ fn window(text: &str, start: i32, length: Option<i32>) -> Result<std::ops::Range
         None => i64::MAX,
     };
     let from = offset(text, usize::try_from(first.max(0)).unwrap_or(usize::MAX));
-    let to = if end == i64::MAX { text.len() } else { offset(text, usize::try_from(end).unwrap_or(usize::MAX)) };
+    let to =
+        if end == i64::MAX { text.len() } else { offset(text, usize::try_from(end).unwrap_or(usize::MAX)) };
     Ok(from..to.max(from))
 }
 
@@ -223,7 +224,159 @@ fn chr(code: i32) -> Result<String> {
 }
 
 /// Words that an identifier can only be in quotes: PostgreSQL's keywords except the unreserved ones.
-const KEYWORDS: &[&str] = &["all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between", "bigint", "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign", "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner", "inout", "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lateral", "leading", "least", "left", "like", "limit", "localtime", "localtimestamp", "national", "natural", "nchar", "none", "normalize", "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer", "overlaps", "overlay", "placing", "position", "precision", "primary", "real", "references", "returning", "right", "row", "select", "session_user", "setof", "similar", "smallint", "some", "substring", "symmetric", "table", "tablesample", "then", "time", "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user", "using", "values", "varchar", "variadic", "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable"];
+const KEYWORDS: &[&str] = &[
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
+];
 
 /// The identifier as it must be written in SQL.
 pub fn quote_ident(name: &str) -> String {
@@ -270,7 +423,8 @@ fn format(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     let mut out = String::new();
     let mut chars = pattern.chars().peekable();
     let mut next = 0;
-    let ended = || format_error("unterminated format() type specifier").hint("For a single \"%\" use \"%%\".");
+    let ended =
+        || format_error("unterminated format() type specifier").hint("For a single \"%\" use \"%%\".");
     let fetch = |at: usize| -> Result<&Datum> {
         values.get(at).ok_or_else(|| format_error("too few arguments for format()"))
     };
@@ -312,7 +466,9 @@ fn format(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
                 let from = match number(&mut chars)? {
                     Some(at) if chars.next_if_eq(&'$').is_some() => {
                         if at == 0 {
-                            return Err(format_error("format specifies argument 0, but arguments are numbered from 1"));
+                            return Err(format_error(
+                                "format specifies argument 0, but arguments are numbered from 1",
+                            ));
                         }
                         at as usize - 1
                     }
@@ -506,9 +662,8 @@ fn parse_ident(text: &str, strict: bool) -> Result<Vec<Datum>> {
             rest = &quoted[end..];
         } else {
             let start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
-            let end = rest
-                .find(|c: char| !(start(c) || c.is_ascii_digit() || c == '$'))
-                .unwrap_or(rest.len());
+            let end =
+                rest.find(|c: char| !(start(c) || c.is_ascii_digit() || c == '$')).unwrap_or(rest.len());
             if !rest.starts_with(start) {
                 return Err(bad(if rest.starts_with('.') || parts.is_empty() && !rest.is_empty() {
                     Some("No valid identifier before \".\".".to_string()).filter(|_| rest.starts_with('.'))

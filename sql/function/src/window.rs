@@ -11,13 +11,7 @@ const fn w(
     returns: u32,
     kind: WindowKind,
 ) -> WindowFunction {
-    WindowFunction {
-        oid,
-        name,
-        args,
-        returns,
-        kind,
-    }
+    WindowFunction { oid, name, args, returns, kind }
 }
 
 pub(crate) static WINDOW_FUNCTIONS: &[WindowFunction] = &[
@@ -29,41 +23,11 @@ pub(crate) static WINDOW_FUNCTIONS: &[WindowFunction] = &[
     w(3105, "ntile", &[INT4], INT4, WindowKind::Ntile),
     w(3106, "lag", &[ANYELEMENT], ANYELEMENT, WindowKind::Lag),
     w(3107, "lag", &[ANYELEMENT, INT4], ANYELEMENT, WindowKind::Lag),
-    w(
-        3108,
-        "lag",
-        &[ANYCOMPATIBLE, INT4, ANYCOMPATIBLE],
-        ANYCOMPATIBLE,
-        WindowKind::Lag,
-    ),
+    w(3108, "lag", &[ANYCOMPATIBLE, INT4, ANYCOMPATIBLE], ANYCOMPATIBLE, WindowKind::Lag),
     w(3109, "lead", &[ANYELEMENT], ANYELEMENT, WindowKind::Lead),
     w(3110, "lead", &[ANYELEMENT, INT4], ANYELEMENT, WindowKind::Lead),
-    w(
-        3111,
-        "lead",
-        &[ANYCOMPATIBLE, INT4, ANYCOMPATIBLE],
-        ANYCOMPATIBLE,
-        WindowKind::Lead,
-    ),
-    w(
-        3112,
-        "first_value",
-        &[ANYELEMENT],
-        ANYELEMENT,
-        WindowKind::FirstValue,
-    ),
-    w(
-        3113,
-        "last_value",
-        &[ANYELEMENT],
-        ANYELEMENT,
-        WindowKind::LastValue,
-    ),
-    w(
-        3114,
-        "nth_value",
-        &[ANYELEMENT, INT4],
-        ANYELEMENT,
-        WindowKind::NthValue,
-    ),
+    w(3111, "lead", &[ANYCOMPATIBLE, INT4, ANYCOMPATIBLE], ANYCOMPATIBLE, WindowKind::Lead),
+    w(3112, "first_value", &[ANYELEMENT], ANYELEMENT, WindowKind::FirstValue),
+    w(3113, "last_value", &[ANYELEMENT], ANYELEMENT, WindowKind::LastValue),
+    w(3114, "nth_value", &[ANYELEMENT, INT4], ANYELEMENT, WindowKind::NthValue),
 ];

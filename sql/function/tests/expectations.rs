@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use function::{
-    Accumulator, AggregateKind, Call, Callable, CastMethod, Environment, Function, Selected, Signature, find_cast,
-    select_function, select_operator,
+    Accumulator, AggregateKind, Call, Callable, CastMethod, Environment, Function, Selected, Signature,
+    find_cast, select_function, select_operator,
 };
 use value::text::Style;
 use value::types::{by_name, element_of, oid};
@@ -104,7 +104,10 @@ fn tokens(text: &str, style: &Style) -> Result<Vec<Token>> {
             } else {
                 oid::INT8
             };
-            out.push(Token::Operand(Operand { ty, value: value::text::input(Type::new(ty), &number, style)? }));
+            out.push(Token::Operand(Operand {
+                ty,
+                value: value::text::input(Type::new(ty), &number, style)?,
+            }));
         } else if c.is_alphabetic() || c == '_' {
             let start = at;
             while chars.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_') {
@@ -121,12 +124,15 @@ fn tokens(text: &str, style: &Style) -> Result<Vec<Token>> {
             } else if word == "NULL" {
                 let mut ty = oid::UNKNOWN;
                 if let Some(name) = next.strip_prefix("::") {
-                    let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let name: String =
+                        name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                     at += 2 + name.len();
                     ty = by_name(&name).unwrap_or_else(|| panic!("type {name}")).oid;
                 }
                 out.push(Token::Operand(Operand { ty, value: Datum::Null }));
-            } else if let (Some(info), true) = (by_name(&word), next.starts_with(" '") || next.starts_with(" E'")) {
+            } else if let (Some(info), true) =
+                (by_name(&word), next.starts_with(" '") || next.starts_with(" E'"))
+            {
                 let escapes = next.starts_with(" E");
                 at += if escapes { 2 } else { 1 };
                 let literal = string(&mut at, escapes);
@@ -148,7 +154,12 @@ fn tokens(text: &str, style: &Style) -> Result<Vec<Token>> {
     Ok(out)
 }
 
-fn call(session: &Session, function: &'static Function, signature: &Signature, args: &[Datum]) -> Result<Datum> {
+fn call(
+    session: &Session,
+    function: &'static Function,
+    signature: &Signature,
+    args: &[Datum],
+) -> Result<Datum> {
     if function.strict && args.iter().any(Datum::is_null) {
         return Ok(Datum::Null);
     }
@@ -171,9 +182,11 @@ fn coerce(session: &Session, operand: &Operand, to: Oid) -> Result<Datum> {
             let signature = Signature { args: vec![Type::new(from)], result: Type::new(to) };
             call(session, function, &signature, &[value])
         }
-        Some(CastMethod::InOut) => {
-            value::text::input(Type::new(to), &value::text::output_string(&value, from, &session.0), &session.0)
-        }
+        Some(CastMethod::InOut) => value::text::input(
+            Type::new(to),
+            &value::text::output_string(&value, from, &session.0),
+            &session.0,
+        ),
         None => match value {
             Datum::Array(array) if element_of(to) != 0 => {
                 let element = element_of(to);
@@ -184,7 +197,11 @@ fn coerce(session: &Session, operand: &Operand, to: Oid) -> Result<Datum> {
                     .collect::<Result<Vec<_>>>()?;
                 Ok(Datum::Array(Arc::new(Array { element, dims: array.dims.clone(), values })))
             }
-            _ => value::text::input(Type::new(to), &value::text::output_string(&value, from, &session.0), &session.0),
+            _ => value::text::input(
+                Type::new(to),
+                &value::text::output_string(&value, from, &session.0),
+                &session.0,
+            ),
         },
     }
 }
@@ -316,7 +333,8 @@ fn aggregate(session: &Session, text: &str) -> Result<String> {
     }
     first.merge(&second.state()?)?;
     let merged = shown(session, &first.finish()?, selected.result);
-    let exact = !name.starts_with("json_agg") && !types.iter().any(|ty| [oid::FLOAT4, oid::FLOAT8].contains(ty));
+    let exact =
+        !name.starts_with("json_agg") && !types.iter().any(|ty| [oid::FLOAT4, oid::FLOAT8].contains(ty));
     if exact {
         assert_eq!(merged, result, "{text}, merged from halves");
     }
@@ -329,7 +347,11 @@ fn aggregate(session: &Session, text: &str) -> Result<String> {
             moving.add(row)?;
         }
         if moving.remove(row)? {
-            assert_eq!(shown(session, &moving.finish()?, selected.result), result, "{text}, one row taken back");
+            assert_eq!(
+                shown(session, &moving.finish()?, selected.result),
+                result,
+                "{text}, one row taken back"
+            );
         }
         moving.reset();
         assert_eq!(
@@ -357,7 +379,8 @@ fn set(session: &Session, text: &str) -> Result<String> {
             .iter()
             .zip(set.columns)
             .map(|(value, (_, ty))| {
-                let ty = if set.columns.len() == 1 && set.returns != oid::RECORD { selected.result } else { *ty };
+                let ty =
+                    if set.columns.len() == 1 && set.returns != oid::RECORD { selected.result } else { *ty };
                 shown(session, value, ty)
             })
             .collect();
@@ -443,9 +466,65 @@ fn declarations_are_consistent() {
         };
         assert_eq!(value::types::repr(result), value::types::repr(cast.target), "{cast:?}");
     }
-    for (ty, expected) in [(oid::INT4, true), (oid::VARCHAR, true), (oid::TEXT_ARRAY, true), (oid::JSON, false)] {
+    for (ty, expected) in
+        [(oid::INT4, true), (oid::VARCHAR, true), (oid::TEXT_ARRAY, true), (oid::JSON, false)]
+    {
         assert_eq!(function::comparison(ty, function::Strategy::Lt).is_some(), expected);
     }
     // Operators PostgreSQL has for our types and we do not compute.
     assert_eq!(function::missing_operators(), Vec::<String>::new());
+}
+
+/// Selection over every combination of common types, as PostgreSQL chooses: `selection.txt`.
+#[test]
+fn selection_chooses_what_postgresql_chooses() {
+    // Ambiguous there only because of types we do not have.
+    let lenient = |name: &str, types: &[&str]| name == "trunc" && types == ["unknown"];
+    let ty = |name: &str| by_name(name).unwrap_or_else(|| panic!("type {name}")).oid;
+    let (mut types1, mut types2) = (Vec::new(), Vec::new());
+    let (mut count, mut wrong) = (0, Vec::new());
+    for line in include_str!("selection.txt").lines() {
+        let (kind, rest) = line.split_once(' ').expect("a kind");
+        match kind {
+            "#" => {}
+            "types1" => types1 = rest.split(' ').collect(),
+            "types2" => types2 = rest.split(' ').collect(),
+            _ => {
+                let (name, rows) = rest.split_once(" :").expect("a name");
+                let mut expected = std::collections::HashMap::new();
+                for row in rows.split(';').map(str::trim).filter(|row| !row.is_empty()) {
+                    let (args, result) = row.split_once(" -> ").expect("a result");
+                    let (first, last) = args.split_once(' ').map_or((None, args), |(f, l)| (Some(f), l));
+                    for last in last.split(',') {
+                        let args: Vec<&str> = first.into_iter().chain([last]).collect();
+                        expected.insert(args, result);
+                    }
+                }
+                let combinations: Vec<Vec<&str>> = match kind {
+                    "f1" => types1.iter().map(|a| vec![*a]).collect(),
+                    "f2" => types2.iter().flat_map(|a| types2.iter().map(move |b| vec![*a, *b])).collect(),
+                    _ => types1.iter().flat_map(|a| types1.iter().map(move |b| vec![*a, *b])).collect(),
+                };
+                for args in combinations {
+                    let oids: Vec<Oid> = args.iter().map(|name| ty(name)).collect();
+                    let selected = match kind {
+                        "op" => select_operator(name, Some(oids[0]), oids[1]).map(|s| s.result),
+                        _ => select_function(name, &oids).map(|s| s.result),
+                    };
+                    count += 1;
+                    let actual = selected.ok();
+                    let fits = match expected.get(&args) {
+                        Some(&"?") => actual.is_some(),
+                        Some(result) => actual == Some(ty(result)),
+                        None => actual.is_none() || lenient(name, &args),
+                    };
+                    if !fits {
+                        wrong.push(format!("{name} {args:?}: {:?}, not {actual:?}", expected.get(&args)));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 15_000);
+    assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -646,7 +646,9 @@ impl Accumulator for Bits {
 }
 
 macro_rules! bits {
-    ($combine:expr) => { |signature, _| Box::new(Bits { ty: first_type(signature), value: None, combine: $combine }) };
+    ($combine:expr) => {
+        |signature, _| Box::new(Bits { ty: first_type(signature), value: None, combine: $combine })
+    };
 }
 
 macro_rules! extreme {

@@ -102,7 +102,10 @@ impl Accumulator for Elements {
             let error = |message| Err(Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message));
             match value {
                 Datum::Null => {
-                    return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "cannot accumulate null arrays"));
+                    return Err(Error::new(
+                        SqlState::NULL_VALUE_NOT_ALLOWED,
+                        "cannot accumulate null arrays",
+                    ));
                 }
                 Datum::Array(array) if array.is_empty() => return error("cannot accumulate empty arrays"),
                 Datum::Array(array) => match self.values.first() {
@@ -351,7 +354,10 @@ macro_rules! json_tree {
 
 pub(super) static AGGREGATES: &[Aggregate] = &[
     a(3538, "string_agg", &[TEXT, TEXT], TEXT, |_, _| Box::new(Strings::default())).nullable(),
-    a(3545, "string_agg", &[BYTEA, BYTEA], BYTEA, |_, _| Box::new(Strings { binary: true, ..Strings::default() })).nullable(),
+    a(3545, "string_agg", &[BYTEA, BYTEA], BYTEA, |_, _| {
+        Box::new(Strings { binary: true, ..Strings::default() })
+    })
+    .nullable(),
     a(2335, "array_agg", &[ANYNONARRAY], ANYARRAY, |signature, _| elements(signature, false)).nullable(),
     a(4053, "array_agg", &[ANYARRAY], ANYARRAY, |signature, _| elements(signature, true)).nullable(),
     a(3175, "json_agg", &[ANYELEMENT], JSON, json_text!(false)).nullable(),

@@ -159,11 +159,33 @@ impl Accumulator for Sorted {
 }
 
 pub(super) static AGGREGATES: &[Aggregate] = &[
-    a(3974, "percentile_cont", &[FLOAT8, FLOAT8], FLOAT8, |signature, _| sorted(signature, Pick::Continuous)).nullable().ordered(1),
-    a(3976, "percentile_cont", &[FLOAT8, INTERVAL], INTERVAL, |signature, _| sorted(signature, Pick::Continuous)).nullable().ordered(1),
-    a(3980, "percentile_cont", &[FLOAT8_ARRAY, FLOAT8], FLOAT8_ARRAY, |signature, _| sorted(signature, Pick::Continuous)).nullable().ordered(1),
-    a(3982, "percentile_cont", &[FLOAT8_ARRAY, INTERVAL], INTERVAL_ARRAY, |signature, _| sorted(signature, Pick::Continuous)).nullable().ordered(1),
-    a(3972, "percentile_disc", &[FLOAT8, ANYELEMENT], ANYELEMENT, |signature, _| sorted(signature, Pick::Discrete)).nullable().ordered(1),
-    a(3978, "percentile_disc", &[FLOAT8_ARRAY, ANYELEMENT], ANYARRAY, |signature, _| sorted(signature, Pick::Discrete)).nullable().ordered(1),
+    a(3974, "percentile_cont", &[FLOAT8, FLOAT8], FLOAT8, |signature, _| sorted(signature, Pick::Continuous))
+        .nullable()
+        .ordered(1),
+    a(3976, "percentile_cont", &[FLOAT8, INTERVAL], INTERVAL, |signature, _| {
+        sorted(signature, Pick::Continuous)
+    })
+    .nullable()
+    .ordered(1),
+    a(3980, "percentile_cont", &[FLOAT8_ARRAY, FLOAT8], FLOAT8_ARRAY, |signature, _| {
+        sorted(signature, Pick::Continuous)
+    })
+    .nullable()
+    .ordered(1),
+    a(3982, "percentile_cont", &[FLOAT8_ARRAY, INTERVAL], INTERVAL_ARRAY, |signature, _| {
+        sorted(signature, Pick::Continuous)
+    })
+    .nullable()
+    .ordered(1),
+    a(3972, "percentile_disc", &[FLOAT8, ANYELEMENT], ANYELEMENT, |signature, _| {
+        sorted(signature, Pick::Discrete)
+    })
+    .nullable()
+    .ordered(1),
+    a(3978, "percentile_disc", &[FLOAT8_ARRAY, ANYELEMENT], ANYARRAY, |signature, _| {
+        sorted(signature, Pick::Discrete)
+    })
+    .nullable()
+    .ordered(1),
     a(3984, "mode", &[ANYELEMENT], ANYELEMENT, |signature, _| sorted(signature, Pick::Mode)).ordered(0),
 ];

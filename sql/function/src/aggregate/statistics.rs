@@ -270,7 +270,8 @@ impl Accumulator for Regression {
             self.pairs = other;
         } else if other.count > 0.0 {
             let count = own.count + other.count;
-            let (dx, dy) = (own.x / own.count - other.x / other.count, own.y / own.count - other.y / other.count);
+            let (dx, dy) =
+                (own.x / own.count - other.x / other.count, own.y / own.count - other.y / other.count);
             let weight = own.count * other.count / count;
             self.pairs = Pairs {
                 count,
@@ -396,7 +397,9 @@ pub(super) static AGGREGATES: &[Aggregate] = &[
     a(2158, "stddev", &[FLOAT8], FLOAT8, |_, _| float(STDDEV_SAMP)),
     a(2829, "corr", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(corr)),
     a(2827, "covar_pop", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(|p| some(p, p.xy / p.count))),
-    a(2828, "covar_samp", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(|p| if p.count < 2.0 { None } else { Some(p.xy / (p.count - 1.0)) })),
+    a(2828, "covar_samp", &[FLOAT8, FLOAT8], FLOAT8, |_, _| {
+        pairs(|p| if p.count < 2.0 { None } else { Some(p.xy / (p.count - 1.0)) })
+    }),
     a(2822, "regr_avgx", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(|p| some(p, p.x / p.count))),
     a(2823, "regr_avgy", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(|p| some(p, p.y / p.count))),
     a(2819, "regr_sxx", &[FLOAT8, FLOAT8], FLOAT8, |_, _| pairs(|p| some(p, p.xx))),
