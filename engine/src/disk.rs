@@ -85,8 +85,6 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Grows with zeroes (sparse) or cuts.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Claims space for the range without changing the length, so that later writes do not meet a full disk.
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// A hint that the range will be read soon.
     fn prefetch(&self, offset: u64, len: u64);
 }

@@ -5,8 +5,9 @@
 //! older generation may use it if it was read in that generation or before, and may not put anything in: what it
 //! read may be out of date already.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::block::Block;
 use crate::metrics::Metrics;
@@ -47,7 +48,7 @@ pub(super) struct BlockCache {
     shards: Vec<Mutex<Shard>>,
     /// Bytes per shard.
     limit: usize,
-    hasher: std::hash::RandomState,
+    hasher: DefaultHashBuilder,
     newest: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -60,14 +61,14 @@ impl BlockCache {
         BlockCache {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             limit: usize::try_from(limit).unwrap_or(usize::MAX) / SHARDS,
-            hasher: std::hash::RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             newest: AtomicU64::new(generation),
             metrics,
         }
     }
 
     fn shard(&self, key: Key) -> &Mutex<Shard> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+        &self.shards[(self.hasher.hash_one(key) >> 32) as usize % SHARDS]
     }
 
     /// What a reader of `generation` may use.

@@ -440,10 +440,6 @@ impl File for SimulatedFile {
         })
     }
 
-    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
-
     fn prefetch(&self, _offset: u64, _len: u64) {}
 }
 

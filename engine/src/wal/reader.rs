@@ -349,6 +349,7 @@ impl Window {
                 self.bytes.clear();
                 return Err(error);
             }
+            self.file.prefetch(position + self.bytes.len() as u64, WINDOW);
         }
         let offset = (position - self.start) as usize;
         Ok(self.bytes.get(offset..offset + len as usize))
