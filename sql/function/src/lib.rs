@@ -3,7 +3,7 @@
 //! A declaration is one row of a table: PostgreSQL's oid, the name, argument and result types, and one thunk
 //! that computes a value from values. Both executors call that thunk, `pg_proc` lists the rows, and
 //! [`select_function`] and [`select_operator`] choose among them by the rules of the PostgreSQL manual's chapter
-//! "Type Conversion". The tables stand in one file per family; [`registry`] indexes them by name once.
+//! "Type Conversion". The tables stand in one file per family and are indexed by name once.
 //!
 //! Invariant: nothing here knows tables, sessions or locks. What does need them is declared here (so that
 //! it resolves and shows up in `pg_proc`) and answered by [`Environment::system`].
@@ -35,6 +35,7 @@ mod text;
 mod uuid;
 mod window;
 
+pub use pattern::like_prefix;
 pub use registry::{
     aggregate_by_oid, aggregates, cast_rows as casts, comparison, find_cast, function_by_oid, functions,
     functions_named, missing_operators, operator_by_oid, operators, set_functions, window_functions,

@@ -6,6 +6,7 @@
 //! when they use back references or look-around. One difference remains: an alternation takes its first branch that
 //! matches, not its longest.
 //!
+//! LIKE counts as infallible: its one error, an escape character at the end of the pattern, depends on the text anyway.
 //! A call site keeps the compiled pattern in its state, so a constant pattern is compiled once.
 
 use std::sync::Arc;
@@ -92,6 +93,19 @@ impl Like {
             Like::General(tokens) => matches_tokens(text, tokens),
         }
     }
+}
+
+/// What a LIKE pattern says to an index in byte order: the text every match starts with, and whether matches are
+/// exactly that text. An empty prefix says nothing.
+pub fn like_prefix(pattern: &str) -> (String, bool) {
+    let mut prefix = String::new();
+    for token in like_tokens(pattern) {
+        match token {
+            LikeToken::Char(c) => prefix.push(c),
+            _ => return (prefix, false),
+        }
+    }
+    (prefix, true)
 }
 
 fn dangling_escape() -> Error {
@@ -1138,20 +1152,20 @@ fn split_to_array(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
 }
 
 pub(crate) static FUNCTIONS: &[Function] = &[
-    f(850, "textlike", &[TEXT, TEXT], BOOL, like!(false, true)),
-    f(851, "textnlike", &[TEXT, TEXT], BOOL, like!(false, false)),
-    f(1633, "texticlike", &[TEXT, TEXT], BOOL, like!(true, true)),
-    f(1634, "texticnlike", &[TEXT, TEXT], BOOL, like!(true, false)),
-    f(858, "namelike", &[NAME, TEXT], BOOL, like!(false, true)),
-    f(859, "namenlike", &[NAME, TEXT], BOOL, like!(false, false)),
-    f(1635, "nameiclike", &[NAME, TEXT], BOOL, like!(true, true)),
-    f(1636, "nameicnlike", &[NAME, TEXT], BOOL, like!(true, false)),
-    f(1631, "bpcharlike", &[BPCHAR, TEXT], BOOL, like!(false, true)),
-    f(1632, "bpcharnlike", &[BPCHAR, TEXT], BOOL, like!(false, false)),
-    f(1660, "bpchariclike", &[BPCHAR, TEXT], BOOL, like!(true, true)),
-    f(1661, "bpcharicnlike", &[BPCHAR, TEXT], BOOL, like!(true, false)),
-    f(1569, "like", &[TEXT, TEXT], BOOL, like!(false, true)),
-    f(1570, "notlike", &[TEXT, TEXT], BOOL, like!(false, false)),
+    f(850, "textlike", &[TEXT, TEXT], BOOL, like!(false, true)).total(),
+    f(851, "textnlike", &[TEXT, TEXT], BOOL, like!(false, false)).total(),
+    f(1633, "texticlike", &[TEXT, TEXT], BOOL, like!(true, true)).total(),
+    f(1634, "texticnlike", &[TEXT, TEXT], BOOL, like!(true, false)).total(),
+    f(858, "namelike", &[NAME, TEXT], BOOL, like!(false, true)).total(),
+    f(859, "namenlike", &[NAME, TEXT], BOOL, like!(false, false)).total(),
+    f(1635, "nameiclike", &[NAME, TEXT], BOOL, like!(true, true)).total(),
+    f(1636, "nameicnlike", &[NAME, TEXT], BOOL, like!(true, false)).total(),
+    f(1631, "bpcharlike", &[BPCHAR, TEXT], BOOL, like!(false, true)).total(),
+    f(1632, "bpcharnlike", &[BPCHAR, TEXT], BOOL, like!(false, false)).total(),
+    f(1660, "bpchariclike", &[BPCHAR, TEXT], BOOL, like!(true, true)).total(),
+    f(1661, "bpcharicnlike", &[BPCHAR, TEXT], BOOL, like!(true, false)).total(),
+    f(1569, "like", &[TEXT, TEXT], BOOL, like!(false, true)).total(),
+    f(1570, "notlike", &[TEXT, TEXT], BOOL, like!(false, false)).total(),
     f(
         2005,
         "bytealike",

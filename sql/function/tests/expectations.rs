@@ -528,3 +528,16 @@ fn selection_chooses_what_postgresql_chooses() {
     assert!(count > 15_000);
     assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn like_prefixes() {
+    for (pattern, prefix, exact) in [
+        ("abc%", "abc", false),
+        ("abc", "abc", true),
+        ("a\\%b_", "a%b", false),
+        ("%", "", false),
+        ("a\\", "a", false),
+    ] {
+        assert_eq!(function::like_prefix(pattern), (prefix.to_string(), exact), "{pattern}");
+    }
+}
