@@ -149,7 +149,10 @@ fn main() -> Result<()> {
     };
     let started = Instant::now();
     let rows = scan()?;
-    println!("scan over {rows} rows with changes above: {} ns a row", started.elapsed().as_nanos() / rows as u128);
+    println!(
+        "scan over {rows} rows with changes above: {} ns a row",
+        started.elapsed().as_nanos() / rows as u128
+    );
     let started = Instant::now();
     engine.checkpoint()?;
     println!("checkpoint: {:?}", started.elapsed());

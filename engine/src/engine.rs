@@ -28,6 +28,7 @@ use crate::memtable::Memtable;
 use crate::metrics::Metrics;
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
+use crate::serializable::Validation;
 use crate::snapshot::{Horizon, Registry, Snapshot, SuperVersion};
 use crate::statistics::TableStatistics;
 use crate::sync::{
@@ -244,6 +245,7 @@ pub(crate) struct Inner {
     pub(crate) locks: Arc<LockManager>,
     pub(crate) catalog: ArcSwap<Catalog>,
     pub(crate) sequences: Sequences,
+    pub(crate) validation: Validation,
     pipeline: Mutex<Pipeline>,
     applied: AtomicU64,
     applied_changed: Condvar,
@@ -340,6 +342,7 @@ impl Engine {
             locks: Arc::new(LockManager::new()),
             catalog: ArcSwap::from_pointee(catalog.clone()),
             sequences,
+            validation: Validation::default(),
             pipeline: Mutex::default(),
             applied: AtomicU64::new(applied.0),
             applied_changed: Condvar::new(),
@@ -1016,9 +1019,8 @@ impl Recovery {
     }
 
     fn apply(&mut self, engine: &Inner, lsn: Lsn, record: &[u8]) -> Result<()> {
-        let damaged = |what: &str| {
-            Error::new(SqlState::DATA_CORRUPTED, format!("log record {}: {what}", lsn.0))
-        };
+        let damaged =
+            |what: &str| Error::new(SqlState::DATA_CORRUPTED, format!("log record {}: {what}", lsn.0));
         let ops: Vec<Op<'_>> = decode(record).collect::<Result<_>>()?;
         // Definitions first: the record's rows may belong to tables it creates.
         let mut built: Vec<Arc<Index>> = Vec::new();

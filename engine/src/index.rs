@@ -259,7 +259,12 @@ pub(crate) fn unique_violation<V: Values + ?Sized>(
 }
 
 /// 23505 of a CREATE UNIQUE INDEX over rows that repeat a key.
-pub(crate) fn duplicated<V: Values + ?Sized>(catalog: &Catalog, table: &Table, index: &Index, row: &V) -> Error {
+pub(crate) fn duplicated<V: Values + ?Sized>(
+    catalog: &Catalog,
+    table: &Table,
+    index: &Index,
+    row: &V,
+) -> Error {
     let schema = catalog.schema(table.schema).map_or("", |schema| schema.name.as_str());
     Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{}\"", index.name))
         .detail(format!("Key {} is duplicated.", describe(table, index, row)))

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod row;
 pub mod scan;
 mod sequence;
+mod serializable;
 pub mod snapshot;
 pub mod statistics;
 pub mod sync;

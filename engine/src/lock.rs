@@ -117,16 +117,8 @@ pub struct LockInfo {
     pub since: Option<SystemTime>,
 }
 
-const TABLE_CONFLICTS: [u8; 8] = [
-    0b1000_0000,
-    0b1100_0000,
-    0b1111_0000,
-    0b1111_1000,
-    0b1110_1100,
-    0b1111_1100,
-    0b1111_1110,
-    0b1111_1111,
-];
+const TABLE_CONFLICTS: [u8; 8] =
+    [0b1000_0000, 0b1100_0000, 0b1111_0000, 0b1111_1000, 0b1110_1100, 0b1111_1100, 0b1111_1110, 0b1111_1111];
 const ROW_CONFLICTS: [u8; 4] = [0b1000, 0b1100, 0b1110, 0b1111];
 const SIMPLE_CONFLICTS: [u8; 2] = [0b10, 0b11];
 
@@ -381,8 +373,8 @@ impl LockManager {
             let conflicts = tag.conflicts(mode);
             // Whoever holds a part of the lock already is not made to queue behind those who wait for it.
             let part = entry.holders.iter().any(|holder| tag.own(holder, who));
-            let queued = !part
-                && entry.queue.iter().any(|w| conflicts & (1 << w.mode) != 0 && w.who.node != who.node);
+            let queued =
+                !part && entry.queue.iter().any(|w| conflicts & (1 << w.mode) != 0 && w.who.node != who.node);
             if !queued && !entry.held_by_others(tag, who, conflicts) {
                 entry.holders.add(who, bit);
                 return Attempt::Granted(true);
@@ -605,9 +597,10 @@ fn deadlock_error(cycle: &[Edge], first: usize) -> Error {
         let edge = &cycle[(first + n) % cycle.len()];
         let waiter = &edge.waiter;
         let (mode, object) = match &waiter.tag {
-            LockTag::Table(oid) => {
-                (waiter.tag.mode_name(waiter.mode), format!("relation {oid} of database {}", waiter.who.database))
-            }
+            LockTag::Table(oid) => (
+                waiter.tag.mode_name(waiter.mode),
+                format!("relation {oid} of database {}", waiter.who.database),
+            ),
             LockTag::Advisory(key) => (
                 waiter.tag.mode_name(waiter.mode),
                 format!("advisory lock [{},{},{},{}]", key.database, key.class, key.object, key.kind),

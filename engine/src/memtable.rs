@@ -294,7 +294,12 @@ impl Memtable {
     }
 
     /// Begins applying one commit's changes to one storage.
-    pub(crate) fn table_writer<'a>(&'a self, storage: u32, ts: Lsn, horizon: &'a Horizon<'a>) -> TableWriter<'a> {
+    pub(crate) fn table_writer<'a>(
+        &'a self,
+        storage: u32,
+        ts: Lsn,
+        horizon: &'a Horizon<'a>,
+    ) -> TableWriter<'a> {
         TableWriter { memtable: self, table: self.table_or_new(storage), group: None, ts, horizon, bytes: 0 }
     }
 

@@ -97,6 +97,9 @@ impl TableScan {
     pub(crate) fn new(snapshot: &Snapshot, table: &Table, range: Range<RowId>) -> Result<TableScan> {
         let inner = &snapshot.0;
         let temporary = table.persistence == Persistence::Temporary;
+        if let Some(reads) = &inner.reads {
+            reads.table(table.storage);
+        }
         let overlays = if temporary {
             inner.temporary.table(table.storage).into_iter().collect()
         } else {
@@ -186,7 +189,8 @@ impl TableScan {
                 }
             }
             let own = self.own
-                && self.snapshot.0.own.as_ref().and_then(|own| own.next_group(self.storage, next)) == Some(next);
+                && self.snapshot.0.own.as_ref().and_then(|own| own.next_group(self.storage, next))
+                    == Some(next);
             let overlays = self.overlays.iter().filter_map(|overlay| overlay.group(next)).collect();
             self.group = Some((next, GroupLayers { own, overlays }));
         }
@@ -341,6 +345,9 @@ impl IndexScan {
         let empty = range.is_empty();
         let (low, high) = range.entries();
         let temporary = shape.temporary;
+        if let Some(reads) = &inner.reads {
+            reads.range(index.storage, (low.clone(), high.clone()));
+        }
         let entries = |overlay| OverlayEntries {
             overlay,
             entries: VecDeque::new(),
@@ -406,6 +413,9 @@ impl IndexScan {
             let view = self.snapshot.0.view();
             let row = view.fetch_entry(&self.shape, &self.layout, key, id, source)?;
             if let Some(row) = row {
+                if let Some(reads) = &self.snapshot.0.reads {
+                    reads.row(self.shape.rows, id);
+                }
                 batch.push(id, row);
             }
         }

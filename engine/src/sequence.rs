@@ -119,13 +119,7 @@ impl Sequences {
 }
 
 fn initial(sequence: &Sequence) -> State {
-    State {
-        generation: sequence.generation,
-        value: sequence.start,
-        called: false,
-        left: 0,
-        logged: Lsn(0),
-    }
+    State { generation: sequence.generation, value: sequence.start, called: false, left: 0, logged: Lsn(0) }
 }
 
 fn log(engine: &Inner, oid: Oid, value: SequenceValue) -> Result<Lsn> {
@@ -144,7 +138,8 @@ fn step(sequence: &Sequence, value: i64) -> Result<i64> {
         Some(next) if next <= sequence.maximum && next >= sequence.minimum => Ok(next),
         _ if sequence.cycle => Ok(if up { sequence.minimum } else { sequence.maximum }),
         _ => {
-            let (which, bound) = if up { ("maximum", sequence.maximum) } else { ("minimum", sequence.minimum) };
+            let (which, bound) =
+                if up { ("maximum", sequence.maximum) } else { ("minimum", sequence.minimum) };
             Err(Error::new(
                 SqlState::SEQUENCE_GENERATOR_LIMIT_EXCEEDED,
                 format!("nextval: reached {which} value of sequence \"{}\" ({bound})", sequence.name),

@@ -21,6 +21,7 @@ use crate::index::{self, KeyShape};
 use crate::memtable::Memtable;
 use crate::row::{Row, RowBytes, RowLayout};
 use crate::scan::{IndexScan, TableScan};
+use crate::serializable::Reads;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::write_set::WriteSet;
 
@@ -178,6 +179,8 @@ pub(crate) struct SnapshotInner {
     pub(crate) own: Option<Arc<WriteSet>>,
     /// Rows of the session's temporary tables.
     pub(crate) temporary: Arc<Memtable>,
+    /// SERIALIZABLE: where reads are remembered.
+    pub(crate) reads: Option<Arc<Reads>>,
 }
 
 impl Drop for SnapshotInner {
@@ -213,6 +216,9 @@ impl Snapshot {
     pub fn get(&self, table: &Table, row: RowId) -> Result<Option<Row>> {
         let layout = self.0.pin.engine.layout(table)?;
         let temporary = table.persistence == Persistence::Temporary;
+        if let Some(reads) = &self.0.reads {
+            reads.row(table.storage, row);
+        }
         let found = self.0.view().fetch(table.storage, temporary, row)?.1;
         Ok(found.map(|bytes| Row::new(bytes, layout)))
     }
@@ -236,7 +242,14 @@ impl Snapshot {
     /// The first visible row with exactly that whole key: the short way for a unique index.
     pub fn index_get(&self, table: &Table, index: &Index, key: &[u8]) -> Result<Option<(RowId, Row)>> {
         let layout = self.0.pin.engine.layout(table)?;
-        self.0.view().find(&KeyShape::of(table, index), &layout, key, |_| true)
+        let found = self.0.view().find(&KeyShape::of(table, index), &layout, key, |_| true)?;
+        if let Some(reads) = &self.0.reads {
+            reads.range(index.storage, entry_bounds(key));
+            if let Some((row, _)) = &found {
+                reads.row(table.storage, *row);
+            }
+        }
+        Ok(found)
     }
 
     /// Live rows of the table by the newest commit.
@@ -289,7 +302,12 @@ pub(crate) enum Source {
 
 impl View<'_> {
     /// The visible row, and where it was found.
-    pub(crate) fn fetch(&self, storage: u32, temporary: bool, row: RowId) -> Result<(Source, Option<RowBytes>)> {
+    pub(crate) fn fetch(
+        &self,
+        storage: u32,
+        temporary: bool,
+        row: RowId,
+    ) -> Result<(Source, Option<RowBytes>)> {
         if let Some(own) = self.own
             && let Some(found) = own.get(storage, row, self.command)
         {

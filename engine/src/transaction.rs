@@ -23,6 +23,7 @@ use crate::lock::{
 use crate::memtable::Memtable;
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
+use crate::serializable::Reads;
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
 use crate::wal;
@@ -214,6 +215,8 @@ pub struct Transaction {
     dirty: bool,
     held: Vec<Held>,
     fixed: Option<Arc<SnapshotPin>>,
+    /// SERIALIZABLE and not read-only: what was read, registered for validation with the fixed snapshot.
+    reads: Option<Arc<Reads>>,
     changes: Vec<OwnChange>,
     /// Counts changes to `changes`, undone ones too.
     change_count: usize,
@@ -247,6 +250,7 @@ impl Transaction {
             dirty: false,
             held: Vec::new(),
             fixed: None,
+            reads: None,
             changes: Vec::new(),
             change_count: 0,
             merged: None,
@@ -402,7 +406,16 @@ impl Transaction {
             None => {
                 let fixed = self.isolation != Isolation::ReadCommitted;
                 let newest = for_writing || (fixed && !self.read_only);
-                let pin = Arc::new(self.pin(newest));
+                let validated = self.isolation == Isolation::Serializable && !self.read_only;
+                let pin = if validated {
+                    self.reads = Some(Arc::default());
+                    self.engine.validation.begin(|| {
+                        let pin = self.pin(newest);
+                        (pin.ts, Arc::new(pin))
+                    })
+                } else {
+                    Arc::new(self.pin(newest))
+                };
                 if fixed {
                     self.fixed = Some(pin.clone());
                 }
@@ -438,6 +451,7 @@ impl Transaction {
             command,
             own,
             temporary: self.session.0.rows.clone(),
+            reads: self.reads.clone(),
         }))
     }
 
@@ -588,7 +602,9 @@ impl Transaction {
         }
         match self.writes.state(table.storage, row) {
             OwnState::Untouched => Ok(false),
-            OwnState::Touched { command, .. } if command >= snapshot.0.command => Err(RowLock::AlreadyChanged),
+            OwnState::Touched { command, .. } if command >= snapshot.0.command => {
+                Err(RowLock::AlreadyChanged)
+            }
             OwnState::Touched { row: None, .. } => Err(RowLock::Deleted),
             OwnState::Touched { inserted: true, .. } => Err(RowLock::Granted),
             OwnState::Touched { .. } => Ok(true),
@@ -616,7 +632,8 @@ impl Transaction {
                 newest
             }
         };
-        if self.isolation != Isolation::ReadCommitted && self.fixed.as_ref().is_some_and(|f| f.ts == seen.ts) {
+        if self.isolation != Isolation::ReadCommitted && self.fixed.as_ref().is_some_and(|f| f.ts == seen.ts)
+        {
             let what = if newest.is_some() { "update" } else { "delete" };
             return Err(concurrent(what));
         }
@@ -643,11 +660,8 @@ impl Transaction {
         image: Option<RowBytes>,
     ) {
         let command = self.writing();
-        let target = Target {
-            storage: table.storage,
-            layout,
-            temporary: table.persistence == Persistence::Temporary,
-        };
+        let target =
+            Target { storage: table.storage, layout, temporary: table.persistence == Persistence::Temporary };
         self.writes.write(&target, row, base, command, image, !self.savepoints.is_empty());
     }
 
@@ -687,11 +701,21 @@ impl Transaction {
 
     /// Inserts unless a row with the same key exists in one of `arbiters` (unique indexes; empty = all of them).
     /// In REPEATABLE READ a conflict with a row the snapshot cannot see is 40001.
-    pub async fn insert_or_conflict(&mut self, table: &Table, row: &[Datum], arbiters: &[Oid]) -> Result<Inserted> {
+    pub async fn insert_or_conflict(
+        &mut self,
+        table: &Table,
+        row: &[Datum],
+        arbiters: &[Oid],
+    ) -> Result<Inserted> {
         self.insert_checked(table, row, Some(arbiters)).await
     }
 
-    async fn insert_checked(&mut self, table: &Table, row: &[Datum], arbiters: Option<&[Oid]>) -> Result<Inserted> {
+    async fn insert_checked(
+        &mut self,
+        table: &Table,
+        row: &[Datum],
+        arbiters: Option<&[Oid]>,
+    ) -> Result<Inserted> {
         let layout = self.engine.layout(table)?;
         let indexes = self.indexes_of(table);
         let mark = self.held.len();
@@ -869,8 +893,7 @@ impl Transaction {
 
     /// Opens a savepoint inside those that are open.
     pub fn savepoint(&mut self) -> Savepoint {
-        let mark =
-            Mark { undo: self.writes.mark(), held: self.held.len(), changes: self.changes.len() };
+        let mark = Mark { undo: self.writes.mark(), held: self.held.len(), changes: self.changes.len() };
         self.savepoints.push(mark);
         Savepoint(self.savepoints.len() - 1)
     }
@@ -935,19 +958,24 @@ impl Transaction {
         if self.dirty {
             encode_rows(&sets, &mut record, &lives)?;
         }
-        let entries_only = sets.indexes.iter().any(|(s, own)| !own.temporary && lives(*s) && !own.entries.is_empty());
+        let entries_only =
+            sets.indexes.iter().any(|(s, own)| !own.temporary && lives(*s) && !own.entries.is_empty());
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
-            let (lsn, memtable) =
+            let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());
-                })?;
+                })
+            };
+            let (lsn, memtable) = match (&self.reads, &self.fixed) {
+                (Some(reads), Some(fixed)) => self.engine.validation.commit(fixed.ts, reads, &writes, log)?,
+                _ => log()?,
+            };
             self.finished = true;
             apply(&self.engine, &sets, lsn, &memtable, &lives);
-            let early = take_locks(&mut self.held, |tag| {
-                matches!(tag, LockTag::Row { .. } | LockTag::Key { .. })
-            });
+            let early =
+                take_locks(&mut self.held, |tag| matches!(tag, LockTag::Row { .. } | LockTag::Key { .. }));
             self.engine.finish(lsn, &memtable, early);
             self.session.0.raise_floor(lsn);
             Some(lsn)
@@ -958,12 +986,17 @@ impl Transaction {
         let late: Vec<(LockTag, u8)> = {
             let (late, rest): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(Held::is_late);
             // With nothing logged there is nothing for others to see too early.
-            let (late, rest) = if lsn.is_some() { (late, rest) } else { (Vec::new(), [late, rest].into_iter().flatten().collect()) };
+            let (late, rest) = if lsn.is_some() {
+                (late, rest)
+            } else {
+                (Vec::new(), [late, rest].into_iter().flatten().collect())
+            };
             for held in rest.into_iter().rev() {
                 self.engine.locks.release(self.id, &held.tag, 1 << held.mode);
             }
             late.into_iter().map(|held| (held.tag, 1 << held.mode)).collect()
         };
+        self.end_validation();
         self.fixed = None;
         let floor = self.session.floor();
         let mut durable = DurableFuture::until(&self.engine, floor);
@@ -1017,8 +1050,7 @@ impl Transaction {
             }
         }
         for (storage, own) in sets.indexes.iter().filter(|(_, own)| own.temporary) {
-            let entries = own.entries.iter().map(|(entry, live)| (&entry[..], *live));
-            session.rows.write_index(*storage, Lsn(0), Lsn(u64::MAX), entries);
+            session.rows.write_index(*storage, Lsn(0), Lsn(u64::MAX), own.outcomes());
         }
     }
 
@@ -1028,7 +1060,14 @@ impl Transaction {
         self.undo();
     }
 
+    fn end_validation(&mut self) {
+        if let (Some(_), Some(fixed)) = (self.reads.take(), &self.fixed) {
+            self.engine.validation.end(fixed.ts, self.engine.applied_ts());
+        }
+    }
+
     fn undo(&mut self) {
+        self.end_validation();
         if !self.finished {
             self.finished = true;
             self.unlock_to(0);
@@ -1115,7 +1154,6 @@ fn apply(engine: &Inner, sets: &Sets, lsn: Lsn, memtable: &Memtable, lives: &imp
         if own.entries.is_empty() {
             continue;
         }
-        let entries = own.entries.iter().map(|(entry, live)| (&entry[..], *live));
-        memtable.write_index(*storage, lsn, horizon.safe(), entries);
+        memtable.write_index(*storage, lsn, horizon.safe(), own.outcomes());
     }
 }

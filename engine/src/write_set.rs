@@ -62,20 +62,53 @@ pub(crate) struct OwnTable {
     pub(crate) temporary: bool,
 }
 
+/// What became of an index entry within the transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnEntry {
+    /// The last change added it.
+    live: bool,
+    /// The first change added it: it was not there before.
+    fresh: bool,
+}
+
+impl OwnEntry {
+    /// What others will find changed: added, removed, or nothing (a key that came back, or came and went).
+    fn outcome(self) -> Option<bool> {
+        (self.live == self.fresh).then_some(self.live)
+    }
+}
+
+impl OwnIndex {
+    /// Entries that the commit adds (true) or removes, in order.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        self.entries.iter().filter_map(|(entry, own)| Some((&entry[..], own.outcome()?)))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct OwnIndex {
-    /// `key ++ row id` -> whether the last change added or removed it.
-    pub(crate) entries: BTreeMap<Box<[u8]>, bool>,
+    /// By `key ++ row id`.
+    pub(crate) entries: BTreeMap<Box<[u8]>, OwnEntry>,
     pub(crate) temporary: bool,
 }
 
 #[derive(Debug)]
 enum Undo {
     /// A version was added (`replaced`: in place of one of the same command).
-    Row { storage: u32, row: RowId, replaced: Option<OwnVersion> },
-    Entry { index: u32, entry: Box<[u8]>, previous: Option<bool> },
+    Row {
+        storage: u32,
+        row: RowId,
+        replaced: Option<OwnVersion>,
+    },
+    Entry {
+        index: u32,
+        entry: Box<[u8]>,
+        previous: Option<OwnEntry>,
+    },
     /// All entries of an index that was built.
-    Built { index: u32 },
+    Built {
+        index: u32,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -149,16 +182,25 @@ impl WriteSet {
     }
 
     /// Records the last change of an index entry.
-    pub(crate) fn write_entry(&self, index: u32, temporary: bool, entry: Box<[u8]>, live: bool, undoable: bool) {
+    pub(crate) fn write_entry(
+        &self,
+        index: u32,
+        temporary: bool,
+        entry: Box<[u8]>,
+        live: bool,
+        undoable: bool,
+    ) {
         let mut sets = self.sets.write();
         sets.bytes += entry.len() as u64;
         let own = sets.indexes.entry(index).or_default();
         own.temporary = temporary;
+        let previous = own.entries.get(&entry).copied();
+        let fresh = previous.map_or(live, |previous| previous.fresh);
         if undoable {
-            let previous = own.entries.insert(entry.clone(), live);
+            own.entries.insert(entry.clone(), OwnEntry { live, fresh });
             sets.undo.push(Undo::Entry { index, entry, previous });
         } else {
-            own.entries.insert(entry, live);
+            own.entries.insert(entry, OwnEntry { live, fresh });
         }
     }
 
@@ -168,10 +210,11 @@ impl WriteSet {
         sets.bytes += entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
         let own = sets.indexes.entry(index).or_default();
         own.temporary = temporary;
+        let built = OwnEntry { live: true, fresh: true };
         if own.entries.is_empty() {
-            own.entries = entries.into_iter().map(|entry| (entry, true)).collect();
+            own.entries = entries.into_iter().map(|entry| (entry, built)).collect();
         } else {
-            own.entries.extend(entries.into_iter().map(|entry| (entry, true)));
+            own.entries.extend(entries.into_iter().map(|entry| (entry, built)));
         }
         if undoable {
             sets.undo.push(Undo::Built { index });
@@ -295,7 +338,7 @@ impl WriteSet {
                 Some(Undo::Entry { index, entry, previous }) => {
                     let Some(own) = sets.indexes.get_mut(&index) else { continue };
                     match previous {
-                        Some(live) => own.entries.insert(entry, live),
+                        Some(previous) => own.entries.insert(entry, previous),
                         None => own.entries.remove(&entry),
                     };
                 }
@@ -316,11 +359,6 @@ impl WriteSet {
 impl Sets {
     fn row(&self, storage: u32, row: RowId) -> Option<&OwnRow> {
         self.tables.get(&storage)?.groups.get(&row.group())?.get(&row.offset())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tables.values().all(|table| table.groups.values().all(BTreeMap::is_empty))
-            && self.indexes.values().all(|index| index.entries.is_empty())
     }
 }
 

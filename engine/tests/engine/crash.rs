@@ -124,6 +124,12 @@ fn run(seed: u64, steps: u64) {
                 4..=6 => {
                     if note(once(t.set_a(transaction, id, |_| a)), &mut alive) {
                         session.own.insert(id, Some(a));
+                        // And back again, now and then: the old index entry counts as before.
+                        if let (0, Some(before)) = (random.below(3), view.get(&id))
+                            && note(once(t.set_a(transaction, id, |_| *before)), &mut alive)
+                        {
+                            session.own.insert(id, Some(*before));
+                        }
                     }
                 }
                 7 => {

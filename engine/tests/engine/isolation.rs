@@ -34,6 +34,7 @@ fn begin(engine: &Engine, isolation: Isolation) -> Transaction {
 
 const RC: Isolation = Isolation::ReadCommitted;
 const RR: Isolation = Isolation::RepeatableRead;
+const SER: Isolation = Isolation::Serializable;
 
 #[test]
 fn a_writer_waits_and_follows_the_newest_version() {
@@ -69,7 +70,11 @@ fn a_writer_waits_and_follows_the_newest_version() {
         block_on(t.delete(&mut first, 2)).unwrap();
         let mut waiting = Box::pin(t.set_a(&mut second, 2, |a| a + 1));
         assert!(poll(&mut waiting).is_none());
-        if rolled_back { first.rollback() } else { commit(first) }
+        if rolled_back {
+            first.rollback()
+        } else {
+            commit(first)
+        }
         assert_eq!(poll(&mut waiting).expect("woken").unwrap(), rolled_back);
     }
     assert_eq!(t.rows(&engine.snapshot()).into_iter().collect::<Vec<_>>(), [(7, 22)]);
@@ -392,7 +397,8 @@ fn skip_locked_nowait_and_strengths() {
     assert!(matches!(lock, Ok(RowLock::Granted)));
     let lock = block_on(second.lock_row(&t.table, row, RowLockMode::Share, Wait::Skip, &seen));
     assert!(matches!(lock, Ok(RowLock::Skipped)));
-    let error = block_on(second.lock_row(&t.table, row, RowLockMode::Update, Wait::NoWait, &seen)).unwrap_err();
+    let error =
+        block_on(second.lock_row(&t.table, row, RowLockMode::Update, Wait::NoWait, &seen)).unwrap_err();
     assert_eq!(error.state(), SqlState::LOCK_NOT_AVAILABLE);
     assert_eq!(error.message(), "could not obtain lock on row in relation \"t\"");
     let error = block_on(async {
@@ -400,4 +406,67 @@ fn skip_locked_nowait_and_strengths() {
         second.lock_table(t.table.oid, TableLockMode::AccessExclusive, Wait::NoWait).await
     });
     assert_eq!(error.unwrap_err().message(), "could not obtain lock on relation \"t\"");
+}
+
+/// Sums `a` over an index range, as a statement that reads it would.
+fn sum(t: &Fixture, transaction: &mut Transaction, range: KeyRange) -> i32 {
+    let snapshot = transaction.statement_snapshot(false).unwrap();
+    let mut scan = snapshot.index_scan(&t.table, &t.key, range, false).unwrap();
+    let mut batch = RowBatch::new();
+    let mut sum = 0;
+    while scan.next(&mut batch).unwrap() {
+        sum += batch.rows.iter().map(|row| int(&row.get(1))).sum::<i32>();
+    }
+    sum
+}
+
+#[test]
+fn serializable_forbids_write_skew() {
+    for (isolation, forbidden) in [(RR, false), (SER, true)] {
+        // G2-item: each reads both rows and writes the other one.
+        let (engine, t) = database();
+        let mut first = begin(&engine, isolation);
+        let mut second = begin(&engine, isolation);
+        for transaction in [&mut first, &mut second] {
+            assert_eq!(sum(&t, transaction, KeyRange::all()), 30);
+        }
+        block_on(t.set_a(&mut first, 1, |_| 11)).unwrap();
+        block_on(t.set_a(&mut second, 2, |_| 21)).unwrap();
+        commit(first);
+        match second.commit() {
+            Ok(_) => assert!(!forbidden),
+            Err(error) => {
+                assert!(forbidden);
+                assert_eq!(error.state(), SqlState::SERIALIZATION_FAILURE);
+            }
+        }
+        assert!(engine.locks().listing().is_empty());
+        // G2: a row that was not there when the range was read.
+        let (engine, t) = database();
+        let range = || {
+            let low = Index::encode_prefix(&t.table, &t.key, &[Datum::Int4(100)]);
+            KeyRange { low: std::ops::Bound::Included(low), high: std::ops::Bound::Unbounded }
+        };
+        let mut first = begin(&engine, isolation);
+        let mut second = begin(&engine, isolation);
+        for transaction in [&mut first, &mut second] {
+            assert_eq!(sum(&t, transaction, range()), 0);
+        }
+        block_on(t.insert(&mut first, 101, 1)).unwrap();
+        block_on(t.insert(&mut second, 102, 1)).unwrap();
+        commit(first);
+        assert_eq!(second.commit().is_err(), forbidden);
+    }
+    // What does not overlap is let through, and a reader never fails.
+    let (engine, t) = database();
+    let mut first = begin(&engine, SER);
+    let mut second = begin(&engine, SER);
+    let mut reader = begin(&engine, SER);
+    assert_eq!(sum(&t, &mut reader, KeyRange::all()), 30);
+    block_on(t.set_a(&mut first, 1, |_| 11)).unwrap();
+    block_on(t.set_a(&mut second, 2, |_| 21)).unwrap();
+    commit(first);
+    commit(second);
+    assert_eq!(sum(&t, &mut reader, KeyRange::all()), 30);
+    commit(reader);
 }

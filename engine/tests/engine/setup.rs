@@ -55,7 +55,12 @@ pub fn index(engine: &Engine, table: &Table, name: &str, columns: &[i16], unique
         kind: IndexKind::BTree,
         keys: columns
             .iter()
-            .map(|column| IndexKey { column: *column, descending: false, nulls_first: false, expression: None })
+            .map(|column| IndexKey {
+                column: *column,
+                descending: false,
+                nulls_first: false,
+                expression: None,
+            })
             .collect(),
         include: Vec::new(),
         unique,
@@ -186,7 +191,8 @@ impl Fixture {
     ) -> value::Result<bool> {
         let snapshot = transaction.statement_snapshot(true)?;
         let Some((row, mut old)) = self.find(&snapshot, id) else { return Ok(false) };
-        match transaction.lock_row(&self.table, row, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot).await? {
+        match transaction.lock_row(&self.table, row, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot).await?
+        {
             RowLock::Granted => {}
             RowLock::Moved(newest) => {
                 // Re-check: the condition on the key still has to hold.

@@ -96,8 +96,7 @@ fn definitions_are_transactional() {
     assert!(engine.catalog().version > version);
     let seven = |snapshot: &Snapshot| {
         let prefix = Index::encode_prefix(&t.table, &both, &[Datum::Int4(7)]);
-        let mut scan =
-            snapshot.index_scan(&t.table, &both, KeyRange::prefix(prefix), true).unwrap();
+        let mut scan = snapshot.index_scan(&t.table, &both, KeyRange::prefix(prefix), true).unwrap();
         let mut batch = RowBatch::new();
         let mut found = Vec::new();
         while scan.next(&mut batch).unwrap() {
