@@ -341,9 +341,8 @@ impl Shared {
         waiters.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// The preparer thread.
+    /// The preparer thread. At ordinary priority: commits wait for it when it falls behind.
     fn prepare_segments(&self) {
-        set_thread_priority(Priority::Background);
         let mut state = self.state.lock();
         loop {
             if state.closing {
