@@ -76,9 +76,9 @@ fn shape(callable: &Callable) -> Shape {
 fn expand(shape: &Shape, count: usize) -> Option<Vec<Oid>> {
     let declared = shape.args.len();
     if shape.variadic {
-        // A variadic parameter takes at least one argument, except VARIADIC "any" functions declared with none.
+        // At least one argument for the variadic parameter.
         let fixed = declared - 1;
-        if count < fixed || (count == fixed && shape.args[fixed] != oid::ANY) {
+        if count <= fixed {
             return None;
         }
         let element = match shape.args[fixed] {
