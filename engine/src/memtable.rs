@@ -394,9 +394,7 @@ fn prune(chain: &mut Chain, horizon: &Horizon<'_>) -> u64 {
     // Going down the chain, a version is the one that snapshots in [its ts, ts of the newer one) see.
     let mut newer = chain.newest.ts;
     let mut link = &mut chain.newest.older;
-    loop {
-        let Some(version) = link.as_deref() else { break };
-        let ts = version.ts;
+    while let Some(ts) = link.as_deref().map(|version| version.ts) {
         // Future snapshots have timestamps from `oldest_new` on.
         let seen = newer > *oldest_new || {
             let place = pinned.partition_point(|pin| *pin < ts);
