@@ -3,7 +3,8 @@
 
 use function::{AggregateKind, Callable, Place};
 use sqlparser::ast::{
-    self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, NullTreatment,
+    self, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    NullTreatment,
 };
 use sqlparser::tokenizer::Location;
 use value::types::{self, format_type, oid};
@@ -12,9 +13,7 @@ use value::{Datum, Error, Oid, Result, SqlState, Type};
 use crate::names::{identifier, name_location, split_name};
 use crate::same::same;
 use crate::scope::{Clause, Resolver, start};
-use crate::tree::{
-    AggregateCall, Call, Expr, Query, SetCall, Window, WindowCall, WindowOrder, WindowTarget,
-};
+use crate::tree::{AggregateCall, Call, Expr, Query, SetCall, Window, WindowCall, WindowOrder, WindowTarget};
 use crate::walk;
 
 /// Nulls of a sort key: last ascending, first descending, unless said otherwise.
@@ -22,19 +21,17 @@ pub(crate) fn order_options(options: &ast::OrderByOptions) -> Result<(bool, bool
     let descending = match &options.sort {
         None | Some(ast::OrderBySort::Asc) => false,
         Some(ast::OrderBySort::Desc) => true,
-        Some(ast::OrderBySort::Using(name)) => {
-            match split_name(name)?.last().map(String::as_str) {
-                Some("<") => false,
-                Some(">") => true,
-                other => {
-                    return Err(Error::new(
-                        SqlState::WRONG_OBJECT_TYPE,
-                        format!("operator {} is not a valid ordering operator", other.unwrap_or_default()),
-                    )
-                    .hint("Ordering operators must be \"<\" or \">\" members of btree operator families."));
-                }
+        Some(ast::OrderBySort::Using(name)) => match split_name(name)?.last().map(String::as_str) {
+            Some("<") => false,
+            Some(">") => true,
+            other => {
+                return Err(Error::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("operator {} is not a valid ordering operator", other.unwrap_or_default()),
+                )
+                .hint("Ordering operators must be \"<\" or \">\" members of btree operator families."));
             }
-        }
+        },
     };
     Ok((descending, options.nulls_first.unwrap_or(descending)))
 }
@@ -45,12 +42,12 @@ impl Resolver<'_> {
         let oids: Vec<Oid> = args.iter().map(|arg| arg.ty().oid).collect();
         let selected = self.locate(function::select_function(name, &oids), place)?;
         match selected.target {
-            Callable::Function(target) => self.scalar_call(target, args, &selected.arg_types, selected.result),
-            _ => Err(self.error(
-                SqlState::WRONG_OBJECT_TYPE,
-                format!("{name} is not a plain function"),
-                place,
-            )),
+            Callable::Function(target) => {
+                self.scalar_call(target, args, &selected.arg_types, selected.result)
+            }
+            _ => {
+                Err(self.error(SqlState::WRONG_OBJECT_TYPE, format!("{name} is not a plain function"), place))
+            }
         }
     }
 
@@ -62,7 +59,13 @@ impl Resolver<'_> {
         result: Oid,
     ) -> Result<Expr> {
         let args = self.arguments(args, types)?;
-        Ok(Expr::Call(Box::new(Call { function, args, ty: Type::new(result), position: None, operator: None })))
+        Ok(Expr::Call(Box::new(Call {
+            function,
+            args,
+            ty: Type::new(result),
+            position: None,
+            operator: None,
+        })))
     }
 
     fn arguments(&mut self, args: Vec<Expr>, types: &[Oid]) -> Result<Vec<Expr>> {
@@ -98,8 +101,11 @@ impl Resolver<'_> {
                 self.cast(now, Type::with_typmod(oid::TIME, typmod), place)?
             }
             "current_time" => {
-                return Err(Error::unsupported("type time with time zone", "Use LOCALTIME or CURRENT_TIMESTAMP.")
-                    .at(self.position(place)));
+                return Err(Error::unsupported(
+                    "type time with time zone",
+                    "Use LOCALTIME or CURRENT_TIMESTAMP.",
+                )
+                .at(self.position(place)));
             }
             "current_user" | "current_role" | "user" => self.plain_call("current_user", Vec::new(), place)?,
             "session_user" => self.plain_call("session_user", Vec::new(), place)?,
@@ -127,16 +133,16 @@ impl Resolver<'_> {
                 }
                 return Err(self.syntax_at(&name, place));
             }
-            FunctionArguments::Subquery(query) if plain && name == "array" => return self.array_sublink(query),
+            FunctionArguments::Subquery(query) if plain && name == "array" => {
+                return self.array_sublink(query);
+            }
             FunctionArguments::Subquery(query) => {
                 // f((SELECT ...)) written with one pair of parentheses.
                 return Err(self.syntax_at("SELECT", crate::scope::query_start(query)));
             }
             FunctionArguments::List(list) => list,
         };
-        if plain
-            && let Some(found) = self.construct(&name, list, place)?
-        {
+        if plain && let Some(found) = self.construct(&name, list, place)? {
             if function.over.is_some() || function.filter.is_some() {
                 return Err(self.syntax_at(if function.over.is_some() { "OVER" } else { "FILTER" }, place));
             }
@@ -188,8 +194,18 @@ impl Resolver<'_> {
     ) -> Result<Option<Expr>> {
         if !matches!(
             name,
-            "coalesce" | "nullif" | "greatest" | "least" | "row" | "grouping" | "current_timestamp"
-                | "localtimestamp" | "localtime" | "current_time" | "exists" | "\u{1}rows_from"
+            "coalesce"
+                | "nullif"
+                | "greatest"
+                | "least"
+                | "row"
+                | "grouping"
+                | "current_timestamp"
+                | "localtimestamp"
+                | "localtime"
+                | "current_time"
+                | "exists"
+                | "\u{1}rows_from"
         ) {
             return Ok(None);
         }
@@ -294,7 +310,9 @@ impl Resolver<'_> {
             }
         }
         if null_treatment == Some(NullTreatment::IgnoreNulls) {
-            return Err(Error::unsupported("IGNORE NULLS", "Filter NULLs in a subquery.").at(self.position(place)));
+            return Err(
+                Error::unsupported("IGNORE NULLS", "Filter NULLs in a subquery.").at(self.position(place))
+            );
         }
         let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         let aggregate = function::functions_named(name).iter().any(|c| matches!(c, Callable::Aggregate(_)));
@@ -364,7 +382,7 @@ impl Resolver<'_> {
             Callable::Window(target) => {
                 let Some(over) = &function.over else {
                     return Err(self.error(
-                        SqlState::WINDOWING_ERROR,
+                        SqlState::WRONG_OBJECT_TYPE,
                         format!("window function {name} requires an OVER clause"),
                         place,
                     ));
@@ -406,7 +424,8 @@ impl Resolver<'_> {
                 }
                 let filter = match &function.filter {
                     Some(filter) => {
-                        let filter = self.in_clause(Clause::Filter, |this| this.condition(filter, "FILTER"))?;
+                        let filter =
+                            self.in_clause(Clause::Filter, |this| this.condition(filter, "FILTER"))?;
                         Some(filter)
                     }
                     None => None,
@@ -463,7 +482,16 @@ impl Resolver<'_> {
                     }
                 }
                 self.aggregate(
-                    AggregateCall { aggregate: target, args, direct_args, distinct, order_by, filter, levels_up: 0, ty },
+                    AggregateCall {
+                        aggregate: target,
+                        args,
+                        direct_args,
+                        distinct,
+                        order_by,
+                        filter,
+                        levels_up: 0,
+                        ty,
+                    },
                     place,
                 )
             }
@@ -482,18 +510,26 @@ impl Resolver<'_> {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
                     if !named.is_empty() {
-                        return Err(self.syntax("positional argument cannot follow named argument", start(expr)));
+                        return Err(
+                            self.syntax("positional argument cannot follow named argument", start(expr))
+                        );
                     }
                     positional.push(self.expr(expr)?);
                 }
-                FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_)) => star = true,
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_)) => {
+                    star = true
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) => {
                     positional.push(self.whole_row(name)?);
                 }
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
                     named.push((identifier(name), self.expr(expr)?));
                 }
-                FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg: FunctionArgExpr::Expr(expr), .. } => {
+                FunctionArg::ExprNamed {
+                    name: ast::Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(expr),
+                    ..
+                } => {
                     named.push((identifier(name), self.expr(expr)?));
                 }
                 _ => return Err(self.syntax_at("=>", place)),
@@ -513,7 +549,8 @@ impl Resolver<'_> {
         oids: &[Oid],
         place: Location,
     ) -> Result<(function::Selected<Callable>, Vec<Expr>)> {
-        let types: Vec<(&str, Oid)> = named.iter().map(|(name, expr)| (name.as_str(), expr.ty().oid)).collect();
+        let types: Vec<(&str, Oid)> =
+            named.iter().map(|(name, expr)| (name.as_str(), expr.ty().oid)).collect();
         let selected = function::select_function_named(name, oids, &types);
         let (selected, places) = self.locate(selected, place)?;
         let mut given: Vec<Option<Expr>> =
@@ -785,10 +822,8 @@ fn lowest_level(expr: &Expr, depth: usize, found: Option<usize>) -> Option<usize
 
 fn lowest_in_query(query: &Query, depth: usize, found: Option<usize>) -> Option<usize> {
     let found = std::cell::Cell::new(found);
-    walk::query_parts(
-        query,
-        &mut |expr| found.set(lowest_level(expr, depth, found.get())),
-        &mut |inner| found.set(lowest_in_query(inner, depth + 1, found.get())),
-    );
+    walk::query_parts(query, &mut |expr| found.set(lowest_level(expr, depth, found.get())), &mut |inner| {
+        found.set(lowest_in_query(inner, depth + 1, found.get()))
+    });
     found.get()
 }

@@ -23,7 +23,11 @@ impl Resolver<'_> {
 
     /// Where an unknown literal stands.
     fn literal_place(&self, ty: Type) -> Location {
-        usize::try_from(ty.typmod).ok().and_then(|at| self.literals.get(at)).copied().unwrap_or(Location::empty())
+        usize::try_from(ty.typmod)
+            .ok()
+            .and_then(|at| self.literals.get(at))
+            .copied()
+            .unwrap_or(Location::empty())
     }
 
     /// Unknown literals and parameters become text; anything else stays.
@@ -105,7 +109,12 @@ impl Resolver<'_> {
 
     /// Coerces all to the type they share; the modifier survives if all have the same. `context` names the
     /// construct in the error (42804).
-    pub fn common(&mut self, exprs: Vec<Expr>, context: &str, location: Location) -> Result<(Vec<Expr>, Type)> {
+    pub fn common(
+        &mut self,
+        exprs: Vec<Expr>,
+        context: &str,
+        location: Location,
+    ) -> Result<(Vec<Expr>, Type)> {
         let oids: Vec<Oid> = exprs.iter().map(|expr| expr.ty().oid).collect();
         let common = function::select_common_type(&oids, context);
         let common = self.locate(common, location)?;

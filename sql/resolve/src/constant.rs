@@ -69,7 +69,9 @@ fn fold(expr: &mut Expr, env: &dyn Environment, conditional: bool) -> Result<()>
             Some(Datum::Null) => Ok(Some(Expr::Const { value: Datum::Null, ty: Type::new(oid::BOOL) })),
             _ => Ok(None),
         },
-        Expr::IsNull { input, negated } => Ok(constant(input).map(|value| boolean(value.is_null() != *negated))),
+        Expr::IsNull { input, negated } => {
+            Ok(constant(input).map(|value| boolean(value.is_null() != *negated)))
+        }
         Expr::IsBool { input, value, negated } => Ok(match constant(input) {
             Some(Datum::Bool(actual)) => Some(boolean((actual == value) != *negated)),
             Some(Datum::Null) => Some(boolean(*negated)),
@@ -147,7 +149,14 @@ fn convert_value(convert: &Convert, env: &dyn Environment) -> Result<Option<Expr
 fn text_is_fixed(ty: Oid) -> bool {
     matches!(
         types::repr(ty),
-        Repr::Bool | Repr::Int2 | Repr::Int4 | Repr::Int8 | Repr::Numeric | Repr::Text | Repr::Uuid | Repr::Jsonb
+        Repr::Bool
+            | Repr::Int2
+            | Repr::Int4
+            | Repr::Int8
+            | Repr::Numeric
+            | Repr::Text
+            | Repr::Uuid
+            | Repr::Jsonb
     ) || ty == oid::OID
 }
 

@@ -48,9 +48,17 @@ impl Resolver<'_> {
             let query = self.subquery(&cte.query)?;
             let mut columns = outputs(&query);
             self.name_columns(&name, &mut columns, &cte.alias)?;
-            let readable = !changes || query.modify.as_ref().is_some_and(|modify| !modify.returning.is_empty());
+            let readable =
+                !changes || query.modify.as_ref().is_some_and(|modify| !modify.returning.is_empty());
             self.top().ctes.push(CteEntry {
-                cte: Cte { name, query: Box::new(query), recursive: None, materialized, columns, references: 0 },
+                cte: Cte {
+                    name,
+                    query: Box::new(query),
+                    recursive: None,
+                    materialized,
+                    columns,
+                    references: 0,
+                },
                 open: false,
                 readable,
                 visible: true,
@@ -85,12 +93,14 @@ impl Resolver<'_> {
         materialized: Option<bool>,
         place: Location,
     ) -> Result<()> {
-        let recursion = |this: &Self, message: String| this.error(SqlState::INVALID_RECURSION, message, place);
+        let recursion =
+            |this: &Self, message: String| this.error(SqlState::INVALID_RECURSION, message, place);
         let mut query = &*cte.query;
         while let SetExpr::Query(inner) = &*query.body {
             query = inner;
         }
-        let SetExpr::SetOperation { left, op: SetOperator::Union, set_quantifier, right } = &*query.body else {
+        let SetExpr::SetOperation { left, op: SetOperator::Union, set_quantifier, right } = &*query.body
+        else {
             return Err(recursion(
                 self,
                 format!(
@@ -112,17 +122,20 @@ impl Resolver<'_> {
             }
         }
         if query.with.is_some() {
-            return Err(self.error(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "WITH inside a recursive query next to UNION is not supported",
-                place,
-            )
-            .hint("Put the inner WITH queries before the recursive one."));
+            return Err(self
+                .error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "WITH inside a recursive query next to UNION is not supported",
+                    place,
+                )
+                .hint("Put the inner WITH queries before the recursive one."));
         }
         if body_mentions(left, &name) {
             return Err(recursion(
                 self,
-                format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
+                format!(
+                    "recursive reference to query \"{name}\" must not appear within its non-recursive term"
+                ),
             ));
         }
         let all = *set_quantifier == SetQuantifier::All;
@@ -194,7 +207,11 @@ impl Resolver<'_> {
         let types: Vec<Type> = outputs(&query)
             .iter()
             .map(|column| {
-                if column.ty.oid == value::types::oid::UNKNOWN { Type::new(value::types::oid::TEXT) } else { column.ty }
+                if column.ty.oid == value::types::oid::UNKNOWN {
+                    Type::new(value::types::oid::TEXT)
+                } else {
+                    column.ty
+                }
             })
             .collect();
         self.coerce_outputs(query, &types)

@@ -15,7 +15,9 @@ impl Resolver<'_> {
             || !delete.order_by.is_empty()
             || delete.output.is_some()
         {
-            return Err(self.syntax("syntax error: this clause of DELETE is not PostgreSQL's", Location::empty()));
+            return Err(
+                self.syntax("syntax error: this clause of DELETE is not PostgreSQL's", Location::empty())
+            );
         }
         let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
         let [target] = tables.as_slice() else { return Err(self.syntax_at(",", Location::empty())) };
@@ -25,7 +27,9 @@ impl Resolver<'_> {
             from.extend(self.from_list(using)?);
         }
         let filter = match &delete.selection {
-            Some(condition) => Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?),
+            Some(condition) => {
+                Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?)
+            }
             None => None,
         };
         let returning = self.returning(delete.returning.as_ref())?;

@@ -96,7 +96,9 @@ impl Resolver<'_> {
             E::AllOp { left, compare_op, right } => self.any_all(left, compare_op, right, true),
             E::Cast { kind, expr: inner, data_type, format } => {
                 if !matches!(kind, CastKind::Cast | CastKind::DoubleColon) || format.is_some() {
-                    return Err(self.syntax("syntax error: PostgreSQL has only CAST(x AS type) and x::type", place));
+                    return Err(
+                        self.syntax("syntax error: PostgreSQL has only CAST(x AS type) and x::type", place)
+                    );
                 }
                 self.cast_to(inner, data_type, place)
             }
@@ -195,13 +197,17 @@ impl Resolver<'_> {
             }
             E::Wildcard(token) => Err(self.syntax_at("*", token.0.span.start)),
             E::IsJson { .. } => {
-                Err(Error::unsupported("IS JSON", "Cast to json and handle the error.").at(self.position(place)))
+                Err(Error::unsupported("IS JSON", "Cast to json and handle the error.")
+                    .at(self.position(place)))
             }
             E::IsNormalized { .. } => {
                 Err(Error::unsupported("IS NORMALIZED", "Normalize text before it is stored.")
                     .at(self.position(place)))
             }
-            other => Err(self.syntax(format!("syntax error: this form of expression is not PostgreSQL's: {other}"), place)),
+            other => Err(self.syntax(
+                format!("syntax error: this form of expression is not PostgreSQL's: {other}"),
+                place,
+            )),
         }
     }
 
@@ -239,7 +245,8 @@ impl Resolver<'_> {
                 Ok(Expr::Param { index, ty: Type::new(ty) })
             }
             Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
-                Err(Error::unsupported("bit string literals", "Use '\\x...'::bytea.").at(self.position(place)))
+                Err(Error::unsupported("bit string literals", "Use '\\x...'::bytea.")
+                    .at(self.position(place)))
             }
             other => match string_of(other) {
                 Some(text) => Ok(self.unknown(Datum::text(text), place)),
@@ -323,7 +330,9 @@ impl Resolver<'_> {
         let at = self.position(right)?;
         let before: String = self.text.chars().take(at - 1).collect();
         match before.rfind(name) {
-            Some(found) if before.len() - found < name.len() + 64 => Some(before[..found].chars().count() + 1),
+            Some(found) if before.len() - found < name.len() + 64 => {
+                Some(before[..found].chars().count() + 1)
+            }
             _ => Some(at),
         }
     }
@@ -331,7 +340,9 @@ impl Resolver<'_> {
     /// `left name right` for operands that are resolved; rows are compared field by field.
     pub fn operator(&mut self, name: &str, left: Expr, right: Expr, place: Location) -> Result<Expr> {
         match (left, right) {
-            (Expr::Row { fields: a, .. }, Expr::Row { fields: b, .. }) => self.compare_rows(name, a, b, place),
+            (Expr::Row { fields: a, .. }, Expr::Row { fields: b, .. }) => {
+                self.compare_rows(name, a, b, place)
+            }
             (left, right) => self.scalar_operator(name, left, right, place),
         }
     }
@@ -479,14 +490,20 @@ impl Resolver<'_> {
         let BinaryOperator::PGCustomBinaryOperator(parts) = op else { return Ok(op.to_string()) };
         match parts.as_slice() {
             [name] => Ok(normal_operator(name)),
-            [schema, name] if schema.trim_matches('"').eq_ignore_ascii_case("pg_catalog") => Ok(normal_operator(name)),
-            [schema, _] => Err(self.error(
-                SqlState::UNDEFINED_FUNCTION,
-                format!("operator does not exist: {}", parts.join(".")),
+            [schema, name] if schema.trim_matches('"').eq_ignore_ascii_case("pg_catalog") => {
+                Ok(normal_operator(name))
+            }
+            [schema, _] => Err(self
+                .error(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("operator does not exist: {}", parts.join(".")),
+                    place,
+                )
+                .hint(format!("There are no operators in schema {schema}."))),
+            _ => Err(self.syntax(
+                format!("improper qualified name (too many dotted names): {}", parts.join(".")),
                 place,
-            )
-            .hint(format!("There are no operators in schema {schema}."))),
-            _ => Err(self.syntax(format!("improper qualified name (too many dotted names): {}", parts.join(".")), place)),
+            )),
         }
     }
 
@@ -504,7 +521,12 @@ impl Resolver<'_> {
                     return self.number(&format!("-{text}"), place);
                 }
                 // Minus binds tighter than ^ in PostgreSQL, but not in the parser.
-                if let ast::Expr::BinaryOp { left, op: BinaryOperator::PGExp | BinaryOperator::BitwiseXor, right } = inner {
+                if let ast::Expr::BinaryOp {
+                    left,
+                    op: BinaryOperator::PGExp | BinaryOperator::BitwiseXor,
+                    right,
+                } = inner
+                {
                     let left = self.unary(op, left, place)?;
                     let right_place = start(right);
                     let right = self.expr(right)?;
@@ -538,7 +560,13 @@ impl Resolver<'_> {
         })))
     }
 
-    fn between(&mut self, tested: &ast::Expr, negated: bool, low: &ast::Expr, high: &ast::Expr) -> Result<Expr> {
+    fn between(
+        &mut self,
+        tested: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+    ) -> Result<Expr> {
         let (low, symmetric) = symmetric(low);
         let value = self.expr(tested)?;
         let (low_place, high_place) = (start(low), start(high));
@@ -625,7 +653,13 @@ impl Resolver<'_> {
         self.operator(op, left, right, place)
     }
 
-    fn any_all(&mut self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, all: bool) -> Result<Expr> {
+    fn any_all(
+        &mut self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        all: bool,
+    ) -> Result<Expr> {
         let name = self.operator_name(op, start(right))?;
         self.any_all_named(left, &name, right, all)
     }
@@ -708,12 +742,16 @@ impl Resolver<'_> {
             return Err(self.syntax(message, place));
         }
         if tests.len() > 1 && !matches!((name, all), ("=", false) | ("<>", true)) {
-            return Err(self.error(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!("row comparison with {name} {} is not supported", if all { "ALL" } else { "ANY" }),
-                place,
-            )
-            .hint("Compare column by column in an EXISTS subquery."));
+            return Err(self
+                .error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!(
+                        "row comparison with {name} {} is not supported",
+                        if all { "ALL" } else { "ANY" }
+                    ),
+                    place,
+                )
+                .hint("Compare column by column in an EXISTS subquery."));
         }
         let mut query = query;
         let (mut coerced, mut functions) = (Vec::new(), Vec::new());
@@ -770,9 +808,17 @@ impl Resolver<'_> {
     }
 
     /// The columns of a one-row subquery as scalars: the query once per column, the others hidden.
-    pub fn row_of_subquery(&mut self, subquery: &ast::Query, count: usize, place: Location) -> Result<Vec<Expr>> {
+    pub fn row_of_subquery(
+        &mut self,
+        subquery: &ast::Query,
+        count: usize,
+        place: Location,
+    ) -> Result<Vec<Expr>> {
         let query = self.subquery(subquery)?;
         let columns: Vec<usize> = (0..query.targets.len()).filter(|&at| !query.targets[at].hidden).collect();
+        if columns.len() != count && self.here().clause == crate::scope::Clause::UpdateSet {
+            return Err(self.syntax("number of columns does not match number of values", place));
+        }
         if columns.len() != count {
             let message = if columns.len() > count {
                 "subquery has too many columns"
@@ -928,7 +974,8 @@ impl Resolver<'_> {
             }
             None => None,
         };
-        let (mut whens, mut results) = (Vec::with_capacity(conditions.len()), Vec::with_capacity(conditions.len() + 1));
+        let (mut whens, mut results) =
+            (Vec::with_capacity(conditions.len()), Vec::with_capacity(conditions.len() + 1));
         for arm in conditions {
             let at = start(&arm.condition);
             let when = match &operand {

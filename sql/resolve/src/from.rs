@@ -12,9 +12,7 @@ use crate::names::{self, Found, database_and_schema, identifier, name_location};
 use crate::parse::marker;
 use crate::query::outputs;
 use crate::scope::{Clause, Item, ItemColumn, Resolver, start};
-use crate::tree::{
-    Expr, FromItem, FunctionCallInFrom, Join, JoinKind, OutputColumn, RelationKind,
-};
+use crate::tree::{Expr, FromItem, FunctionCallInFrom, Join, JoinKind, OutputColumn, RelationKind};
 use crate::walk;
 
 impl Resolver<'_> {
@@ -67,10 +65,17 @@ impl Resolver<'_> {
         })
     }
 
-    fn join(&mut self, left: FromItem, left_scope: Vec<Item>, join: &ast::Join) -> Result<(FromItem, Vec<Item>)> {
+    fn join(
+        &mut self,
+        left: FromItem,
+        left_scope: Vec<Item>,
+        join: &ast::Join,
+    ) -> Result<(FromItem, Vec<Item>)> {
         let place = start_of_factor(&join.relation);
         let (kind, constraint) = match &join.join_operator {
-            JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => (JoinKind::Inner, c),
+            JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => {
+                (JoinKind::Inner, c)
+            }
             JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (JoinKind::Left, c),
             JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinKind::Right, c),
             JoinOperator::FullOuter(c) => (JoinKind::Full, c),
@@ -83,8 +88,11 @@ impl Resolver<'_> {
         // The left side is visible to LATERAL items of the right one.
         let before = self.here().namespace.len();
         let lateral_ok = matches!(kind, JoinKind::Inner | JoinKind::Left);
-        let seen: Vec<Item> =
-            left_scope.iter().cloned().map(|item| Item { lateral_ok: item.lateral_ok && lateral_ok, ..item }).collect();
+        let seen: Vec<Item> = left_scope
+            .iter()
+            .cloned()
+            .map(|item| Item { lateral_ok: item.lateral_ok && lateral_ok, ..item })
+            .collect();
         self.top().namespace.extend(seen);
         let right = self.factor(&join.relation);
         self.top().namespace.truncate(before);
@@ -237,20 +245,31 @@ impl Resolver<'_> {
     fn factor(&mut self, factor: &TableFactor) -> Result<(FromItem, Vec<Item>)> {
         match factor {
             TableFactor::Table {
-                name, alias, args, sample, with_ordinality, version, partitions, with_hints, json_path, ..
+                name,
+                alias,
+                args,
+                sample,
+                with_ordinality,
+                version,
+                partitions,
+                with_hints,
+                json_path,
+                ..
             } => {
                 let place = name_location(name);
                 if sample.is_some() {
                     return Err(Error::unsupported("TABLESAMPLE", "Use WHERE random() < fraction.")
                         .at(self.position(place)));
                 }
-                if version.is_some() || !partitions.is_empty() || !with_hints.is_empty() || json_path.is_some() {
+                if version.is_some()
+                    || !partitions.is_empty()
+                    || !with_hints.is_empty()
+                    || json_path.is_some()
+                {
                     return Err(self.syntax("syntax error: this clause is not PostgreSQL's", place));
                 }
                 match args {
-                    Some(args) => {
-                        self.functions_in_from(name, &args.args, *with_ordinality, alias.as_ref())
-                    }
+                    Some(args) => self.functions_in_from(name, &args.args, *with_ordinality, alias.as_ref()),
                     None => self.named_relation(name, alias.as_ref()),
                 }
             }
@@ -264,9 +283,9 @@ impl Resolver<'_> {
                 let mut calls = Vec::with_capacity(array_exprs.len());
                 let place = array_exprs.first().map(start).unwrap_or(Location::empty());
                 for array in array_exprs {
-                    let name = ast::ObjectName(vec![ast::ObjectNamePart::Identifier(ast::Ident::new("unnest"))]);
-                    let args =
-                        vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array.clone()))];
+                    let name =
+                        ast::ObjectName(vec![ast::ObjectNamePart::Identifier(ast::Ident::new("unnest"))]);
+                    let args = vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array.clone()))];
                     calls.push(self.function_in_from(&name, &args)?);
                 }
                 self.function_relation(calls, *with_ordinality, alias.as_ref(), place)
@@ -380,7 +399,12 @@ impl Resolver<'_> {
     }
 
     /// The namespace entry of a relation under its alias.
-    fn named_item(&mut self, relation: usize, schema: Option<String>, alias: Option<&ast::TableAlias>) -> Result<Item> {
+    fn named_item(
+        &mut self,
+        relation: usize,
+        schema: Option<String>,
+        alias: Option<&ast::TableAlias>,
+    ) -> Result<Item> {
         let mut item = self.item_of(relation, schema);
         if let Some(alias) = alias {
             item.name = identifier(&alias.name);
@@ -400,7 +424,12 @@ impl Resolver<'_> {
         Ok(item)
     }
 
-    fn rename(&self, name: &str, columns: &mut [ItemColumn], aliases: &[ast::TableAliasColumnDef]) -> Result<()> {
+    fn rename(
+        &self,
+        name: &str,
+        columns: &mut [ItemColumn],
+        aliases: &[ast::TableAliasColumnDef],
+    ) -> Result<()> {
         if aliases.len() > columns.len() {
             return Err(self.error(
                 SqlState::INVALID_COLUMN_REFERENCE,
@@ -414,12 +443,11 @@ impl Resolver<'_> {
         }
         for (column, alias) in columns.iter_mut().zip(aliases) {
             if alias.data_type.is_some() {
-                return Err(self
-                    .error(
-                        SqlState::SYNTAX_ERROR,
-                        "a column definition list is only allowed for functions returning \"record\"",
-                        alias.name.span.start,
-                    ));
+                return Err(self.error(
+                    SqlState::SYNTAX_ERROR,
+                    "a column definition list is only allowed for functions returning \"record\"",
+                    alias.name.span.start,
+                ));
             }
             column.name = identifier(&alias.name);
         }
@@ -471,7 +499,9 @@ impl Resolver<'_> {
         let mut calls = Vec::new();
         if rows_from {
             for arg in args {
-                let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Function(function))) = arg else {
+                let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Function(function))) =
+                    arg
+                else {
                     return Err(self.syntax("ROWS FROM takes function calls", place));
                 };
                 let ast::FunctionArguments::List(list) = &function.args else {
@@ -591,17 +621,19 @@ pub(crate) fn refers_here(expr: &Expr, depth: usize) -> bool {
 /// Whether a query uses columns of the query `depth` levels above it.
 pub(crate) fn query_refers(query: &crate::tree::Query, depth: usize) -> bool {
     let found = std::cell::Cell::new(false);
-    walk::query_parts(
-        query,
-        &mut |expr| found.set(found.get() || refers_here(expr, depth)),
-        &mut |inner| found.set(found.get() || query_refers(inner, depth + 1)),
-    );
+    walk::query_parts(query, &mut |expr| found.set(found.get() || refers_here(expr, depth)), &mut |inner| {
+        found.set(found.get() || query_refers(inner, depth + 1))
+    });
     found.get()
 }
 
 /// The columns that `*` and unqualified names see.
 fn shown(scope: &[Item]) -> impl Iterator<Item = &ItemColumn> {
-    scope.iter().filter(|item| item.columns_visible).flat_map(|item| &item.columns).filter(|column| !column.hidden)
+    scope
+        .iter()
+        .filter(|item| item.columns_visible)
+        .flat_map(|item| &item.columns)
+        .filter(|column| !column.hidden)
 }
 
 fn start_of_factor(factor: &TableFactor) -> Location {

@@ -15,7 +15,11 @@ const MAX_SETS: usize = 4_096;
 
 impl Resolver<'_> {
     /// The keys and, as indexes into them, the grouping sets; both empty without GROUP BY.
-    pub fn group_by(&mut self, list: &[ast::Expr], targets: &mut Vec<Target>) -> Result<(Vec<Expr>, Vec<Vec<usize>>)> {
+    pub fn group_by(
+        &mut self,
+        list: &[ast::Expr],
+        targets: &mut Vec<Target>,
+    ) -> Result<(Vec<Expr>, Vec<Vec<usize>>)> {
         let mut keys: Vec<Expr> = Vec::new();
         if list.is_empty() {
             return Ok((keys, Vec::new()));
@@ -106,7 +110,9 @@ impl Resolver<'_> {
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Tuple(columns))) => {
                         list.push(columns.clone());
                     }
-                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => list.push(vec![expr.clone()]),
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => {
+                        list.push(vec![expr.clone()])
+                    }
                     _ => return Err(self.syntax_at("*", crate::names::name_location(&function.name))),
                 }
             }
@@ -141,7 +147,12 @@ impl Resolver<'_> {
     }
 
     /// A key: an input column first, then an output name or ordinal, else an expression.
-    fn group_key(&mut self, expr: &ast::Expr, targets: &mut Vec<Target>, keys: &mut Vec<Expr>) -> Result<usize> {
+    fn group_key(
+        &mut self,
+        expr: &ast::Expr,
+        targets: &mut Vec<Target>,
+        keys: &mut Vec<Expr>,
+    ) -> Result<usize> {
         let place = start(expr);
         let is_input = match expr {
             ast::Expr::Identifier(ident) => {
@@ -335,9 +346,7 @@ impl Resolver<'_> {
         let level = self.here();
         let Some(entry) = level.relations.get(relation) else { return Ok(()) };
         // Grouping by the primary key groups by everything in the row.
-        if plain
-            && let RelationKind::Table(table) = &entry.kind
-        {
+        if plain && let RelationKind::Table(table) = &entry.kind {
             for constraint in &table.constraints {
                 let ConstraintKind::Primary { index } = &constraint.kind else { continue };
                 let Some(index) = self.names.catalog().index(*index) else { continue };
@@ -367,9 +376,9 @@ impl Resolver<'_> {
                 // The alias of a column list wins over the column's own name.
                 let item = level.namespace.iter().find(|item| item.relation == Some(relation));
                 let shown = item.and_then(|item| {
-                    item.columns.iter().find(
-                        |c| matches!(c.expr, Expr::Column { column: at, .. } if at == column),
-                    )
+                    item.columns
+                        .iter()
+                        .find(|c| matches!(c.expr, Expr::Column { column: at, .. } if at == column))
                 });
                 let own = entry.columns.get(column).map(|c| c.name.clone()).unwrap_or_default();
                 format!("{}.{}", entry.name, shown.map_or(own, |c| c.name.clone()))
@@ -377,7 +386,9 @@ impl Resolver<'_> {
             None => format!("{}.*", entry.name),
         };
         let message = if depth == 0 {
-            format!("column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function")
+            format!(
+                "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
+            )
         } else {
             format!("subquery uses ungrouped column \"{name}\" from outer query")
         };

@@ -73,17 +73,19 @@ impl Resolver<'_> {
                 place,
             )),
             Found::Index(index) => Err(self
-                .error(
-                    SqlState::WRONG_OBJECT_TYPE,
-                    format!("cannot open relation \"{}\"", index.name),
-                    place,
-                )
+                .error(SqlState::WRONG_OBJECT_TYPE, format!("cannot open relation \"{}\"", index.name), place)
                 .detail("This operation is not supported for indexes.")),
         }
     }
 
     /// A stored expression over a table, coerced to `target`.
-    fn stored(&mut self, text: &str, table: &Arc<Table>, purpose: Purpose, target: Option<Type>) -> Result<Expr> {
+    fn stored(
+        &mut self,
+        text: &str,
+        table: &Arc<Table>,
+        purpose: Purpose,
+        target: Option<Type>,
+    ) -> Result<Expr> {
         let parsed = crate::parse::expression(text)?;
         self.enter_view()?;
         let levels = std::mem::take(&mut self.levels);
@@ -134,12 +136,13 @@ impl Resolver<'_> {
         }
         let indexes: Vec<Arc<Index>> = self.names.catalog().indexes(table.oid).cloned().collect();
         for index in indexes {
-            let keys = index
-                .keys
+            let keys = index.keys.iter().filter_map(|key| {
+                key.expression.as_deref().map(|text| (key.column, text, Purpose::IndexExpression))
+            });
+            let predicate = index
+                .predicate
                 .iter()
-                .filter_map(|key| key.expression.as_deref().map(|text| (key.column, text, Purpose::IndexExpression)));
-            let predicate =
-                index.predicate.iter().map(|(column, text)| (*column, text.as_str(), Purpose::IndexPredicate));
+                .map(|(column, text)| (*column, text.as_str(), Purpose::IndexPredicate));
             for (number, text, purpose) in keys.chain(predicate) {
                 let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
                 let Some(column) = table.columns.get(at) else { continue };
@@ -185,7 +188,8 @@ impl Resolver<'_> {
                     format!("column \"{first}\" of relation \"{}\" does not exist", table.name),
                     place,
                 );
-                let near = names::nearest(first, table.visible_columns().map(|(_, column)| column.name.as_str()));
+                let near =
+                    names::nearest(first, table.visible_columns().map(|(_, column)| column.name.as_str()));
                 Err(match near {
                     Some(near) => error.hint(format!(
                         "Perhaps you meant to reference the column \"{}.{near}\".",
@@ -252,7 +256,9 @@ impl Resolver<'_> {
             || insert.insert_alias.is_some()
             || insert.output.is_some()
         {
-            return Err(self.syntax("syntax error: this clause of INSERT is not PostgreSQL's", Location::empty()));
+            return Err(
+                self.syntax("syntax error: this clause of INSERT is not PostgreSQL's", Location::empty())
+            );
         }
         let TableObject::TableName(name) = &insert.table else {
             return Err(self.syntax_at("(", Location::empty()));
@@ -264,10 +270,22 @@ impl Resolver<'_> {
         let (columns, targets) = match &insert.source {
             None => (Vec::new(), Vec::new()),
             Some(source) => match plain_values(source) {
-                Some(values) => {
-                    self.insert_values(&table, values, columns, explicit, overriding.as_deref(), &mut query_from)?
-                }
-                None => self.insert_query(&table, source, columns, explicit, overriding.as_deref(), &mut query_from)?,
+                Some(values) => self.insert_values(
+                    &table,
+                    values,
+                    columns,
+                    explicit,
+                    overriding.as_deref(),
+                    &mut query_from,
+                )?,
+                None => self.insert_query(
+                    &table,
+                    source,
+                    columns,
+                    explicit,
+                    overriding.as_deref(),
+                    &mut query_from,
+                )?,
             },
         };
         let mut defaults = Vec::new();
@@ -338,7 +356,13 @@ impl Resolver<'_> {
         Ok((columns, overriding, explicit))
     }
 
-    fn check_width(&self, width: usize, columns: &mut Vec<usize>, explicit: bool, place: Location) -> Result<()> {
+    fn check_width(
+        &self,
+        width: usize,
+        columns: &mut Vec<usize>,
+        explicit: bool,
+        place: Location,
+    ) -> Result<()> {
         if width > columns.len() {
             return Err(self.syntax("INSERT has more expressions than target columns", place));
         }
@@ -384,7 +408,8 @@ impl Resolver<'_> {
         from: &mut Vec<FromItem>,
     ) -> Result<(Vec<usize>, Vec<Target>)> {
         let width = values.rows.first().map_or(0, |row| row.content.len());
-        let first = values.rows.first().and_then(|row| row.content.get(columns.len()).or(row.content.first()));
+        let first =
+            values.rows.first().and_then(|row| row.content.get(columns.len()).or(row.content.first()));
         self.check_width(width, &mut columns, explicit, first.map(start).unwrap_or(Location::empty()))?;
         let mut rows: Vec<Vec<Value>> = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
@@ -417,9 +442,8 @@ impl Resolver<'_> {
             rows.push(cells);
         }
         // A column that is DEFAULT everywhere is not given at all.
-        let keep: Vec<bool> = (0..width)
-            .map(|at| rows.iter().any(|row| matches!(row[at], Value::Expr(_))))
-            .collect();
+        let keep: Vec<bool> =
+            (0..width).map(|at| rows.iter().any(|row| matches!(row[at], Value::Expr(_)))).collect();
         let mut defaults: Vec<Option<Expr>> = vec![None; width];
         for at in 0..width {
             if keep[at] && rows.iter().any(|row| matches!(row[at], Value::Default)) {
@@ -445,7 +469,8 @@ impl Resolver<'_> {
         }
         let mut flags = keep.iter();
         columns.retain(|_| flags.next().copied().unwrap_or(false));
-        let output = |at: usize| OutputColumn { name: table.columns[at].name.clone(), ty: table.columns[at].ty() };
+        let output =
+            |at: usize| OutputColumn { name: table.columns[at].name.clone(), ty: table.columns[at].ty() };
         if single {
             let cells = plain_rows.pop().unwrap_or_default();
             let targets = cells
@@ -525,7 +550,9 @@ impl Resolver<'_> {
                 let wanted = split_name(name)?.pop().unwrap_or_default();
                 let found = table.constraints.iter().find(|constraint| constraint.name == wanted);
                 match found.map(|constraint| &constraint.kind) {
-                    Some(ConstraintKind::Primary { index } | ConstraintKind::Unique { index }) => vec![*index],
+                    Some(ConstraintKind::Primary { index } | ConstraintKind::Unique { index }) => {
+                        vec![*index]
+                    }
                     Some(_) => {
                         return Err(Error::new(
                             SqlState::WRONG_OBJECT_TYPE,
@@ -572,9 +599,9 @@ impl Resolver<'_> {
                 self.top().namespace.push(item);
                 let assignments = self.assignments(table, &update.assignments)?;
                 let filter = match &update.selection {
-                    Some(condition) => {
-                        Some(self.in_clause(Clause::ConflictWhere, |this| this.condition(condition, "WHERE"))?)
-                    }
+                    Some(condition) => Some(
+                        self.in_clause(Clause::ConflictWhere, |this| this.condition(condition, "WHERE"))?,
+                    ),
                     None => None,
                 };
                 ConflictAction::Update { excluded, assignments, filter }
@@ -590,7 +617,8 @@ impl Resolver<'_> {
             if let Some(text) = ident.value.strip_prefix(marker::EXPRESSION) {
                 expressions.push(self.stored(text, table, Purpose::IndexExpression, None)?);
             } else if let Some(text) = ident.value.strip_prefix(marker::PREDICATE) {
-                predicate = Some(self.stored(text, table, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))?);
+                predicate =
+                    Some(self.stored(text, table, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))?);
             } else {
                 let name = identifier(ident);
                 match table.column(&name) {
@@ -628,7 +656,9 @@ impl Resolver<'_> {
             let mut own_expressions = Vec::new();
             for key in &index.keys {
                 match &key.expression {
-                    Some(text) => own_expressions.push(self.stored(text, table, Purpose::IndexExpression, None)?),
+                    Some(text) => {
+                        own_expressions.push(self.stored(text, table, Purpose::IndexExpression, None)?)
+                    }
                     None => own_columns.push(usize::try_from(key.column - 1).unwrap_or(usize::MAX)),
                 }
             }
@@ -639,7 +669,8 @@ impl Resolver<'_> {
             let predicate_matches = match &index.predicate {
                 None => true,
                 Some((_, text)) => {
-                    let own = self.stored(text, table, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))?;
+                    let own =
+                        self.stored(text, table, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))?;
                     predicate.as_ref().is_some_and(|given| implies(given, &own))
                 }
             };

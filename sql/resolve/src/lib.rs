@@ -128,7 +128,12 @@ pub fn resolve(
 }
 
 /// Resolves a query that stands inside another statement: CREATE VIEW, CREATE TABLE AS, COPY (query), cursors.
-pub fn resolve_query(names: &dyn Names, query: &ast::Query, text: &str, params: &mut Parameters) -> Result<Query> {
+pub fn resolve_query(
+    names: &dyn Names,
+    query: &ast::Query,
+    text: &str,
+    params: &mut Parameters,
+) -> Result<Query> {
     let mut resolver = scope::Resolver::new(names, text, params);
     let mut query = resolver.top_query(query)?;
     params.finish()?;

@@ -155,9 +155,10 @@ pub(crate) fn missing(names: &dyn Names, schema: Option<&str>, relation: &str) -
     }
 }
 
-/// The name closest to what was written, if it is close: at most a third of it differs.
+/// The name closest to what was written, if it is close: at most half of it differs.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    // As PostgreSQL: at most half of it differs, and not more than three characters.
+    let limit = (name.chars().count() / 2).min(3);
     candidates
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))

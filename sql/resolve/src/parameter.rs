@@ -33,7 +33,8 @@ impl Parameters {
 
     /// The type of `$index+1` at a place that uses it: UNKNOWN while nothing has asked for one.
     pub(crate) fn reference(&mut self, number: &str) -> Result<(usize, Oid)> {
-        let undefined = || Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${number}"));
+        let undefined =
+            || Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${number}"));
         let number: usize = number.parse().map_err(|_| undefined())?;
         if !self.allowed || number == 0 || number > MAX_PARAMETERS {
             return Err(undefined());

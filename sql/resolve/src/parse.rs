@@ -96,7 +96,8 @@ pub fn statements(text: &str) -> Result<Vec<Parsed>> {
         let last = piece.iter().rfind(|t| !is_space(&t.token)).unwrap_or(first);
         let (start, end) = (offsets.byte(first.span.start), offsets.byte(last.span.end));
         let depth = measure(piece, text)?;
-        let mut significant: Vec<TokenWithSpan> = piece.iter().filter(|t| !is_space(&t.token)).cloned().collect();
+        let mut significant: Vec<TokenWithSpan> =
+            piece.iter().filter(|t| !is_space(&t.token)).cloned().collect();
         rewrite(&mut significant, text, &offsets);
         let end_of_text = significant.last().map_or_else(Location::empty, |t| t.span.end);
         let mut parser = parser(significant.clone());
@@ -149,8 +150,11 @@ fn is_space(token: &Token) -> bool {
 
 fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     if let Some(at) = text.find('\0') {
-        return Err(Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\": 0x00")
-            .at(Some(text[..at].chars().count() + 1)));
+        return Err(Error::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        )
+        .at(Some(text[..at].chars().count() + 1)));
     }
     let dialect = PostgreSqlDialect {};
     Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
@@ -180,7 +184,7 @@ fn too_complex() -> Error {
 fn measure(tokens: &[TokenWithSpan], text: &str) -> Result<usize> {
     // Per open bracket: operators since the last comma, and set operations since it opened.
     let mut open: Vec<(usize, usize)> = vec![(0, 0)];
-    let (mut sum, mut deepest, mut prefix_run) = (0usize, 0usize, 0usize);
+    let (mut sum, mut deepest, mut prefix_run, mut casts) = (0usize, 0usize, 0usize, 0usize);
     for token in tokens {
         if is_space(&token.token) {
             continue;
@@ -240,7 +244,12 @@ fn measure(tokens: &[TokenWithSpan], text: &str) -> Result<usize> {
                         sum += 1;
                     }
                 }
-                Keyword::AND | Keyword::OR | Keyword::IS | Keyword::COLLATE | Keyword::LIKE | Keyword::BETWEEN => {
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::IS
+                | Keyword::COLLATE
+                | Keyword::LIKE
+                | Keyword::BETWEEN => {
                     if let Some(top) = open.last_mut() {
                         top.0 += 1;
                         sum += 1;
@@ -262,9 +271,17 @@ fn measure(tokens: &[TokenWithSpan], text: &str) -> Result<usize> {
                 }
             }
         }
+        // x::a::b nests, unlike the flat chains.
+        match &token.token {
+            Token::DoubleColon => casts += 1,
+            Token::Word(word) if matches!(word.keyword, Keyword::AND | Keyword::OR) => casts = 0,
+            Token::Word(_) | Token::LParen | Token::RParen | Token::LBracket | Token::RBracket => {}
+            Token::Number(..) | Token::Period => {}
+            _ => casts = 0,
+        }
         prefix_run = if prefix { prefix_run + 1 } else { 0 };
         deepest = deepest.max(sum);
-        if open.len() > MAX_NESTING || sum > MAX_CHAIN || prefix_run > MAX_NESTING {
+        if open.len() > MAX_NESTING || sum > MAX_CHAIN || prefix_run.max(casts) > MAX_NESTING {
             return Err(too_complex().at(position(text, token.span.start)));
         }
     }
@@ -283,10 +300,14 @@ fn rewrite(tokens: &mut Vec<TokenWithSpan>, text: &str, offsets: &Offsets<'_>) {
             }
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::FOR => rewrite_lock(tokens, at),
-                Keyword::ON if is_word(tokens, at + 1, "conflict") && is_token(tokens, at + 2, &Token::LParen) => {
+                Keyword::ON
+                    if is_word(tokens, at + 1, "conflict") && is_token(tokens, at + 2, &Token::LParen) =>
+                {
                     rewrite_conflict(tokens, at + 2, text, offsets);
                 }
-                Keyword::ROWS if is_word(tokens, at + 1, "from") && is_token(tokens, at + 2, &Token::LParen) => {
+                Keyword::ROWS
+                    if is_word(tokens, at + 1, "from") && is_token(tokens, at + 2, &Token::LParen) =>
+                {
                     let span = tokens[at].span;
                     tokens.splice(at..at + 2, [word_token(marker::ROWS_FROM.to_owned(), span)]);
                 }
@@ -379,7 +400,10 @@ fn rewrite(tokens: &mut Vec<TokenWithSpan>, text: &str, offsets: &Offsets<'_>) {
                         continue;
                     }
                 }
-                _ if word.value.eq_ignore_ascii_case("isnull") && at > 0 && !is_token(tokens, at - 1, &Token::Period) => {
+                _ if word.value.eq_ignore_ascii_case("isnull")
+                    && at > 0
+                    && !is_token(tokens, at - 1, &Token::Period) =>
+                {
                     let span = tokens[at].span;
                     tokens.splice(
                         at..at + 1,
@@ -405,8 +429,23 @@ fn rewrite(tokens: &mut Vec<TokenWithSpan>, text: &str, offsets: &Offsets<'_>) {
 /// Types whose literals (`oid '1'`) the parser does not know as types.
 fn is_literal_type(name: &str) -> bool {
     const NAMES: &[&str] = &[
-        "name", "oid", "regproc", "regprocedure", "regtype", "regrole", "regnamespace", "xid", "xid8", "cid", "tid",
-        "pg_lsn", "bpchar", "timetz", "int2vector", "oidvector", "cstring",
+        "name",
+        "oid",
+        "regproc",
+        "regprocedure",
+        "regtype",
+        "regrole",
+        "regnamespace",
+        "xid",
+        "xid8",
+        "cid",
+        "tid",
+        "pg_lsn",
+        "bpchar",
+        "timetz",
+        "int2vector",
+        "oidvector",
+        "cstring",
     ];
     NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
@@ -417,7 +456,10 @@ fn rewrite_lock(tokens: &mut Vec<TokenWithSpan>, at: usize) {
         ("update", 2)
     } else if is_word(tokens, at + 1, "share") {
         ("share", 2)
-    } else if is_word(tokens, at + 1, "no") && is_word(tokens, at + 2, "key") && is_word(tokens, at + 3, "update") {
+    } else if is_word(tokens, at + 1, "no")
+        && is_word(tokens, at + 2, "key")
+        && is_word(tokens, at + 3, "update")
+    {
         ("no_key_update", 4)
     } else if is_word(tokens, at + 1, "key") && is_word(tokens, at + 2, "share") {
         ("key_share", 3)
@@ -476,7 +518,9 @@ fn rewrite_lock(tokens: &mut Vec<TokenWithSpan>, at: usize) {
 fn rewrite_conflict(tokens: &mut Vec<TokenWithSpan>, open: usize, text: &str, offsets: &Offsets<'_>) {
     let Some(close) = matching(tokens, open) else { return };
     let slice = |tokens: &[TokenWithSpan]| match (tokens.first(), tokens.last()) {
-        (Some(first), Some(last)) => text[offsets.byte(first.span.start)..offsets.byte(last.span.end)].to_owned(),
+        (Some(first), Some(last)) => {
+            text[offsets.byte(first.span.start)..offsets.byte(last.span.end)].to_owned()
+        }
         _ => String::new(),
     };
     let mut items: Vec<TokenWithSpan> = Vec::new();
@@ -496,7 +540,9 @@ fn rewrite_conflict(tokens: &mut Vec<TokenWithSpan>, open: usize, text: &str, of
             match item {
                 [only] if matches!(only.token, Token::Word(_)) => items.push(only.clone()),
                 // A column with COLLATE or an operator class stands for the column.
-                [first, next, ..] if matches!((&first.token, &next.token), (Token::Word(_), Token::Word(_))) => {
+                [first, next, ..]
+                    if matches!((&first.token, &next.token), (Token::Word(_), Token::Word(_))) =>
+                {
                     items.push(first.clone());
                 }
                 _ => items.push(word_token(format!("{}{}", marker::EXPRESSION, slice(item)), span)),
@@ -557,7 +603,10 @@ fn is_token(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
 }
 
 fn word_token(value: String, span: Span) -> TokenWithSpan {
-    TokenWithSpan { token: Token::Word(Word { value, quote_style: Some('"'), keyword: Keyword::NoKeyword }), span }
+    TokenWithSpan {
+        token: Token::Word(Word { value, quote_style: Some('"'), keyword: Keyword::NoKeyword }),
+        span,
+    }
 }
 
 fn keyword_token(value: &str, keyword: Keyword, span: Span) -> TokenWithSpan {

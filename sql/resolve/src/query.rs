@@ -11,8 +11,8 @@ use crate::parse::marker;
 use crate::same::same;
 use crate::scope::{Clause, Level, Resolver, query_start, start};
 use crate::tree::{
-    self, Distinct, Expr, FromItem, LockClause, LockStrength, LockWait, OutputColumn, Query, Relation, RelationKind,
-    SortKey, Target,
+    self, Distinct, Expr, FromItem, LockClause, LockStrength, LockWait, OutputColumn, Query, Relation,
+    RelationKind, SortKey, Target,
 };
 use crate::walk;
 
@@ -228,7 +228,9 @@ impl Resolver<'_> {
             SetExpr::Values(values) => self.values(values, parts, resolve_unknown),
             SetExpr::SetOperation { .. } => self.set_operation(parts, resolve_unknown),
             SetExpr::Table(table) => self.table_body(table, parts),
-            SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement)
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
             | SetExpr::Merge(statement) => self.modify(statement),
             SetExpr::Query(_) => Err(Error::internal("parentheses were not taken off")),
         }
@@ -240,14 +242,20 @@ impl Resolver<'_> {
             Statement::Insert(insert) => self.insert(insert),
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
-            Statement::Merge(_) => {
-                Err(Error::unsupported("MERGE", "Use INSERT ... ON CONFLICT, or UPDATE and INSERT in one transaction."))
-            }
+            Statement::Merge(_) => Err(Error::unsupported(
+                "MERGE",
+                "Use INSERT ... ON CONFLICT, or UPDATE and INSERT in one transaction.",
+            )),
             _ => Err(Error::internal("not a statement that changes rows")),
         }
     }
 
-    fn select_body(&mut self, select: &ast::Select, parts: &Parts<'_>, resolve_unknown: bool) -> Result<Query> {
+    fn select_body(
+        &mut self,
+        select: &ast::Select,
+        parts: &Parts<'_>,
+        resolve_unknown: bool,
+    ) -> Result<Query> {
         let place = select.select_token.0.span.start;
         if select.top.is_some()
             || !select.lateral_views.is_empty()
@@ -271,11 +279,15 @@ impl Resolver<'_> {
             }
         }
         let filter = match &select.selection {
-            Some(condition) => Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?),
+            Some(condition) => {
+                Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?)
+            }
             None => None,
         };
         let having = match &select.having {
-            Some(condition) => Some(self.in_clause(Clause::Having, |this| this.condition(condition, "HAVING"))?),
+            Some(condition) => {
+                Some(self.in_clause(Clause::Having, |this| this.condition(condition, "HAVING"))?)
+            }
             None => None,
         };
         let order_by = self.order_by(parts.order_by, &mut targets)?;
@@ -355,7 +367,12 @@ impl Resolver<'_> {
 
     /// The target that an ORDER BY or DISTINCT ON item means: an output name, an ordinal, or an expression, which
     /// is added as a hidden target if there is no such target yet.
-    pub fn target_of(&mut self, expr: &ast::Expr, clause: Clause, targets: &mut Vec<Target>) -> Result<usize> {
+    pub fn target_of(
+        &mut self,
+        expr: &ast::Expr,
+        clause: Clause,
+        targets: &mut Vec<Target>,
+    ) -> Result<usize> {
         if let Some(found) = self.named_target(expr, clause, targets)? {
             self.settle(&mut targets[found])?;
             return Ok(found);
@@ -372,7 +389,12 @@ impl Resolver<'_> {
     }
 
     /// The target of that output name or ordinal.
-    pub fn named_target(&self, expr: &ast::Expr, clause: Clause, targets: &[Target]) -> Result<Option<usize>> {
+    pub fn named_target(
+        &self,
+        expr: &ast::Expr,
+        clause: Clause,
+        targets: &[Target],
+    ) -> Result<Option<usize>> {
         let place = start(expr);
         match expr {
             ast::Expr::Identifier(ident) => {
@@ -512,7 +534,9 @@ impl Resolver<'_> {
     fn row_count(&mut self, expr: &ast::Expr, clause: Clause) -> Result<Expr> {
         let place = start(expr);
         let resolved = self.in_clause(clause, |this| this.expr(expr))?;
-        if walk::any(&resolved, &|e| matches!(e, Expr::Column { levels_up: 0, .. } | Expr::WholeRow { levels_up: 0, .. })) {
+        if walk::any(&resolved, &|e| {
+            matches!(e, Expr::Column { levels_up: 0, .. } | Expr::WholeRow { levels_up: 0, .. })
+        }) {
             return Err(self.error(
                 SqlState::INVALID_COLUMN_REFERENCE,
                 format!("argument of {} must not contain variables", clause.name()),
@@ -557,11 +581,15 @@ impl Resolver<'_> {
             }
             for (name, place) in names {
                 let level = self.here();
-                let Some(found) = level.namespace.iter().find(|item| item.name == name && item.relation_visible)
+                let Some(found) =
+                    level.namespace.iter().find(|item| item.name == name && item.relation_visible)
                 else {
                     return Err(self.error(
                         SqlState::UNDEFINED_TABLE,
-                        format!("relation \"{name}\" in {} clause not found in FROM clause", lock_name(strength)),
+                        format!(
+                            "relation \"{name}\" in {} clause not found in FROM clause",
+                            lock_name(strength)
+                        ),
                         place,
                     ));
                 };
@@ -614,7 +642,10 @@ impl Resolver<'_> {
             let cells: Vec<Expr> = rows
                 .iter_mut()
                 .map(|row| {
-                    std::mem::replace(&mut row[column], Expr::Const { value: Datum::Null, ty: Type::new(oid::TEXT) })
+                    std::mem::replace(
+                        &mut row[column],
+                        Expr::Const { value: Datum::Null, ty: Type::new(oid::TEXT) },
+                    )
                 })
                 .collect();
             let all_unknown = cells.iter().all(|cell| cell.ty().oid == oid::UNKNOWN);
@@ -651,7 +682,10 @@ impl Resolver<'_> {
         let order_by = self.order_by(parts.order_by, &mut targets)?;
         let (limit, offset, with_ties) = self.limit(parts)?;
         if !parts.locks.is_empty() {
-            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "FOR UPDATE cannot be applied to VALUES"));
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "FOR UPDATE cannot be applied to VALUES",
+            ));
         }
         let mut query = self.close();
         query.from = from;

@@ -39,11 +39,17 @@ fn compare(a: &Expr, b: &Expr) -> bool {
         (Expr::Call(x), Expr::Call(y)) => x.function == y.function && x.ty == y.ty && all(&x.args, &y.args),
         (Expr::Convert(x), Expr::Convert(y)) => {
             let Convert { input, from, to, kind, explicit } = &**x;
-            *from == y.from && *to == y.to && *kind == y.kind && *explicit == y.explicit && same(input, &y.input)
+            *from == y.from
+                && *to == y.to
+                && *kind == y.kind
+                && *explicit == y.explicit
+                && same(input, &y.input)
         }
         (Expr::And(x), Expr::And(y)) | (Expr::Or(x), Expr::Or(y)) => all(x, y),
         (Expr::Not(x), Expr::Not(y)) => same(x, y),
-        (Expr::IsNull { input: x, negated: n }, Expr::IsNull { input: y, negated: m }) => n == m && same(x, y),
+        (Expr::IsNull { input: x, negated: n }, Expr::IsNull { input: y, negated: m }) => {
+            n == m && same(x, y)
+        }
         (
             Expr::IsBool { input: x, value: v, negated: n },
             Expr::IsBool { input: y, value: w, negated: m },
@@ -52,20 +58,16 @@ fn compare(a: &Expr, b: &Expr) -> bool {
             Expr::Distinct { equal: e, left: a, right: b, negated: n },
             Expr::Distinct { equal: f, left: c, right: d, negated: m },
         ) => e == f && n == m && same(a, c) && same(b, d),
-        (
-            Expr::Case { whens: x, otherwise: o, ty: t },
-            Expr::Case { whens: y, otherwise: p, ty: u },
-        ) => {
+        (Expr::Case { whens: x, otherwise: o, ty: t }, Expr::Case { whens: y, otherwise: p, ty: u }) => {
             t == u
                 && x.len() == y.len()
                 && x.iter().zip(y).all(|((a, b), (c, d))| same(a, c) && same(b, d))
                 && option(o.as_deref(), p.as_deref())
         }
         (Expr::Coalesce { args: x, ty: t }, Expr::Coalesce { args: y, ty: u }) => t == u && all(x, y),
-        (
-            Expr::Extreme { greatest: g, args: x, ty: t },
-            Expr::Extreme { greatest: h, args: y, ty: u },
-        ) => g == h && t == u && all(x, y),
+        (Expr::Extreme { greatest: g, args: x, ty: t }, Expr::Extreme { greatest: h, args: y, ty: u }) => {
+            g == h && t == u && all(x, y)
+        }
         (
             Expr::NullIf { equal: e, left: a, right: b, .. },
             Expr::NullIf { equal: f, left: c, right: d, .. },

@@ -93,7 +93,11 @@ impl Clause {
     pub fn allows_aggregates(self) -> bool {
         matches!(
             self,
-            Clause::Targets | Clause::Having | Clause::OrderBy | Clause::DistinctOn | Clause::WindowPartition
+            Clause::Targets
+                | Clause::Having
+                | Clause::OrderBy
+                | Clause::DistinctOn
+                | Clause::WindowPartition
                 | Clause::WindowOrder
         )
     }
@@ -299,8 +303,12 @@ impl<'a> Resolver<'a> {
         let message = match purpose {
             Purpose::Check => format!("argument of CHECK must be type {to}, not type {from}"),
             Purpose::IndexPredicate => format!("argument of WHERE must be type {to}, not type {from}"),
-            Purpose::AlterUsing => format!("result of USING clause cannot be cast automatically to type {to}"),
-            Purpose::Argument => format!("parameter of type {from} cannot be coerced to the expected type {to}"),
+            Purpose::AlterUsing => {
+                format!("result of USING clause cannot be cast automatically to type {to}")
+            }
+            Purpose::Argument => {
+                format!("parameter of type {from} cannot be coerced to the expected type {to}")
+            }
             Purpose::Default | Purpose::Generated | Purpose::IndexExpression => {
                 format!("column is of type {to} but default expression is of type {from}")
             }
@@ -320,7 +328,14 @@ impl<'a> Resolver<'a> {
     pub fn add_relation(&mut self, kind: RelationKind, name: String, columns: Vec<OutputColumn>) -> usize {
         let check_as = self.check_as;
         let level = self.top();
-        level.relations.push(Relation { kind, name, columns, lateral: false, check_as, selected: Vec::new() });
+        level.relations.push(Relation {
+            kind,
+            name,
+            columns,
+            lateral: false,
+            check_as,
+            selected: Vec::new(),
+        });
         level.relations.len() - 1
     }
 
@@ -427,7 +442,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// The item `[schema.]name` of a level. 42P09 when two have the name.
-    fn item_at(&self, level: usize, schema: Option<&str>, name: &str, location: Location) -> Result<Option<&Item>> {
+    fn item_at(
+        &self,
+        level: usize,
+        schema: Option<&str>,
+        name: &str,
+        location: Location,
+    ) -> Result<Option<&Item>> {
         let state = &self.levels[level];
         if state.in_from && !state.lateral {
             return Ok(None);
@@ -453,7 +474,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// The level and item that `[schema.]name` means.
-    pub fn find_item(&self, schema: Option<&str>, name: &str, location: Location) -> Result<Option<(usize, Item)>> {
+    pub fn find_item(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        location: Location,
+    ) -> Result<Option<(usize, Item)>> {
         for level in (0..self.levels.len()).rev() {
             if let Some(item) = self.item_at(level, schema, name, location)? {
                 return Ok(Some((level, item.clone())));
@@ -463,7 +489,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// `[schema.]relation.column`. 42P01 for an unknown relation, 42703 for an unknown column.
-    pub fn qualified_column(&mut self, schema: Option<&str>, relation: &str, ident: &ast::Ident, location: Location) -> Result<Expr> {
+    pub fn qualified_column(
+        &mut self,
+        schema: Option<&str>,
+        relation: &str,
+        ident: &ast::Ident,
+        location: Location,
+    ) -> Result<Expr> {
         let name = identifier(ident);
         let Some((level, item)) = self.find_item(schema, relation, location)? else {
             return Err(self.missing_from_entry(schema, relation, location));
@@ -503,7 +535,8 @@ impl<'a> Resolver<'a> {
         let ty = Type::new(oid::RECORD);
         if let Some(relation) = item.relation {
             // A function with one column stands for its value.
-            if let RelationKind::Functions { calls, ordinality: false } = &self.levels[level].relations[relation].kind
+            if let RelationKind::Functions { calls, ordinality: false } =
+                &self.levels[level].relations[relation].kind
                 && calls.len() == 1
                 && fields.len() == 1
             {
@@ -584,8 +617,7 @@ impl<'a> Resolver<'a> {
                             format!("invalid reference to FROM-clause entry for table \"{relation}\""),
                             location,
                         )
-                        .detail(format!(
-                            "There is an entry for table \"{relation}\", but it cannot be referenced from this part of the query."
+                        .hint(format!("There is an entry for table \"{relation}\", but it cannot be referenced from this part of the query."
                         ));
                 }
                 if let Some(entry) = item.relation
@@ -602,7 +634,11 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        self.error(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{full}\""), location)
+        self.error(
+            SqlState::UNDEFINED_TABLE,
+            format!("missing FROM-clause entry for table \"{full}\""),
+            location,
+        )
     }
 
     fn missing_column(&self, relation: Option<&str>, name: &str, location: Location) -> Error {
@@ -620,8 +656,7 @@ impl<'a> Resolver<'a> {
                     && item.relation.is_some()
                     && item.columns.iter().any(|column| column.name == name)
                 {
-                    return error.detail(format!(
-                        "There is a column named \"{name}\" in table \"{}\", but it cannot be referenced from this part of the query.",
+                    return error.hint(format!("There is a column named \"{name}\" in table \"{}\", but it cannot be referenced from this part of the query.",
                         item.name
                     ));
                 }
@@ -637,8 +672,9 @@ impl<'a> Resolver<'a> {
         }
         let Some(near) = nearest(name, names.iter().map(|(_, column)| column.as_str())) else { return error };
         match names.iter().find(|(_, column)| column == near) {
-            Some((relation, column)) => error
-                .hint(format!("Perhaps you meant to reference the column \"{relation}.{column}\".")),
+            Some((relation, column)) => {
+                error.hint(format!("Perhaps you meant to reference the column \"{relation}.{column}\"."))
+            }
             None => error,
         }
     }
@@ -651,7 +687,9 @@ pub(crate) fn start(expr: &ast::Expr) -> Location {
     loop {
         expr = match expr {
             E::Identifier(ident) => return ident.span.start,
-            E::CompoundIdentifier(parts) => return parts.first().map(|i| i.span.start).unwrap_or(Location::empty()),
+            E::CompoundIdentifier(parts) => {
+                return parts.first().map(|i| i.span.start).unwrap_or(Location::empty());
+            }
             E::Value(value) => return value.span.start,
             E::TypedString(typed) => return typed.value.span.start,
             E::Function(function) => return crate::names::name_location(&function.name),
@@ -715,7 +753,11 @@ pub(crate) fn query_start(query: &ast::Query) -> Location {
             ast::SetExpr::Query(query) => return query_start(query),
             ast::SetExpr::SetOperation { left, .. } => left,
             ast::SetExpr::Values(values) => {
-                return values.rows.first().map(|row| row.opening_token.0.span.start).unwrap_or(Location::empty());
+                return values
+                    .rows
+                    .first()
+                    .map(|row| row.opening_token.0.span.start)
+                    .unwrap_or(Location::empty());
             }
             _ => return Location::empty(),
         };

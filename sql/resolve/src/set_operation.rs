@@ -1,7 +1,7 @@
 //! UNION, INTERSECT, EXCEPT. Arms are subqueries of the range table; all are brought to the types they share.
 
-use sqlparser::ast::{SetExpr, SetOperator, SetQuantifier};
 use sqlparser::ast;
+use sqlparser::ast::{SetExpr, SetOperator, SetQuantifier};
 use sqlparser::tokenizer::Location;
 use value::types::oid;
 use value::{Error, Oid, Result, SqlState, Type};
@@ -35,8 +35,11 @@ impl Resolver<'_> {
             let columns = outputs(&arm);
             let selected = (0..columns.len()).collect();
             let number = self.here().relations.len() + 1;
-            let relation =
-                self.add_relation(RelationKind::Subquery(Box::new(arm)), format!("*SELECT* {number}"), columns);
+            let relation = self.add_relation(
+                RelationKind::Subquery(Box::new(arm)),
+                format!("*SELECT* {number}"),
+                columns,
+            );
             self.top().relations[relation].selected = selected;
         }
         let mut targets: Vec<Target> = names
@@ -67,13 +70,17 @@ impl Resolver<'_> {
                         start(&item.expr),
                     )
                     .detail("Only result column names can be used, not expressions or functions.")
-                    .hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."));
+                    .hint(
+                        "Add the expression/function to every SELECT, or move the UNION into a FROM clause.",
+                    ));
             }
         }
         let order_by = self.order_by(parts.order_by, &mut targets)?;
         let (limit, offset, with_ties) = self.limit(parts)?;
         if with_ties && order_by.is_empty() {
-            return Err(self.syntax("WITH TIES cannot be specified without ORDER BY clause", Location::empty()));
+            return Err(
+                self.syntax("WITH TIES cannot be specified without ORDER BY clause", Location::empty())
+            );
         }
         if !parts.locks.is_empty() {
             return Err(Error::new(
@@ -120,8 +127,9 @@ impl Resolver<'_> {
                     }
                 };
                 if tree.types.len() != right.types.len() {
-                    return Err(self
-                        .syntax(format!("each {name} query must have the same number of columns"), place));
+                    return Err(
+                        self.syntax(format!("each {name} query must have the same number of columns"), place)
+                    );
                 }
                 let mut types = Vec::with_capacity(tree.types.len());
                 for (a, b) in tree.types.iter().zip(&right.types) {
@@ -207,7 +215,11 @@ fn body_start(body: &SetExpr) -> Location {
             SetExpr::Query(query) => return query_start(query),
             SetExpr::SetOperation { left, .. } => left,
             SetExpr::Values(values) => {
-                return values.rows.first().map(|row| row.opening_token.0.span.start).unwrap_or(Location::empty());
+                return values
+                    .rows
+                    .first()
+                    .map(|row| row.opening_token.0.span.start)
+                    .unwrap_or(Location::empty());
             }
             _ => return Location::empty(),
         };

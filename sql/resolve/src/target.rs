@@ -64,7 +64,10 @@ impl Resolver<'_> {
             || options.opt_rename.is_some()
             || options.opt_alias.is_some()
         {
-            return Err(self.syntax("syntax error: this option of * is not PostgreSQL's", options.wildcard_token.0.span.start));
+            return Err(self.syntax(
+                "syntax error: this option of * is not PostgreSQL's",
+                options.wildcard_token.0.span.start,
+            ));
         }
         Ok(())
     }
@@ -223,10 +226,9 @@ impl Resolver<'_> {
                         }
                     }
                 }
-                E::Function(function) => split_name(&function.name)
-                    .ok()
-                    .and_then(|mut parts| parts.pop())
-                    .map(|name| (name, 2)),
+                E::Function(function) => {
+                    split_name(&function.name).ok().and_then(|mut parts| parts.pop()).map(|name| (name, 2))
+                }
                 E::Case { else_result, .. } => {
                     let inner = else_result.as_deref().and_then(|result| self.figure_name(result));
                     match inner {
@@ -250,10 +252,6 @@ impl Resolver<'_> {
                     _ => "btrim",
                 }),
                 E::Subquery(query) => self.subquery_name(query),
-                E::Value(value) => match value.value {
-                    ast::Value::Boolean(_) => Some(("bool".to_owned(), 1)),
-                    _ => None,
-                },
                 E::Interval(_) => Some(("interval".to_owned(), 1)),
                 E::TypedString(typed) => self.type_name_of(&typed.data_type).map(|name| (name, 1)),
                 _ => None,

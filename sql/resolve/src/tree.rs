@@ -82,17 +82,32 @@ pub struct Relation {
 pub enum RelationKind {
     Table(Arc<Table>),
     /// A relation of pg_catalog, information_schema or startdb, computed by `sql`: (schema, name).
-    System { schema: &'static str, name: &'static str, oid: Oid },
+    System {
+        schema: &'static str,
+        name: &'static str,
+        oid: Oid,
+    },
     Subquery(Box<Query>),
     /// A view, already expanded; the view is kept for rights and for EXPLAIN.
-    View { view: Arc<View>, query: Box<Query> },
+    View {
+        view: Arc<View>,
+        query: Box<Query>,
+    },
     /// `levels_up` queries above, entry `index` of its `ctes`.
-    Cte { levels_up: usize, index: usize },
+    Cte {
+        levels_up: usize,
+        index: usize,
+    },
     Values(Vec<Vec<Expr>>),
     /// Functions in FROM, run in lockstep (ROWS FROM); one alone is the usual case.
-    Functions { calls: Vec<FunctionCallInFrom>, ordinality: bool },
+    Functions {
+        calls: Vec<FunctionCallInFrom>,
+        ordinality: bool,
+    },
     /// The result of a join with an alias, or of USING: columns are expressions over the joined relations.
-    Join { columns: Vec<Expr> },
+    Join {
+        columns: Vec<Expr>,
+    },
     /// EXCLUDED of ON CONFLICT DO UPDATE: the row that was to be inserted; columns as the target table's.
     Excluded,
 }
@@ -162,7 +177,12 @@ pub struct SortKey {
 pub enum SetOperation {
     /// Index into `relations` (a Subquery), whose columns have been coerced to the common types.
     Leaf(usize),
-    Node { kind: SetKind, all: bool, left: Box<SetOperation>, right: Box<SetOperation> },
+    Node {
+        kind: SetKind,
+        all: bool,
+        left: Box<SetOperation>,
+        right: Box<SetOperation>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +286,9 @@ pub enum ModifyKind {
         on_conflict: Option<OnConflict>,
     },
     /// Target i of the query is the new value of column `columns[i]`.
-    Update { columns: Vec<usize> },
+    Update {
+        columns: Vec<usize>,
+    },
     Delete,
 }
 
@@ -292,15 +314,32 @@ pub enum ConflictAction {
 /// A typed expression.
 #[derive(Clone, Debug)]
 pub enum Expr {
-    Const { value: Datum, ty: Type },
+    Const {
+        value: Datum,
+        ty: Type,
+    },
     /// Column `column` of relation `relation` of the query `levels_up` levels above.
-    Column { levels_up: usize, relation: usize, column: usize, ty: Type },
+    Column {
+        levels_up: usize,
+        relation: usize,
+        column: usize,
+        ty: Type,
+    },
     /// The hidden row id of a table relation (int8); `ctid` and rules 13.
-    RowId { relation: usize },
+    RowId {
+        relation: usize,
+    },
     /// A whole row of a relation, as a record.
-    WholeRow { levels_up: usize, relation: usize, ty: Type },
+    WholeRow {
+        levels_up: usize,
+        relation: usize,
+        ty: Type,
+    },
     /// Parameter `$index+1`.
-    Param { index: usize, ty: Type },
+    Param {
+        index: usize,
+        ty: Type,
+    },
     /// A function or operator.
     Call(Box<Call>),
     /// A type conversion that is not a plain function call.
@@ -308,26 +347,79 @@ pub enum Expr {
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
-    IsNull { input: Box<Expr>, negated: bool },
+    IsNull {
+        input: Box<Expr>,
+        negated: bool,
+    },
     /// IS [NOT] TRUE / FALSE; `IS UNKNOWN` is IsNull.
-    IsBool { input: Box<Expr>, value: bool, negated: bool },
+    IsBool {
+        input: Box<Expr>,
+        value: bool,
+        negated: bool,
+    },
     /// IS [NOT] DISTINCT FROM; `equal` is the `=` of the common type.
-    Distinct { equal: &'static Function, left: Box<Expr>, right: Box<Expr>, negated: bool },
+    Distinct {
+        equal: &'static Function,
+        left: Box<Expr>,
+        right: Box<Expr>,
+        negated: bool,
+    },
     /// CASE; a simple CASE has its comparisons written out.
-    Case { whens: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type },
-    Coalesce { args: Vec<Expr>, ty: Type },
+    Case {
+        whens: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+        ty: Type,
+    },
+    Coalesce {
+        args: Vec<Expr>,
+        ty: Type,
+    },
     /// GREATEST or LEAST.
-    Extreme { greatest: bool, args: Vec<Expr>, ty: Type },
-    NullIf { equal: &'static Function, left: Box<Expr>, right: Box<Expr>, ty: Type },
+    Extreme {
+        greatest: bool,
+        args: Vec<Expr>,
+        ty: Type,
+    },
+    NullIf {
+        equal: &'static Function,
+        left: Box<Expr>,
+        right: Box<Expr>,
+        ty: Type,
+    },
     /// `left op ANY|ALL (list)`: IN lists too. `list` holds the elements.
-    InList { function: &'static Function, left: Box<Expr>, list: Vec<Expr>, all: bool, negated: bool },
+    InList {
+        function: &'static Function,
+        left: Box<Expr>,
+        list: Vec<Expr>,
+        all: bool,
+        negated: bool,
+    },
     /// `left op ANY|ALL (array expression)`.
-    AnyArray { function: &'static Function, left: Box<Expr>, array: Box<Expr>, all: bool },
+    AnyArray {
+        function: &'static Function,
+        left: Box<Expr>,
+        array: Box<Expr>,
+        all: bool,
+    },
     /// ARRAY[...]; elements may be arrays (then dimensions grow).
-    Array { elements: Vec<Expr>, ty: Type },
-    Row { fields: Vec<Expr>, ty: Type },
-    Subscript { input: Box<Expr>, subscripts: Vec<Subscript>, ty: Type },
-    Field { input: Box<Expr>, index: usize, ty: Type },
+    Array {
+        elements: Vec<Expr>,
+        ty: Type,
+    },
+    Row {
+        fields: Vec<Expr>,
+        ty: Type,
+    },
+    Subscript {
+        input: Box<Expr>,
+        subscripts: Vec<Subscript>,
+        ty: Type,
+    },
+    Field {
+        input: Box<Expr>,
+        index: usize,
+        ty: Type,
+    },
     Aggregate(Box<AggregateCall>),
     Window(Box<WindowCall>),
     /// A set-returning function.
@@ -338,9 +430,15 @@ pub enum Expr {
 
     // Made by the planner only:
     /// Column `index` of the input row.
-    Slot { index: usize, ty: Type },
+    Slot {
+        index: usize,
+        ty: Type,
+    },
     /// Correlation parameter `index`, set by the node that runs this one once per outer row.
-    Outer { index: usize, ty: Type },
+    Outer {
+        index: usize,
+        ty: Type,
+    },
     /// Subplan `index` of the plan, run for its value with the parameters it names.
     Subplan(Box<SubplanCall>),
 }
@@ -438,8 +536,14 @@ pub enum SublinkKind {
     Array,
     /// `(tests) op ANY (SELECT ...)`; IN is ANY with `=`. `comparison` is over the test expressions, as they stand in the
     /// outer query, and `Expr::Column { relation: usize::MAX, column: i }` for column i of the subquery.
-    Any { tests: Vec<Expr>, functions: Vec<&'static Function> },
-    All { tests: Vec<Expr>, functions: Vec<&'static Function> },
+    Any {
+        tests: Vec<Expr>,
+        functions: Vec<&'static Function>,
+    },
+    All {
+        tests: Vec<Expr>,
+        functions: Vec<&'static Function>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -458,8 +562,14 @@ pub enum SubplanKind {
     Scalar,
     Array,
     /// Tests against the subplan's columns, pairwise, with three-valued logic.
-    Any { tests: Vec<Expr>, functions: Vec<&'static Function> },
-    All { tests: Vec<Expr>, functions: Vec<&'static Function> },
+    Any {
+        tests: Vec<Expr>,
+        functions: Vec<&'static Function>,
+    },
+    All {
+        tests: Vec<Expr>,
+        functions: Vec<&'static Function>,
+    },
 }
 
 impl Expr {

@@ -1,7 +1,8 @@
 //! Type names of SQL to [`Type`]s.
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart,
+    TimezoneInfo,
 };
 use value::types::{self, array_of, interval_field, interval_typmod, length_typmod, numeric_typmod, oid};
 use value::{Error, Oid, Result, SqlState, Type};
@@ -87,7 +88,10 @@ pub fn resolve_type(names: &dyn Names, data_type: &DataType) -> Result<ResolvedT
             ArrayElemTypeDef::SquareBracket(element, _) => {
                 let element = resolve_type(names, element)?;
                 if element.serial.is_some() {
-                    return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "array of serial is not implemented"));
+                    return Err(Error::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "array of serial is not implemented",
+                    ));
                 }
                 array_type(element.ty)
             }
@@ -205,7 +209,8 @@ fn custom(
             ObjectNamePart::Function(_) => Err(undefined(&name.to_string())),
         })
         .collect::<Result<_>>()?;
-    let quoted = matches!(name.0.last(), Some(ObjectNamePart::Identifier(ident)) if ident.quote_style.is_some());
+    let quoted =
+        matches!(name.0.last(), Some(ObjectNamePart::Identifier(ident)) if ident.quote_style.is_some());
     let full = parts.join(".");
     let base = match parts.as_slice() {
         [base] => base.as_str(),
@@ -254,7 +259,10 @@ fn custom(
     };
     let modifier = |at: usize| -> Result<i64> {
         modifiers[at].trim().parse().map_err(|_| {
-            Error::new(SqlState::INVALID_PARAMETER_VALUE, "type modifiers must be simple constants or identifiers")
+            Error::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                "type modifiers must be simple constants or identifiers",
+            )
         })
     };
     let typmod = match (info.oid, modifiers.len()) {

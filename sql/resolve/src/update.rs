@@ -16,8 +16,14 @@ use crate::tree::{Expr, FromItem, Modify, ModifyKind, Query, Target};
 impl Resolver<'_> {
     /// UPDATE on the level that is open.
     pub fn update(&mut self, update: &ast::Update) -> Result<Query> {
-        if update.or.is_some() || update.limit.is_some() || !update.order_by.is_empty() || update.output.is_some() {
-            return Err(self.syntax("syntax error: this clause of UPDATE is not PostgreSQL's", Location::empty()));
+        if update.or.is_some()
+            || update.limit.is_some()
+            || !update.order_by.is_empty()
+            || update.output.is_some()
+        {
+            return Err(
+                self.syntax("syntax error: this clause of UPDATE is not PostgreSQL's", Location::empty())
+            );
         }
         let table = self.changed_table(&update.table, "update")?;
         let mut from = vec![FromItem::Relation(0)];
@@ -29,7 +35,9 @@ impl Resolver<'_> {
         from.extend(self.from_list(lists)?);
         let assignments = self.assignments(&table, &update.assignments)?;
         let filter = match &update.selection {
-            Some(condition) => Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?),
+            Some(condition) => {
+                Some(self.in_clause(Clause::Where, |this| this.condition(condition, "WHERE"))?)
+            }
             None => None,
         };
         let returning = self.returning(update.returning.as_ref())?;
@@ -69,7 +77,11 @@ impl Resolver<'_> {
     }
 
     /// `SET a = x, (b, c) = (y, z), d = DEFAULT`: column and new value.
-    pub fn assignments(&mut self, table: &Arc<Table>, list: &[ast::Assignment]) -> Result<Vec<(usize, Expr)>> {
+    pub fn assignments(
+        &mut self,
+        table: &Arc<Table>,
+        list: &[ast::Assignment],
+    ) -> Result<Vec<(usize, Expr)>> {
         let mut out: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
         for assignment in list {
             match &assignment.target {
@@ -83,10 +95,7 @@ impl Resolver<'_> {
                     let place = start(&assignment.value);
                     let values = self.tuple_values(&assignment.value, names.len())?;
                     if values.len() != names.len() {
-                        return Err(self.syntax(
-                            "number of columns does not match number of values",
-                            place,
-                        ));
+                        return Err(self.syntax("number of columns does not match number of values", place));
                     }
                     for (name, value) in names.iter().zip(values) {
                         let at = self.target_column(table, name)?;

@@ -2,7 +2,7 @@
 
 use crate::tree::{
     ConflictAction, Expr, FrameBound, FromItem, ModifyKind, Query, RelationKind, SetOperation, SublinkKind,
-    Subscript, SubplanKind,
+    SubplanKind, Subscript,
 };
 
 /// Calls `f` for each direct part of an expression. The query of a sublink is not entered; its tests are.
@@ -158,7 +158,9 @@ pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
         Expr::Subplan(call) => {
             call.bindings.iter_mut().for_each(|(_, expr)| f(expr));
             match &mut call.kind {
-                SubplanKind::Any { tests, .. } | SubplanKind::All { tests, .. } => tests.iter_mut().for_each(f),
+                SubplanKind::Any { tests, .. } | SubplanKind::All { tests, .. } => {
+                    tests.iter_mut().for_each(f)
+                }
                 SubplanKind::Exists | SubplanKind::Scalar | SubplanKind::Array => {}
             }
         }
@@ -359,7 +361,9 @@ pub fn any(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
 
 /// Whether an expression refers to columns of this query level or of those above (`volatile` or not).
 pub fn has_columns(expr: &Expr) -> bool {
-    any(expr, &|e| matches!(e, Expr::Column { .. } | Expr::WholeRow { .. } | Expr::RowId { .. } | Expr::Sublink(_)))
+    any(expr, &|e| {
+        matches!(e, Expr::Column { .. } | Expr::WholeRow { .. } | Expr::RowId { .. } | Expr::Sublink(_))
+    })
 }
 
 /// The leaves of a set operation, left to right.

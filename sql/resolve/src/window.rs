@@ -27,7 +27,9 @@ impl Resolver<'_> {
                 ));
             }
             let window = match definition {
-                NamedWindowExpr::NamedWindow(base) => self.window_named(&identifier(base), base.span.start)?,
+                NamedWindowExpr::NamedWindow(base) => {
+                    self.window_named(&identifier(base), base.span.start)?
+                }
                 NamedWindowExpr::WindowSpec(spec) => self.window_spec(spec, place)?,
             };
             self.top().window_names.push((name, window));
@@ -38,16 +40,20 @@ impl Resolver<'_> {
     fn window_named(&self, name: &str, place: Location) -> Result<NamedWindow> {
         match self.here().window_names.iter().find(|(other, _)| other == name) {
             Some((_, window)) => Ok(window.clone()),
-            None => {
-                Err(self.error(SqlState::UNDEFINED_OBJECT, format!("window \"{name}\" does not exist"), place))
-            }
+            None => Err(self.error(
+                SqlState::UNDEFINED_OBJECT,
+                format!("window \"{name}\" does not exist"),
+                place,
+            )),
         }
     }
 
     /// What OVER says.
     pub fn window_of(&mut self, over: &WindowType, place: Location) -> Result<Window> {
         match over {
-            WindowType::NamedWindow(name) => Ok(self.window_named(&identifier(name), name.span.start)?.window),
+            WindowType::NamedWindow(name) => {
+                Ok(self.window_named(&identifier(name), name.span.start)?.window)
+            }
             WindowType::WindowSpec(spec) => Ok(self.window_spec(spec, place)?.window),
         }
     }
@@ -112,7 +118,11 @@ impl Resolver<'_> {
                     place,
                 );
                 let bare = order_by.is_empty() && spec.window_frame.is_none();
-                return Err(if bare { error.hint("Omit the parentheses in this OVER clause.") } else { error });
+                return Err(if bare {
+                    error.hint("Omit the parentheses in this OVER clause.")
+                } else {
+                    error
+                });
             }
             partition_by = base.window.partition_by.clone();
             if order_by.is_empty() {
@@ -234,7 +244,9 @@ impl Resolver<'_> {
                     Repr::Int2 | Repr::Int4 | Repr::Int8 => oid::INT8,
                     Repr::Float4 | Repr::Float8 => oid::FLOAT8,
                     Repr::Numeric => oid::NUMERIC,
-                    Repr::Date | Repr::Time | Repr::Timestamp | Repr::TimestampTz | Repr::Interval => oid::INTERVAL,
+                    Repr::Date | Repr::Time | Repr::Timestamp | Repr::TimestampTz | Repr::Interval => {
+                        oid::INTERVAL
+                    }
                     _ => {
                         return Err(Error::new(
                             SqlState::FEATURE_NOT_SUPPORTED,
