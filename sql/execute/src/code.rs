@@ -49,7 +49,12 @@ pub(crate) enum Code {
     Field { input: Box<Code>, index: usize },
     Convert(Box<ConvertCode>),
     Subplan(Box<SubplanCode>),
+    /// Nested so deeply that it gets a stack of its own when little is left.
+    Deep(Box<Code>),
 }
+
+/// Stack that the deepest expression the compiler admits can use.
+const DEEP_STACK: usize = 8 * 1024 * 1024;
 
 /// How two values are compared without calling the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -436,9 +441,18 @@ impl Code {
         }
     }
 
-    /// Whether the condition is true (NULL is not).
+    /// Whether the condition is true (NULL is not). Of an AND, what follows the first part that is not true is not
+    /// evaluated, as in PostgreSQL's lists of conditions.
     #[inline]
     pub fn accepts(&mut self, state: &mut State, row: &[Datum]) -> Result<bool> {
+        if let Code::And(parts) = self {
+            for part in parts {
+                if part.test(state, row)? != Some(true) {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
         Ok(self.test(state, row)? == Some(true))
     }
 
@@ -536,6 +550,7 @@ impl Code {
                 convert.apply(state.env(), value)
             }
             Code::Subplan(subplan) => subplan.eval(state, row),
+            Code::Deep(code) => stacker::maybe_grow(DEEP_STACK, DEEP_STACK, || code.eval(state, row)),
         }
     }
 }

@@ -15,6 +15,10 @@ use crate::rows::{self, Index};
 
 /// Deepest nesting of calls; chains of one operator do not count.
 const MAX_DEPTH: usize = 1000;
+/// Deeper ones than this are evaluated on a stack that is made sure to be large enough.
+const DEEP: usize = 100;
+/// Stack that must be left for 64 levels of compilation.
+const STACK: usize = 512 * 1024;
 /// Left-deep chains from this length on are unrolled.
 const CHAIN: usize = 32;
 /// IN lists of constants from this length on become a hash set.
@@ -32,6 +36,7 @@ pub(crate) struct SetSite {
 pub(crate) struct Compiler<'a> {
     context: &'a Context,
     depth: usize,
+    deepest: usize,
     /// Where set-returning calls go, and the slot of the first; `None`: they are not allowed here.
     sets: Option<(usize, Vec<SetSite>)>,
 }
@@ -103,7 +108,7 @@ fn unplanned(what: &str) -> Error {
 
 impl<'a> Compiler<'a> {
     pub fn new(context: &'a Context) -> Compiler<'a> {
-        Compiler { context, depth: 0, sets: None }
+        Compiler { context, depth: 0, deepest: 0, sets: None }
     }
 
     /// Compiles a list in which set-returning calls are allowed: they become slots from `base` on.
@@ -126,8 +131,16 @@ impl<'a> Compiler<'a> {
         if self.depth > MAX_DEPTH {
             return Err(too_deep());
         }
-        let code = self.expr(expr)?;
+        self.deepest = self.deepest.max(self.depth);
+        let code = if self.depth % 64 == 0 {
+            stacker::maybe_grow(STACK, 4 * STACK, || self.expr(expr))?
+        } else {
+            self.expr(expr)?
+        };
         self.depth -= 1;
+        if self.depth == 0 && std::mem::take(&mut self.deepest) > DEEP {
+            return Ok(Code::Deep(Box::new(code)));
+        }
         Ok(code)
     }
 

@@ -53,6 +53,8 @@ struct Call {
     /// The order of the collected rows matters.
     sorted: bool,
     within_group: bool,
+    /// Its state grows with every row.
+    grows: bool,
     filter: Option<Code>,
     signature: Signature,
 }
@@ -95,6 +97,7 @@ impl Call {
             orders,
             sorted,
             within_group,
+            grows: sensitive,
             filter: builder.maybe(step.filter.as_ref())?,
             signature: Signature { args: types, result: step.ty },
         })
@@ -162,6 +165,9 @@ impl Call {
                     if self.aggregate.strict && value.is_null() {
                         return Ok(());
                     }
+                    if self.grows {
+                        memory.add(rows::row_size(std::slice::from_ref(value)))?;
+                    }
                     boxed.add(std::slice::from_ref(value))
                 }
                 args => {
@@ -171,6 +177,9 @@ impl Call {
                     }
                     if self.aggregate.strict && values.iter().any(Datum::is_null) {
                         return Ok(());
+                    }
+                    if self.grows {
+                        memory.add(rows::row_size(&values))?;
                     }
                     boxed.add(&values)
                 }

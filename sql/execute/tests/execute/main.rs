@@ -1,0 +1,6 @@
+//! Statements from their text to their rows, over a real engine. `cases.txt` holds what PostgreSQL 15 answers.
+
+mod cases;
+mod concurrency;
+mod database;
+mod limits;
