@@ -17,16 +17,17 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("resolve", "sql/resolve", &["value", "engine", "function"]),
     ("plan", "sql/plan", &["value", "engine", "function", "resolve"]),
     ("execute", "sql/execute", &["value", "engine", "function", "resolve", "plan"]),
+    ("analytic", "sql/analytic", &["value", "engine", "function", "resolve", "plan", "execute"]),
     ("sql", "sql", &["value", "engine", "session", "function", "resolve", "plan", "execute"]),
     ("wire", "wire", &["value", "session"]),
     ("optimizer", "optimizer", &["value", "session", "sql"]),
-    ("startdb", ".", &["value", "engine", "session", "sql", "wire", "optimizer"]),
+    ("startdb", ".", &["value", "engine", "session", "sql", "analytic", "wire", "optimizer"]),
 ];
 
 /// Names that only one room may speak. (folder searched, name, folders where it is at home)
 const NAMES: &[(&str, &str, &[&str])] = &[
     (".", "redb::", &["engine/src/base"]),
-    (".", "datafusion", &["sql/src/analytic"]),
+    (".", "datafusion", &["sql/analytic"]),
     ("engine", "tokio::", &[]),
     (".", "pgwire::", &["wire/src"]),
     (".", "sqlparser::", &["sql/resolve/src"]),
