@@ -772,6 +772,8 @@ impl Inner {
         while !generation.memtable.is_quiet() {
             thread::sleep(Duration::from_micros(100));
         }
+        // A base must never be newer than a snapshot that is about to begin.
+        self.wait_applied(generation.applied);
         self.wal.wait_durable_blocking(generation.applied)?;
         let base = self.version.load().base.clone();
         let mut saved = state.saved.clone();

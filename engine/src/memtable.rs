@@ -418,3 +418,45 @@ fn prune(chain: &mut Chain, horizon: &Horizon<'_>) -> u64 {
     chain.len = len;
     gone
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(n: u64) -> Option<RowBytes> {
+        (n % 7 != 0).then(|| n.to_le_bytes().to_vec().into())
+    }
+
+    #[test]
+    fn pruning_keeps_what_snapshots_see() {
+        let memtable = Memtable::default();
+        let id = RowId(9000);
+        // Snapshots at 10, 11 and 500 stay; new ones begin at most 3 behind the newest commit.
+        let pinned = [10, 11, 500];
+        for ts in 1..=1000u64 {
+            let pins = pinned.iter().filter(|pin| **pin <= ts).map(|pin| Lsn(*pin)).collect();
+            let horizon = Horizon::fixed(Lsn(ts.saturating_sub(3)), pins);
+            memtable.table_writer(1, Lsn(ts), &horizon).put(id, row(ts));
+        }
+        for seen in pinned.into_iter().chain(997..=1000) {
+            let (ts, bytes) = memtable.get(1, id, Lsn(seen)).expect("a version");
+            assert_eq!((ts, bytes.as_deref()), (Lsn(seen), row(seen).as_deref()));
+        }
+        assert!(memtable.bytes() < 16 * (OVERHEAD + 8), "{} bytes", memtable.bytes());
+    }
+
+    #[test]
+    fn entries_that_came_and_went_are_forgotten() {
+        let memtable = Memtable::default();
+        for n in 0..1000u64 {
+            let entry = n.to_be_bytes();
+            memtable.write_index(2, Lsn(2 * n), Lsn(2 * n), [(&entry[..], true)].into_iter());
+            memtable.write_index(2, Lsn(2 * n + 1), Lsn(2 * n), [(&entry[..], false)].into_iter());
+        }
+        // One that an older generation has is remembered as removed.
+        memtable.write_index(2, Lsn(5000), Lsn(4000), [(&[0xff; 8][..], false)].into_iter());
+        let index = memtable.index(2).expect("entries");
+        let left = index.after(&Bound::Unbounded, 100);
+        assert_eq!(left, [(Box::from(&[0xff; 8][..]), false)]);
+    }
+}

@@ -126,6 +126,11 @@ impl<'a> Horizon<'a> {
         Horizon { cell: OnceCell::new(), source: None }
     }
 
+    #[cfg(test)]
+    pub(crate) fn fixed(new: Lsn, pinned: Vec<Lsn>) -> Horizon<'static> {
+        Horizon { cell: OnceCell::from((new, pinned)), source: None }
+    }
+
     /// Snapshots that begin from now on are at the first or later; the announced ones, ascending.
     pub(crate) fn get(&self) -> &(Lsn, Vec<Lsn>) {
         self.cell.get_or_init(|| match self.source {

@@ -973,7 +973,9 @@ impl Transaction {
                 _ => log()?,
             };
             self.finished = true;
+            let guard = AbortOnUnwind;
             apply(&self.engine, &sets, lsn, &memtable, &lives);
+            std::mem::forget(guard);
             let early =
                 take_locks(&mut self.held, |tag| matches!(tag, LockTag::Row { .. } | LockTag::Key { .. }));
             self.engine.finish(lsn, &memtable, early);
@@ -1083,6 +1085,17 @@ impl Drop for Transaction {
         self.undo();
         // Only after a commit that failed half-way, when the log is sealed.
         self.unlock_to(0);
+    }
+}
+
+/// The log has accepted a commit that is only half applied: nobody may see that, and later commits would wait
+/// for it for ever. Starting again replays it whole.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        tracing::error!("a commit could not be applied; stopping so that it is replayed from the log");
+        std::process::abort();
     }
 }
 
