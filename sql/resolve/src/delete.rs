@@ -24,7 +24,7 @@ impl Resolver<'_> {
         self.changed_table(target, "delete from")?;
         let mut from = vec![FromItem::Relation(0)];
         if let Some(using) = &delete.using {
-            from.extend(self.from_list(using)?);
+            from.extend(self.resolve_from(using)?);
         }
         let filter = match &delete.selection {
             Some(condition) => {

@@ -17,7 +17,7 @@ use crate::walk;
 
 impl Resolver<'_> {
     /// The FROM list; its names enter the level's namespace.
-    pub fn from_list(&mut self, list: &[TableWithJoins]) -> Result<Vec<FromItem>> {
+    pub fn resolve_from(&mut self, list: &[TableWithJoins]) -> Result<Vec<FromItem>> {
         let (was_from, was_lateral) = (self.here().in_from, self.here().lateral);
         self.top().in_from = true;
         self.top().lateral = false;

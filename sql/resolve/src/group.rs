@@ -18,7 +18,7 @@ impl Resolver<'_> {
     pub fn group_by(
         &mut self,
         list: &[ast::Expr],
-        targets: &mut Vec<Target>,
+        targets: &mut [Target],
     ) -> Result<(Vec<Expr>, Vec<Vec<usize>>)> {
         let mut keys: Vec<Expr> = Vec::new();
         if list.is_empty() {
@@ -55,7 +55,7 @@ impl Resolver<'_> {
     fn grouping_item(
         &mut self,
         item: &ast::Expr,
-        targets: &mut Vec<Target>,
+        targets: &mut [Target],
         keys: &mut Vec<Expr>,
     ) -> Result<Vec<Vec<usize>>> {
         use ast::Expr as E;
@@ -100,7 +100,7 @@ impl Resolver<'_> {
     fn nested(
         &mut self,
         function: &ast::Function,
-        targets: &mut Vec<Target>,
+        targets: &mut [Target],
         keys: &mut Vec<Expr>,
     ) -> Result<Vec<Vec<usize>>> {
         let mut list = Vec::new();
@@ -124,7 +124,7 @@ impl Resolver<'_> {
     fn units(
         &mut self,
         list: &[Vec<ast::Expr>],
-        targets: &mut Vec<Target>,
+        targets: &mut [Target],
         keys: &mut Vec<Expr>,
     ) -> Result<Vec<Vec<usize>>> {
         list.iter().map(|columns| self.group_columns(columns, targets, keys)).collect()
@@ -133,7 +133,7 @@ impl Resolver<'_> {
     fn group_columns(
         &mut self,
         columns: &[ast::Expr],
-        targets: &mut Vec<Target>,
+        targets: &mut [Target],
         keys: &mut Vec<Expr>,
     ) -> Result<Vec<usize>> {
         let mut set = Vec::with_capacity(columns.len());
@@ -147,12 +147,7 @@ impl Resolver<'_> {
     }
 
     /// A key: an input column first, then an output name or ordinal, else an expression.
-    fn group_key(
-        &mut self,
-        expr: &ast::Expr,
-        targets: &mut Vec<Target>,
-        keys: &mut Vec<Expr>,
-    ) -> Result<usize> {
+    fn group_key(&mut self, expr: &ast::Expr, targets: &mut [Target], keys: &mut Vec<Expr>) -> Result<usize> {
         let place = start(expr);
         let is_input = match expr {
             ast::Expr::Identifier(ident) => {

@@ -270,7 +270,7 @@ impl Resolver<'_> {
         {
             return Err(self.syntax("syntax error: this clause of SELECT is not PostgreSQL's", place));
         }
-        let from = self.from_list(&select.from)?;
+        let from = self.resolve_from(&select.from)?;
         self.named_windows(&select.named_window)?;
         let mut targets = self.in_clause(Clause::Targets, |this| this.targets(&select.projection, place))?;
         if resolve_unknown {

@@ -650,7 +650,7 @@ impl<'a> Resolver<'a> {
         // A column of that name that may not be used here.
         for state in self.levels.iter().rev() {
             for item in &state.namespace {
-                let usable = item.relation_visible && !(state.in_from && !state.lateral);
+                let usable = item.relation_visible && (state.lateral || !state.in_from);
                 if relation.is_none_or(|relation| relation == item.name)
                     && !usable
                     && item.relation.is_some()

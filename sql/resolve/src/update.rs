@@ -32,7 +32,7 @@ impl Resolver<'_> {
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(self.syntax_at("FROM", Location::empty())),
             None => &[],
         };
-        from.extend(self.from_list(lists)?);
+        from.extend(self.resolve_from(lists)?);
         let assignments = self.assignments(&table, &update.assignments)?;
         let filter = match &update.selection {
             Some(condition) => {
@@ -136,7 +136,7 @@ impl Resolver<'_> {
                 ast::Expr::Subquery(query) => {
                     let columns =
                         self.in_clause(Clause::UpdateSet, |this| this.row_of_subquery(query, count, place))?;
-                    Ok(columns.into_iter().map(|expr| Value::Expr(expr)).collect())
+                    Ok(columns.into_iter().map(Value::Expr).collect())
                 }
                 inner if count == 1 => Ok(vec![self.set_value(inner)?]),
                 _ => Err(Error::new(
