@@ -448,12 +448,12 @@ impl Resolver<'_> {
         for (op, right) in rights.into_iter().rev() {
             left = self.binary(left, op, right)?;
             depth += 1;
-            if depth > 200 {
+            if depth % 200 == 0 {
                 // Long chains of constants stay flat.
                 crate::constant::fold_expr(&mut left, self.names.env(), true)?;
                 if matches!(left, Expr::Const { .. }) {
                     depth = 0;
-                } else if depth > MAX_DEPTH {
+                } else if depth >= MAX_DEPTH {
                     return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
                         .hint("Split the expression: it has too many operators in a row."));
                 }

@@ -62,7 +62,7 @@ pub trait Names: Send + Sync {
     fn style(&self) -> &Style;
     /// For folding immutable functions and for the input of reg* literals.
     fn env(&self) -> &dyn function::Environment;
-    /// The oid and columns a role's own temporary schema has; `None` before the first temporary object.
+    /// The session's own temporary schema, meant by `pg_temp`; `None` before the first temporary object.
     fn temporary_schema(&self) -> Option<Oid> {
         None
     }
