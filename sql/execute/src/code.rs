@@ -31,22 +31,46 @@ pub(crate) enum Code {
     And(Box<[Code]>),
     Or(Box<[Code]>),
     Not(Box<Code>),
-    IsNull { input: Box<Code>, negated: bool },
+    IsNull {
+        input: Box<Code>,
+        negated: bool,
+    },
     /// IS NULL of a row value: true when every field is NULL (negated: when none is).
-    IsNullRow { input: Box<Code>, negated: bool },
-    IsBool { input: Box<Code>, value: bool, negated: bool },
+    IsNullRow {
+        input: Box<Code>,
+        negated: bool,
+    },
+    IsBool {
+        input: Box<Code>,
+        value: bool,
+        negated: bool,
+    },
     Distinct(Box<Distinct>),
     Case(Box<Case>),
     Coalesce(Box<[Code]>),
-    Extreme { greatest: bool, ty: Oid, args: Box<[Code]> },
+    Extreme {
+        greatest: bool,
+        ty: Oid,
+        args: Box<[Code]>,
+    },
     NullIf(Box<Distinct>),
     InList(Box<InList>),
     InSet(Box<InSet>),
     AnyArray(Box<AnyArray>),
-    Array { element: Oid, nested: bool, elements: Box<[Code]> },
-    Row { types: Vec<Oid>, fields: Box<[Code]> },
+    Array {
+        element: Oid,
+        nested: bool,
+        elements: Box<[Code]>,
+    },
+    Row {
+        types: Vec<Oid>,
+        fields: Box<[Code]>,
+    },
     Subscript(Box<SubscriptCode>),
-    Field { input: Box<Code>, index: usize },
+    Field {
+        input: Box<Code>,
+        index: usize,
+    },
     Convert(Box<ConvertCode>),
     Subplan(Box<SubplanCode>),
     /// Nested so deeply that it gets a stack of its own when little is left.
@@ -322,9 +346,7 @@ impl Operator {
     pub fn apply(&mut self, state: &State, left: &Datum, right: &Datum) -> Result<Option<bool>> {
         match self {
             Operator::Fast(strategy, kind) => Ok(compare(*strategy, *kind, left, right)),
-            Operator::Call(site) => {
-                boolean(site.invoke(state.env(), &[left.clone(), right.clone()])?)
-            }
+            Operator::Call(site) => boolean(site.invoke(state.env(), &[left.clone(), right.clone()])?),
         }
     }
 }
@@ -517,7 +539,10 @@ impl Code {
             Code::NullIf(parts) => {
                 let left = parts.left.eval(state, row)?;
                 let right = parts.right.eval(state, row)?;
-                if !left.is_null() && !right.is_null() && parts.operator.apply(state, &left, &right)? == Some(true) {
+                if !left.is_null()
+                    && !right.is_null()
+                    && parts.operator.apply(state, &left, &right)? == Some(true)
+                {
                     return Ok(Datum::Null);
                 }
                 Ok(left)
@@ -677,7 +702,8 @@ impl InSet {
         if left.is_null() {
             return Ok(None);
         }
-        let found = index.find(rows::hash_value(*ty, left), |entry| rows::same(*ty, left, &values[entry])).is_some();
+        let found =
+            index.find(rows::hash_value(*ty, left), |entry| rows::same(*ty, left, &values[entry])).is_some();
         Ok(if found {
             Some(!*negated)
         } else if *has_null {
@@ -942,7 +968,9 @@ impl Operator {
     fn is_unequal(&self) -> bool {
         match self {
             Operator::Fast(strategy, _) => *strategy == Strategy::Ne,
-            Operator::Call(site) => crate::compile::strategy_of(site.function).is_some_and(|(s, ..)| s == Strategy::Ne),
+            Operator::Call(site) => {
+                crate::compile::strategy_of(site.function).is_some_and(|(s, ..)| s == Strategy::Ne)
+            }
         }
     }
 }

@@ -132,7 +132,7 @@ impl<'a> Compiler<'a> {
             return Err(too_deep());
         }
         self.deepest = self.deepest.max(self.depth);
-        let code = if self.depth % 64 == 0 {
+        let code = if self.depth.is_multiple_of(64) {
             stacker::maybe_grow(STACK, 4 * STACK, || self.expr(expr))?
         } else {
             self.expr(expr)?
@@ -234,11 +234,9 @@ impl<'a> Compiler<'a> {
                 Code::Case(Box::new(Case { whens: arms, otherwise }))
             }
             Expr::Coalesce { args, .. } => Code::Coalesce(self.list(args)?.into_boxed_slice()),
-            Expr::Extreme { greatest, args, ty } => Code::Extreme {
-                greatest: *greatest,
-                ty: ty.oid,
-                args: self.list(args)?.into_boxed_slice(),
-            },
+            Expr::Extreme { greatest, args, ty } => {
+                Code::Extreme { greatest: *greatest, ty: ty.oid, args: self.list(args)?.into_boxed_slice() }
+            }
             Expr::InList { function, left, list, all, negated } => {
                 self.in_list(function, left, list, *all, *negated)?
             }
@@ -249,7 +247,9 @@ impl<'a> Compiler<'a> {
                 let left = self.compile(left)?;
                 let array = self.compile(array)?;
                 // An array that is a value by now is a list.
-                if let (Code::Const(Datum::Array(values)), Operator::Fast(strategy, kind)) = (&array, &operator) {
+                if let (Code::Const(Datum::Array(values)), Operator::Fast(strategy, kind)) =
+                    (&array, &operator)
+                {
                     let items: Vec<Datum> = values.values.clone();
                     match (all, strategy) {
                         (false, Strategy::Eq) if items.len() >= SET => {
@@ -264,8 +264,9 @@ impl<'a> Compiler<'a> {
                 Code::AnyArray(Box::new(AnyArray { operator, left, array, all: *all }))
             }
             Expr::Array { elements, ty } => {
-                let nested = elements.first().is_some_and(|e| types::info(e.ty().oid).is_some_and(|i| i.is_array()))
-                    && types::element_of(ty.oid) != elements[0].ty().oid;
+                let nested =
+                    elements.first().is_some_and(|e| types::info(e.ty().oid).is_some_and(|i| i.is_array()))
+                        && types::element_of(ty.oid) != elements[0].ty().oid;
                 Code::Array {
                     element: types::element_of(ty.oid),
                     nested,
@@ -309,8 +310,7 @@ impl<'a> Compiler<'a> {
                         "Call the inner one in FROM.",
                     ));
                 }
-                let signature =
-                    Signature { args: call.args.iter().map(Expr::ty).collect(), result: call.ty };
+                let signature = Signature { args: call.args.iter().map(Expr::ty).collect(), result: call.ty };
                 let site = SetSite { function: call.function, args, signature, state: None };
                 match &mut self.sets {
                     Some((_, sites)) => sites.push(site),
@@ -467,7 +467,9 @@ impl<'a> Compiler<'a> {
                     let right = strategy_of(function).map_or(test.ty(), |(_, _, right)| Type::new(right));
                     let operator = self.operator(function, test.ty(), right)?;
                     match (&operator, &mut types) {
-                        (Operator::Fast(Strategy::Eq, kind), Some(list)) => list.push(hash_type(test.ty().oid, *kind)),
+                        (Operator::Fast(Strategy::Eq, kind), Some(list)) => {
+                            list.push(hash_type(test.ty().oid, *kind))
+                        }
                         _ => types = None,
                     }
                     operators.push(operator);
@@ -504,8 +506,14 @@ fn hash_type(ty: Oid, kind: Kind) -> Oid {
 
 fn set_of(left: Code, ty: Oid, kind: Kind, items: Vec<Datum>, negated: bool) -> Code {
     let ty = hash_type(ty, kind);
-    let mut set =
-        InSet { left, ty, values: Vec::with_capacity(items.len()), index: Index::default(), has_null: false, negated };
+    let mut set = InSet {
+        left,
+        ty,
+        values: Vec::with_capacity(items.len()),
+        index: Index::default(),
+        has_null: false,
+        negated,
+    };
     for item in items {
         if item.is_null() {
             set.has_null = true;

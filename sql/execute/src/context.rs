@@ -69,12 +69,7 @@ impl ConstraintModes {
     /// Whether a constraint is checked at commit.
     pub fn deferred(&self, constraint: &engine::catalog::Constraint) -> bool {
         constraint.deferrable
-            && self
-                .by_oid
-                .get(&constraint.oid)
-                .copied()
-                .or(self.all)
-                .unwrap_or(constraint.initially_deferred)
+            && self.by_oid.get(&constraint.oid).copied().or(self.all).unwrap_or(constraint.initially_deferred)
     }
 }
 
@@ -102,11 +97,10 @@ impl CancelReason {
             CancelReason::LockTimeout => {
                 Error::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
             }
-            CancelReason::Terminate | CancelReason::Shutdown => Error::new(
-                SqlState::ADMIN_SHUTDOWN,
-                "terminating connection due to administrator command",
-            )
-            .fatal(),
+            CancelReason::Terminate | CancelReason::Shutdown => {
+                Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+                    .fatal()
+            }
             CancelReason::Disconnected => {
                 Error::new(SqlState::CONNECTION_FAILURE, "connection to client lost").fatal()
             }
@@ -139,6 +133,7 @@ impl Cancel {
     /// Makes the flag ready for the next statement.
     pub fn reset(&self) {
         self.reason.store(0, Ordering::Release);
+        self.wakers.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
     pub fn reason(&self) -> Option<CancelReason> {

@@ -24,7 +24,10 @@ use crate::state::State;
 use crate::walk;
 
 /// Waits for a lock, a cancel or the lock timeout, whatever comes first. Nothing is registered when the lock is free.
-pub(crate) async fn guarded<T>(context: &Context, future: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) async fn guarded<T>(
+    context: &Context,
+    future: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let mut future = pin!(future);
     let mut cancelled = pin!(context.cancel.cancelled());
     let mut timer = None;
@@ -71,13 +74,19 @@ pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error)
     let Some(request) = state.request.take() else { return Err(error) };
     let context = &state.context;
     let answer =
-        lock_row(context, tx, &request.table, request.row, request.mode, request.wait, &context.snapshot).await?;
+        lock_row(context, tx, &request.table, request.row, request.mode, request.wait, &context.snapshot)
+            .await?;
     state.answer = Some(answer);
     Ok(())
 }
 
 /// [`Input::fill`] with waiting.
-pub(crate) async fn fill(input: &mut Input, state: &mut State, tx: &mut Transaction, max: usize) -> Result<bool> {
+pub(crate) async fn fill(
+    input: &mut Input,
+    state: &mut State,
+    tx: &mut Transaction,
+    max: usize,
+) -> Result<bool> {
     loop {
         match input.fill(state, max) {
             Ok(more) => return Ok(more),
@@ -149,9 +158,8 @@ impl Driver {
             Root::Change => {
                 let end = self.returned.count.min(self.returned_at + max_rows);
                 for row in self.returned_at..end {
-                    out.values.extend(
-                        self.returned.row_mut(row)[..self.columns].iter_mut().map(std::mem::take),
-                    );
+                    out.values
+                        .extend(self.returned.row_mut(row)[..self.columns].iter_mut().map(std::mem::take));
                     out.count += 1;
                 }
                 self.returned_at = end;

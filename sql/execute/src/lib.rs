@@ -25,13 +25,13 @@ mod vectorised;
 mod walk;
 
 pub use context::{
-    Cancel, CancelReason, Cancelled, ConstraintModes, Context, Counters, LockTimer, MemoryAccount, SystemRelations,
-    TableRules,
+    Cancel, CancelReason, Cancelled, ConstraintModes, Context, Counters, LockTimer, MemoryAccount,
+    SystemRelations, TableRules,
 };
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
 pub use driver::Driver;
-pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use modify::Inserter;
+pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use rows::Rows;
 pub use state::Actual;
 pub use vectorised::{BatchStream, Vectorised};

@@ -73,8 +73,12 @@ pub(crate) fn heap_size(datum: &Datum) -> usize {
         Datum::Bytea(bytes) => bytes.len() + 16,
         Datum::Numeric(_) => 48,
         Datum::Uuid(_) => 32,
-        Datum::Array(array) => 64 + array.values.iter().map(|v| size_of::<Datum>() + heap_size(v)).sum::<usize>(),
-        Datum::Record(record) => 64 + record.fields.iter().map(|v| size_of::<Datum>() + heap_size(v)).sum::<usize>(),
+        Datum::Array(array) => {
+            64 + array.values.iter().map(|v| size_of::<Datum>() + heap_size(v)).sum::<usize>()
+        }
+        Datum::Record(record) => {
+            64 + record.fields.iter().map(|v| size_of::<Datum>() + heap_size(v)).sum::<usize>()
+        }
         Datum::Jsonb(json) => 32 + json_size(json),
         _ => 0,
     }
@@ -83,7 +87,9 @@ pub(crate) fn heap_size(datum: &Datum) -> usize {
 fn json_size(json: &value::Jsonb) -> usize {
     match json {
         value::Jsonb::Array(values) => 32 + values.iter().map(json_size).sum::<usize>(),
-        value::Jsonb::Object(pairs) => 32 + pairs.iter().map(|(k, v)| k.len() + 16 + json_size(v)).sum::<usize>(),
+        value::Jsonb::Object(pairs) => {
+            32 + pairs.iter().map(|(k, v)| k.len() + 16 + json_size(v)).sum::<usize>()
+        }
         value::Jsonb::String(text) => text.len() + 48,
         _ => 48,
     }

@@ -227,7 +227,9 @@ impl State {
         subplan.partial = partial;
         let outcome = outcome?;
         if subplan.remember && key.iter().all(exact) {
-            if subplan.index.len() >= MEMO || (matches!(outcome, Outcome::Rows(_)) && subplan.index.len() >= 16) {
+            if subplan.index.len() >= MEMO
+                || (matches!(outcome, Outcome::Rows(_)) && subplan.index.len() >= 16)
+            {
                 subplan.index.clear();
                 subplan.keys.clear();
                 subplan.results.clear();

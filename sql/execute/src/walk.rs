@@ -6,7 +6,8 @@ use resolve::tree::{Expr, FrameBound, SubplanKind, Subscript};
 
 /// Calls `f` for every expression that stands directly in a node.
 pub(crate) fn node_exprs<'a>(node: &'a Node, f: &mut dyn FnMut(&'a Expr)) {
-    let orders = |orders: &'a [Order], f: &mut dyn FnMut(&'a Expr)| orders.iter().for_each(|order| f(&order.expr));
+    let orders =
+        |orders: &'a [Order], f: &mut dyn FnMut(&'a Expr)| orders.iter().for_each(|order| f(&order.expr));
     match &node.kind {
         NodeKind::Once { condition } => condition.iter().for_each(f),
         NodeKind::Values { rows } => rows.iter().flatten().for_each(f),
@@ -198,6 +199,8 @@ pub(crate) struct Needs {
     pub work_table: bool,
     /// Locks rows.
     pub locks: bool,
+    /// Reads rows that a re-check has pinned, others each time.
+    pub pinned: bool,
 }
 
 /// See [`Needs`]. Follows subplans and CTEs.
@@ -224,6 +227,7 @@ pub(crate) fn needs(plan: &Plan, root: &Node) -> Needs {
             NodeKind::WorkTable { recursion } => tables.push(*recursion),
             NodeKind::RecursiveUnion { recursion, .. } => recursions.push(*recursion),
             NodeKind::LockRows(_) => needs.locks = true,
+            NodeKind::Pinned { .. } => needs.pinned = true,
             _ => {}
         }
         let mut subplans = Vec::new();

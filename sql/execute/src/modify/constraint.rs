@@ -76,7 +76,9 @@ impl Rules {
         let mut keys: Vec<usize> = catalog
             .indexes(table.oid)
             .filter(|index| {
-                index.unique && index.predicate.is_none() && index.keys.iter().all(|key| key.expression.is_none())
+                index.unique
+                    && index.predicate.is_none()
+                    && index.keys.iter().all(|key| key.expression.is_none())
             })
             .flat_map(|index| index.keys.iter().map(|key| column(key.column)))
             .collect();
@@ -87,7 +89,9 @@ impl Rules {
                 .constraints
                 .iter()
                 .enumerate()
-                .filter(|(_, constraint)| matches!(&constraint.kind, ConstraintKind::Foreign(key) if refers(key)))
+                .filter(
+                    |(_, constraint)| matches!(&constraint.kind, ConstraintKind::Foreign(key) if refers(key)),
+                )
                 .map(|(constraint, _)| Link { child: child.clone(), constraint })
                 .collect()
         };
@@ -140,10 +144,7 @@ impl Rules {
             if code.test(state, row)? == Some(false) {
                 return Err(Error::new(
                     SqlState::CHECK_VIOLATION,
-                    format!(
-                        "new row for relation \"{}\" violates check constraint \"{name}\"",
-                        table.name
-                    ),
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", table.name),
                 )
                 .detail(describe(table, row, state.env().style()))
                 .table(self.schema.as_str(), table.name.as_str())

@@ -44,7 +44,9 @@ impl Delete {
         let snapshot = state.context.snapshot.clone();
         let mut checked = std::mem::take(&mut self.checked);
         checked.clear();
-        let old = match lock_row(&state.context, tx, &table, id, RowLockMode::Update, Wait::Block, &snapshot).await? {
+        let old = match lock_row(&state.context, tx, &table, id, RowLockMode::Update, Wait::Block, &snapshot)
+            .await?
+        {
             RowLock::Granted => snapshot
                 .get(&table, id)?
                 .ok_or_else(|| Error::internal("a row to delete that its own snapshot does not see"))?,

@@ -187,9 +187,10 @@ impl Queue {
             });
             return Ok(());
         }
-        let place = self.wanted.iter().position(|other| {
-            other.link.child.oid == table.oid && other.link.constraint == link.constraint
-        });
+        let place = self
+            .wanted
+            .iter()
+            .position(|other| other.link.child.oid == table.oid && other.link.constraint == link.constraint);
         let place = match place {
             Some(place) => place,
             None => {
@@ -205,7 +206,8 @@ impl Queue {
         };
         let list = &mut self.wanted[place];
         let hash = rows::hash_row(&list.types, &wanted);
-        if list.index.find(hash, |entry| rows::same_row(&list.types, &wanted, list.keys.row(entry))).is_none() {
+        if list.index.find(hash, |entry| rows::same_row(&list.types, &wanted, list.keys.row(entry))).is_none()
+        {
             list.memory.add(rows::row_size(&wanted) + rows::Index::ENTRY)?;
             list.index.push(hash);
             list.keys.push(&wanted);
@@ -286,9 +288,10 @@ impl Queue {
                     new[number] = match (&action, &gone.new) {
                         (ReferentialAction::Cascade, Some(to)) => {
                             let from = parent.columns[column(key.referenced_columns[place])].ty();
-                            let value = convert(&to[place], from, child.columns[number].ty()).ok_or_else(|| {
-                                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range")
-                            })?;
+                            let value =
+                                convert(&to[place], from, child.columns[number].ty()).ok_or_else(|| {
+                                    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range")
+                                })?;
                             value::text::apply_typmod(value, child.columns[number].ty(), false)?
                         }
                         (ReferentialAction::SetDefault, _) => writer.default(state, number)?,
@@ -514,7 +517,8 @@ fn missing(context: &Context, catalog: &Catalog, link: &Link, parent: &Table, ke
 
 /// `(a, b)=(1, 2)`.
 fn describe(context: &Context, table: &Table, columns: &[i16], key: &[Datum]) -> String {
-    let names: Vec<&str> = columns.iter().map(|number| table.columns[column(*number)].name.as_str()).collect();
+    let names: Vec<&str> =
+        columns.iter().map(|number| table.columns[column(*number)].name.as_str()).collect();
     let values: Vec<String> = columns
         .iter()
         .zip(key)
@@ -617,7 +621,8 @@ pub async fn run_deferred(checks: Vec<DeferredCheck>, tx: &mut Transaction, cont
     for check in &checks {
         context.cancel.check()?;
         let Some(child) = catalog.table(check.child) else { continue };
-        let Some(number) = child.constraints.iter().position(|constraint| constraint.oid == check.constraint) else {
+        let Some(number) = child.constraints.iter().position(|constraint| constraint.oid == check.constraint)
+        else {
             continue;
         };
         let link = Link { child: child.clone(), constraint: number };

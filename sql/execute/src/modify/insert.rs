@@ -113,7 +113,8 @@ impl Conflict {
         let table = target.table.clone();
         loop {
             state.context.cancel.check()?;
-            let id = match guarded(&state.context, tx.insert_or_conflict(&table, new, &self.arbiters)).await? {
+            let id = match guarded(&state.context, tx.insert_or_conflict(&table, new, &self.arbiters)).await?
+            {
                 Inserted::Row(id) => {
                     self.touched.insert(id);
                     queue.inserted(&state.context, &target.rules, &table, id, new)?;
@@ -133,12 +134,14 @@ impl Conflict {
             if self.touched.contains(&id) {
                 return Err(second_time());
             }
-            if tx.isolation() != Isolation::ReadCommitted && state.context.snapshot.get(&table, id)?.is_none() {
+            if tx.isolation() != Isolation::ReadCommitted && state.context.snapshot.get(&table, id)?.is_none()
+            {
                 return Err(concurrent_update());
             }
             // READ COMMITTED may update a row its snapshot does not see: look at the newest state.
             let latest = tx.latest_snapshot();
-            let seen = if tx.isolation() == Isolation::ReadCommitted { &latest } else { &state.context.snapshot };
+            let seen =
+                if tx.isolation() == Isolation::ReadCommitted { &latest } else { &state.context.snapshot };
             let Some(mut existing) = seen.get(&table, id)? else { continue };
             let mut mode = engine::RowLockMode::NoKeyUpdate;
             if update.assignments.iter().any(|(column, _)| target.rules.keys.contains(column)) {
@@ -189,8 +192,5 @@ fn second_time() -> Error {
 }
 
 fn concurrent_update() -> Error {
-    Error::new(
-        SqlState::SERIALIZATION_FAILURE,
-        "could not serialize access due to concurrent update",
-    )
+    Error::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
 }

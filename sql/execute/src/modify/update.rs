@@ -77,7 +77,8 @@ impl Update {
         }
         let mut checked = std::mem::take(&mut self.checked);
         if let Some(row) = moved {
-            let newest: Vec<_> = self.relation.map(|relation| (relation, id, row.clone())).into_iter().collect();
+            let newest: Vec<_> =
+                self.relation.map(|relation| (relation, id, row.clone())).into_iter().collect();
             self.recheck.run(state, source, &newest, &mut checked)?;
             if checked.is_empty() {
                 self.checked = checked;
@@ -95,8 +96,7 @@ impl Update {
         target.rules.apply(state, &table, &mut new)?;
         guarded(&state.context, tx.update(&table, id, &old, &new)).await?;
         queue.updated(&state.context, &target.rules, &table, id, &old, &new)?;
-        let result =
-            target.done(state, id, &new, if checked.is_empty() { source } else { checked.row(0) });
+        let result = target.done(state, id, &new, if checked.is_empty() { source } else { checked.row(0) });
         checked.clear();
         self.checked = checked;
         result

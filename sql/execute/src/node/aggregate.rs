@@ -71,7 +71,8 @@ impl Call {
         }
         let distinct = step.distinct && step.aggregate.duplicates_matter;
         let name = step.aggregate.name;
-        let sensitive = matches!(name, "array_agg" | "string_agg") || name.starts_with("json") || within_group;
+        let sensitive =
+            matches!(name, "array_agg" | "string_agg") || name.starts_with("json") || within_group;
         let sorted = sensitive && (distinct || !orders.is_empty());
         let way = if within_group || distinct || (sensitive && !orders.is_empty()) {
             Way::Collected
@@ -84,7 +85,11 @@ impl Call {
         };
         if distinct {
             // PostgreSQL sorts for DISTINCT: first as asked, then by the arguments themselves.
-            orders.extend(arg_types.iter().map(|ty| KeyOrder { ty: *ty, descending: false, nulls_first: false }));
+            orders.extend(arg_types.iter().map(|ty| KeyOrder {
+                ty: *ty,
+                descending: false,
+                nulls_first: false,
+            }));
         }
         Ok(Call {
             aggregate: step.aggregate,
@@ -152,9 +157,10 @@ impl Call {
                     Datum::Int2(value) => i64::from(*value),
                     _ => return Ok(()),
                 };
-                let total = sum.unwrap_or(0).checked_add(value).ok_or_else(|| {
-                    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range")
-                })?;
+                let total = sum
+                    .unwrap_or(0)
+                    .checked_add(value)
+                    .ok_or_else(|| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range"))?;
                 *sum = Some(total);
                 Ok(())
             }
@@ -196,7 +202,8 @@ impl Call {
         memory: &mut Reserved,
     ) -> Result<()> {
         if collected.direct.is_none() {
-            let values = self.direct.iter_mut().map(|code| code.eval(state, row)).collect::<Result<Vec<Datum>>>()?;
+            let values =
+                self.direct.iter_mut().map(|code| code.eval(state, row)).collect::<Result<Vec<Datum>>>()?;
             collected.direct = Some(values);
         }
         let evaluate = |codes: &mut [Code], state: &mut State| -> Result<Vec<Datum>> {
@@ -319,7 +326,12 @@ impl Aggregate {
         })
     }
 
-    fn start_group(calls: &[Call], groups: &mut Groups, state: &State, memory: &mut Reserved) -> Result<usize> {
+    fn start_group(
+        calls: &[Call],
+        groups: &mut Groups,
+        state: &State,
+        memory: &mut Reserved,
+    ) -> Result<usize> {
         memory.add(64 * calls.len() + Index::ENTRY)?;
         groups.accumulators.extend(calls.iter().map(|call| call.start(state)));
         groups.count += 1;
@@ -364,7 +376,9 @@ impl Aggregate {
                             Some(group) => group,
                             None => {
                                 groups.index.push(hash);
-                                groups.keys.push_from(groups.set.iter().map(|key| self.scratch[*key].clone()));
+                                groups
+                                    .keys
+                                    .push_from(groups.set.iter().map(|key| self.scratch[*key].clone()));
                                 self.memory.add(rows::row_size(&self.scratch))?;
                                 Aggregate::start_group(&self.calls, groups, state, &mut self.memory)?
                             }

@@ -35,7 +35,9 @@ impl RowSet {
     /// Adds a row; its number, and whether it is new.
     pub fn insert(&mut self, row: &[value::Datum]) -> Result<(usize, bool)> {
         let hash = rows::hash_row(&self.types, row);
-        if let Some(entry) = self.index.find(hash, |entry| rows::same_row(&self.types, row, self.rows.row(entry))) {
+        if let Some(entry) =
+            self.index.find(hash, |entry| rows::same_row(&self.types, row, self.rows.row(entry)))
+        {
             return Ok((entry, false));
         }
         self.memory.add(rows::row_size(row) + Index::ENTRY)?;

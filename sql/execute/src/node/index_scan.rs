@@ -126,9 +126,11 @@ impl IndexScanStep {
             if self.backward {
                 encoded.reverse();
             }
-            self.probes.extend(encoded.into_iter().map(|key| {
-                if single { Probe::Key(key) } else { Probe::Range(KeyRange::prefix(key)) }
-            }));
+            self.probes.extend(
+                encoded
+                    .into_iter()
+                    .map(|key| if single { Probe::Key(key) } else { Probe::Range(KeyRange::prefix(key)) }),
+            );
             return Ok(());
         }
         let columns = prefix.len();

@@ -142,8 +142,12 @@ impl Step for LockRowsStep {
                 if !self.asked {
                     self.asked = true;
                     state.answer = None;
-                    state.request =
-                        Some(LockRequest { table: lock.table.clone(), row: id, mode: lock.mode, wait: lock.wait });
+                    state.request = Some(LockRequest {
+                        table: lock.table.clone(),
+                        row: id,
+                        mode: lock.mode,
+                        wait: lock.wait,
+                    });
                     return Err(blocked());
                 }
                 let Some(answer) = state.answer.take() else { return Err(blocked()) };

@@ -11,8 +11,8 @@ use plan::ir::{Node, NodeKind, Order, Plan};
 use resolve::tree::Expr;
 use value::Result;
 
-use crate::compile::Compiler;
 use crate::code::Code;
+use crate::compile::Compiler;
 use crate::context::Context;
 use crate::rows::{KeyOrder, Rows};
 use crate::state::State;
@@ -148,7 +148,7 @@ impl<'a> Builder<'a> {
             return false;
         }
         let needs = walk::needs(self.plan, node);
-        needs.outers.is_empty() && !needs.volatile && !needs.work_table && !needs.locks
+        needs.outers.is_empty() && !needs.volatile && !needs.work_table && !needs.locks && !needs.pinned
     }
 
     pub fn input(&self, node: &Node) -> Result<Input> {
@@ -180,17 +180,23 @@ impl<'a> Builder<'a> {
             }
             NodeKind::Filter { input, predicate } => Box::new(filter::Filter::new(self, input, predicate)?),
             NodeKind::Project { input, exprs } => Box::new(project::Project::new(self, input, exprs)?),
-            NodeKind::ProjectSet { input, exprs } => Box::new(project_set::ProjectSet::new(self, input, exprs)?),
+            NodeKind::ProjectSet { input, exprs } => {
+                Box::new(project_set::ProjectSet::new(self, input, exprs)?)
+            }
             NodeKind::NestedLoop(join) => Box::new(nested_loop::NestedLoopStep::new(self, join)?),
             NodeKind::HashJoin(join) => Box::new(hash_join::HashJoinStep::new(self, join)?),
             NodeKind::Aggregate(aggregation) => Box::new(aggregate::Aggregate::new(self, aggregation)?),
             NodeKind::Window(window) => Box::new(window::WindowNode::new(self, window)?),
-            NodeKind::Sort { input, keys, limit } => Box::new(sort::Sort::new(self, input, keys, limit.as_ref())?),
+            NodeKind::Sort { input, keys, limit } => {
+                Box::new(sort::Sort::new(self, input, keys, limit.as_ref())?)
+            }
             NodeKind::Limit { input, limit, offset, ties } => {
                 Box::new(limit::Limit::new(self, input, limit.as_ref(), offset.as_ref(), ties.as_deref())?)
             }
             NodeKind::Distinct { input } => Box::new(distinct::Distinct::new(self, input)?),
-            NodeKind::DistinctOn { input, keys } => Box::new(distinct_on::DistinctOn::new(self, input, keys)?),
+            NodeKind::DistinctOn { input, keys } => {
+                Box::new(distinct_on::DistinctOn::new(self, input, keys)?)
+            }
             NodeKind::SetOperation { kind, all, left, right } => {
                 Box::new(set_operation::SetOperation::new(self, *kind, *all, left, right)?)
             }

@@ -15,6 +15,9 @@ pub(crate) struct NestedLoopStep {
     left: Input,
     right: Input,
     bindings: Vec<(usize, Code)>,
+    /// Their values for the current left row: a parameter stands for a column, and whoever else is about that column (a
+    /// subquery above, for an earlier row) may have set it to another value in between.
+    bound: Vec<Datum>,
     condition: Option<Code>,
     left_width: usize,
     right_width: usize,
@@ -59,6 +62,7 @@ impl NestedLoopStep {
             keep: !repeated && builder.kept(&join.right),
             matched_right: Vec::new(),
             memory: Reserved::new(&builder.context.memory),
+            bound: Vec::new(),
             active: false,
             matched: false,
             right_at: 0,
@@ -89,6 +93,12 @@ impl NestedLoopStep {
             self.matched_right = vec![false; self.stored.count];
         }
         Ok(())
+    }
+
+    fn bind(&self, state: &mut State) {
+        for ((outer, _), value) in self.bindings.iter().zip(&self.bound) {
+            state.outers[*outer] = value.clone();
+        }
     }
 
     /// Whether the current left row goes with `self.row`'s right part.
@@ -149,10 +159,11 @@ impl Step for NestedLoopStep {
                         self.store(state)?;
                     }
                 } else {
-                    for (outer, code) in &mut self.bindings {
-                        let value = code.eval(state, self.left.batch.row(self.left.at))?;
-                        state.outers[*outer] = value;
+                    self.bound.clear();
+                    for (_, code) in &mut self.bindings {
+                        self.bound.push(code.eval(state, self.left.batch.row(self.left.at))?);
                     }
+                    self.bind(state);
                     self.right.rescan(state)?;
                 }
                 self.right_at = 0;
@@ -179,6 +190,9 @@ impl Step for NestedLoopStep {
                     return Ok(());
                 }
                 let ask = if left_only && self.condition.is_none() { 1 } else { BATCH.min(max.max(16)) };
+                if self.right.at >= self.right.batch.count {
+                    self.bind(state);
+                }
                 let found = self.right.fill(state, ask)?;
                 if found {
                     self.row.extend(self.right.batch.row_mut(self.right.at).iter_mut().map(std::mem::take));

@@ -27,7 +27,12 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub fn new(builder: &Builder<'_>, columns: &[usize], row_id: bool, filter: Option<&Expr>) -> Result<Decoder> {
+    pub fn new(
+        builder: &Builder<'_>,
+        columns: &[usize],
+        row_id: bool,
+        filter: Option<&Expr>,
+    ) -> Result<Decoder> {
         let mut needed = vec![false; columns.len() + 1];
         if let Some(filter) = filter {
             each_expr(filter, &mut |expr| {

@@ -20,7 +20,13 @@ pub(crate) struct SetOperation {
 }
 
 impl SetOperation {
-    pub fn new(builder: &Builder<'_>, kind: SetKind, all: bool, left: &Node, right: &Node) -> Result<SetOperation> {
+    pub fn new(
+        builder: &Builder<'_>,
+        kind: SetKind,
+        all: bool,
+        left: &Node,
+        right: &Node,
+    ) -> Result<SetOperation> {
         if kind == SetKind::Union {
             return Err(Error::internal("UNION is Append"));
         }

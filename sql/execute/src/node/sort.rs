@@ -275,7 +275,8 @@ impl Sort {
             self.memory.add(rows::row_size(row) + 16)?;
         }
         if let Some(last) = self.sorter.rows.count.checked_sub(1) {
-            self.worst = Some((0..self.sorter.orders.len()).map(|n| self.sorter.key(last, n).clone()).collect());
+            self.worst =
+                Some((0..self.sorter.orders.len()).map(|n| self.sorter.key(last, n).clone()).collect());
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Step for SystemScan {
             }
         };
         while out.count < max && self.at < rows.len() {
-            if self.at % 1024 == 0 {
+            if self.at.is_multiple_of(1024) {
                 state.context.cancel.check()?;
             }
             let row = &rows[self.at];

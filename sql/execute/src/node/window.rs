@@ -152,12 +152,10 @@ impl WindowNode {
         self.collect(state)?;
         let total = self.sorted.len();
         self.results = self.calls.iter().map(|_| Vec::with_capacity(total)).collect();
-        let offsets = [Self::offset(&mut self.start, self.unit, state, "starting")?, Self::offset(
-            &mut self.end,
-            self.unit,
-            state,
-            "ending",
-        )?];
+        let offsets = [
+            Self::offset(&mut self.start, self.unit, state, "starting")?,
+            Self::offset(&mut self.end, self.unit, state, "ending")?,
+        ];
         let types: Vec<Oid> = self.sorter_types();
         let mut first = 0;
         while first < total {
@@ -243,7 +241,14 @@ impl WindowNode {
     }
 
     /// Where a bound lies: the first position of the frame, or the one after its last.
-    fn edge(&self, partition: &Partition, at: usize, bound: &Bound, offset: &Offset, end: bool) -> Result<usize> {
+    fn edge(
+        &self,
+        partition: &Partition,
+        at: usize,
+        bound: &Bound,
+        offset: &Offset,
+        end: bool,
+    ) -> Result<usize> {
         let len = partition.len;
         let (forward, count) = match (bound, offset) {
             (Bound::UnboundedPreceding, _) => return Ok(0),
@@ -270,10 +275,7 @@ impl WindowNode {
                 let position = if forward {
                     at.saturating_add(count).saturating_add(usize::from(end))
                 } else {
-                    match (at + usize::from(end)).checked_sub(count) {
-                        Some(position) => position,
-                        None => 0,
-                    }
+                    (at + usize::from(end)).saturating_sub(count)
                 };
                 position.min(len)
             }
@@ -393,17 +395,15 @@ impl WindowNode {
                 WindowKind::RowNumber => Datum::Int8(at as i64 + 1),
                 WindowKind::Rank => Datum::Int8(partition.peers(at).0 as i64 + 1),
                 WindowKind::DenseRank => Datum::Int8(i64::from(partition.group[at]) + 1),
-                WindowKind::PercentRank => Datum::Float8(if len > 1 {
-                    partition.peers(at).0 as f64 / (len - 1) as f64
-                } else {
-                    0.0
-                }),
+                WindowKind::PercentRank => {
+                    Datum::Float8(if len > 1 { partition.peers(at).0 as f64 / (len - 1) as f64 } else { 0.0 })
+                }
                 WindowKind::CumeDist => Datum::Float8(partition.peers(at).1 as f64 / len as f64),
                 WindowKind::Ntile => {
                     if buckets.is_none() {
                         buckets = Some(self.eval(state, call, 0, position)?);
                     }
-                    match buckets.as_ref().map(|value| whole(value)) {
+                    match buckets.as_ref().map(whole) {
                         Some(Some(buckets)) if buckets > 0 => Datum::Int4(ntile(at, len, buckets as usize)),
                         Some(Some(_)) => {
                             return Err(Error::new(
@@ -459,7 +459,8 @@ impl WindowNode {
                             _ => start.checked_add(skip).filter(|target| *target < end),
                         }
                     } else {
-                        let mut kept = (start..end).filter(|position| !self.excluded(partition, at, *position));
+                        let mut kept =
+                            (start..end).filter(|position| !self.excluded(partition, at, *position));
                         match kind {
                             WindowKind::LastValue => kept.next_back(),
                             _ => kept.nth(skip),
@@ -528,7 +529,8 @@ impl WindowNode {
                 accumulator.reset();
                 for position in first..past {
                     if !self.excluded(partition, at, position)
-                        && let Some(args) = self.arguments(state, call, aggregate, partition.first + position)?
+                        && let Some(args) =
+                            self.arguments(state, call, aggregate, partition.first + position)?
                     {
                         accumulator.add(&args)?;
                     }
@@ -607,7 +609,11 @@ fn whole(value: &Datum) -> Option<i64> {
 /// The bucket (from 1) of position `at`: the first `len % buckets` buckets have one row more.
 fn ntile(at: usize, len: usize, buckets: usize) -> i32 {
     let (size, larger) = (len / buckets, len % buckets);
-    let bucket = if at < larger * (size + 1) { at / (size + 1) } else { larger + (at - larger * (size + 1)) / size.max(1) };
+    let bucket = if at < larger * (size + 1) {
+        at / (size + 1)
+    } else {
+        larger + (at - larger * (size + 1)) / size.max(1)
+    };
     bucket as i32 + 1
 }
 
@@ -658,22 +664,28 @@ fn shift(key: &Datum, offset: &Datum, up: bool) -> Result<Limit> {
     let sign = |value: f64| if up { value } else { -value };
     Ok(match (key, offset) {
         (Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_), offset) if whole(offset).is_some() => {
-            let (key, offset) = (i128::from(whole(key).unwrap_or_default()), i128::from(whole(offset).unwrap_or_default()));
+            let (key, offset) =
+                (i128::from(whole(key).unwrap_or_default()), i128::from(whole(offset).unwrap_or_default()));
             Limit::Whole(if up { key + offset } else { key - offset })
         }
         (Datum::Float8(key), Datum::Float8(offset)) => Limit::Float(key + sign(*offset)),
         (Datum::Float4(key), Datum::Float8(offset)) => Limit::Float(f64::from(*key) + sign(*offset)),
-        (Datum::Float4(key), Datum::Float4(offset)) => Limit::Float(f64::from(*key) + sign(f64::from(*offset))),
+        (Datum::Float4(key), Datum::Float4(offset)) => {
+            Limit::Float(f64::from(*key) + sign(f64::from(*offset)))
+        }
         (Datum::Numeric(key), Datum::Numeric(offset)) => {
             Limit::Numeric(if up { key.add(offset)? } else { key.sub(offset)? })
         }
         (key, Datum::Interval(interval)) => {
             let interval = if up { *interval } else { interval.negate()? };
             Limit::Value(match key {
-                Datum::Date(date) => {
-                    Datum::Timestamp(datetime::timestamp_plus_interval(datetime::date_to_timestamp(*date)?, interval)?)
+                Datum::Date(date) => Datum::Timestamp(datetime::timestamp_plus_interval(
+                    datetime::date_to_timestamp(*date)?,
+                    interval,
+                )?),
+                Datum::Timestamp(time) => {
+                    Datum::Timestamp(datetime::timestamp_plus_interval(*time, interval)?)
                 }
-                Datum::Timestamp(time) => Datum::Timestamp(datetime::timestamp_plus_interval(*time, interval)?),
                 Datum::TimestampTz(time) => Datum::TimestampTz(datetime::timestamptz_plus_interval(
                     *time,
                     interval,

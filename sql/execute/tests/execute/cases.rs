@@ -20,7 +20,11 @@ fn cases() {
             }
         };
         if got != expected {
-            failures.push(format!("{sql}\n-- expected\n{}\n-- got\n{}\n", expected.join("\n"), got.join("\n")));
+            failures.push(format!(
+                "{sql}\n-- expected\n{}\n-- got\n{}\n",
+                expected.join("\n"),
+                got.join("\n")
+            ));
         }
     }
     assert!(failures.is_empty(), "{} cases differ:\n{}", failures.len(), failures.join("\n"));

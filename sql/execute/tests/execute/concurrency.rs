@@ -9,7 +9,11 @@ use engine::Isolation;
 use crate::database::Database;
 
 /// Runs `sql` in a transaction of another thread; gives the receiver of its rows (or SQLSTATE) and whether it waits.
-fn elsewhere(database: &Arc<Database>, isolation: Isolation, sql: &'static str) -> mpsc::Receiver<Vec<String>> {
+fn elsewhere(
+    database: &Arc<Database>,
+    isolation: Isolation,
+    sql: &'static str,
+) -> mpsc::Receiver<Vec<String>> {
     let (sender, receiver) = mpsc::channel();
     let database = database.clone();
     std::thread::spawn(move || {
@@ -43,7 +47,8 @@ fn an_update_waits_and_checks_again() {
     let mut first = database.begin(Isolation::ReadCommitted);
     database.within(&mut first, "update a set v = v + 5 where id = 1").unwrap();
     // Adds to the newest value, not to the one it had seen.
-    let adds = elsewhere(&database, Isolation::ReadCommitted, "update a set v = v + 1 where id = 1 returning v");
+    let adds =
+        elsewhere(&database, Isolation::ReadCommitted, "update a set v = v + 1 where id = 1 returning v");
     assert!(adds.recv_timeout(SHORT).is_err());
     first.commit().unwrap().durable.wait().unwrap();
     assert_eq!(adds.recv_timeout(LONG).unwrap(), ["16"]);
@@ -67,6 +72,21 @@ fn an_update_waits_and_checks_again() {
     assert!(joins.recv_timeout(SHORT).is_err());
     first.commit().unwrap().durable.wait().unwrap();
     assert_eq!(joins.recv_timeout(LONG).unwrap(), ["100"]);
+
+    // Every row is checked again with its own partners.
+    database
+        .run("create table c (k int, w int); insert into c values (1, 1000), (2, 2000), (3, 3000)")
+        .unwrap();
+    let mut first = database.begin(Isolation::ReadCommitted);
+    database.within(&mut first, "update a set v = id").unwrap();
+    let each = elsewhere(
+        &database,
+        Isolation::ReadCommitted,
+        "with u as (update a set v = a.v + c.w from c where c.k = a.id returning a.v) select v from u order by v",
+    );
+    assert!(each.recv_timeout(SHORT).is_err());
+    first.commit().unwrap().durable.wait().unwrap();
+    assert_eq!(each.recv_timeout(LONG).unwrap(), ["1001", "2002"]);
 }
 
 #[test]
@@ -84,13 +104,23 @@ fn repeatable_read_gives_up() {
 fn rows_are_locked_skipped_and_refused() {
     let database = two_rows();
     let mut first = database.begin(Isolation::ReadCommitted);
-    assert_eq!(database.within(&mut first, "select id from a order by id limit 1 for update").unwrap().rows, ["1"]);
-    let skips =
-        elsewhere(&database, Isolation::ReadCommitted, "select id from a order by id limit 1 for update skip locked");
+    assert_eq!(
+        database.within(&mut first, "select id from a order by id limit 1 for update").unwrap().rows,
+        ["1"]
+    );
+    let skips = elsewhere(
+        &database,
+        Isolation::ReadCommitted,
+        "select id from a order by id limit 1 for update skip locked",
+    );
     assert_eq!(skips.recv_timeout(LONG).unwrap(), ["2"]);
     let refused = elsewhere(&database, Isolation::ReadCommitted, "select id from a for update nowait");
     assert_eq!(refused.recv_timeout(LONG).unwrap(), ["55P03"]);
-    let waits = elsewhere(&database, Isolation::ReadCommitted, "with x as (select id, v from a for share) select * from x");
+    let waits = elsewhere(
+        &database,
+        Isolation::ReadCommitted,
+        "with x as (select id, v from a for share) select * from x",
+    );
     assert!(waits.recv_timeout(SHORT).is_err());
     database.within(&mut first, "update a set v = 11 where id = 1").unwrap();
     first.commit().unwrap().durable.wait().unwrap();

@@ -95,7 +95,13 @@ impl SystemRelations for System {
         let expression = |text: &str, purpose, target| {
             let parsed = resolve::parse_expression(text)?;
             let table = Some(table).filter(|_| purpose != resolve::Purpose::Default);
-            slots(resolve::resolve_expression(&scope, &parsed, text, resolve::ExprScope { table, purpose }, target)?)
+            slots(resolve::resolve_expression(
+                &scope,
+                &parsed,
+                text,
+                resolve::ExprScope { table, purpose },
+                target,
+            )?)
         };
         for (number, column) in table.columns.iter().enumerate() {
             if let Some(text) = &column.default {
@@ -323,12 +329,15 @@ impl Database {
             columns.push(table.column(&text).unwrap().1.number);
             descending.push(key.column.to_string().ends_with("DESC"));
         }
-        let index = self.index(table, NewIndex {
-            name: create.name.as_ref().unwrap().to_string(),
-            columns,
-            descending,
-            unique: create.unique,
-        });
+        let index = self.index(
+            table,
+            NewIndex {
+                name: create.name.as_ref().unwrap().to_string(),
+                columns,
+                descending,
+                unique: create.unique,
+            },
+        );
         tx.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))])?;
         block_on(tx.build_index(&index))
     }
@@ -384,7 +393,9 @@ impl Database {
                         column.not_null = true;
                         indexes.push((format!("{name}_pkey"), vec![own.clone()]));
                     }
-                    ast::ColumnOption::Unique(_) => indexes.push((format!("{name}_{own}_key"), vec![own.clone()])),
+                    ast::ColumnOption::Unique(_) => {
+                        indexes.push((format!("{name}_{own}_key"), vec![own.clone()]))
+                    }
                     ast::ColumnOption::Check(check) => constraints.push((
                         format!("{name}_{own}_check"),
                         ConstraintKind::Check { expression: check.expr.to_string() },
@@ -403,14 +414,16 @@ impl Database {
         for constraint in &create.constraints {
             match constraint {
                 ast::TableConstraint::PrimaryKey(key) => {
-                    let columns: Vec<String> = key.columns.iter().map(|c| c.column.expr.to_string()).collect();
+                    let columns: Vec<String> =
+                        key.columns.iter().map(|c| c.column.expr.to_string()).collect();
                     for column in &mut table.columns {
                         column.not_null |= columns.contains(&column.name);
                     }
                     indexes.push((format!("{name}_pkey"), columns));
                 }
                 ast::TableConstraint::Unique(key) => {
-                    let columns: Vec<String> = key.columns.iter().map(|c| c.column.expr.to_string()).collect();
+                    let columns: Vec<String> =
+                        key.columns.iter().map(|c| c.column.expr.to_string()).collect();
                     indexes.push((format!("{name}_{}_key", columns.join("_")), columns));
                 }
                 ast::TableConstraint::ForeignKey(key) => {
@@ -456,7 +469,8 @@ impl Database {
                 oid: self.engine.new_oid(),
                 name,
                 kind,
-                deferrable: characteristics.is_some_and(|c: ast::ConstraintCharacteristics| c.deferrable == Some(true)),
+                deferrable: characteristics
+                    .is_some_and(|c: ast::ConstraintCharacteristics| c.deferrable == Some(true)),
                 initially_deferred: characteristics
                     .is_some_and(|c| c.initially == Some(ast::DeferrableInitial::Deferred)),
                 validated: true,
@@ -480,7 +494,8 @@ fn foreign_key(catalog: &Catalog, columns: &[i16], key: &ast::ForeignKeyConstrai
         Some(Object::Table(table)) => Some(table.clone()),
         _ => None,
     };
-    let index = parent.as_ref().and_then(|parent| catalog.indexes(parent.oid).find(|index| index.unique).cloned());
+    let index =
+        parent.as_ref().and_then(|parent| catalog.indexes(parent.oid).find(|index| index.unique).cloned());
     ConstraintKind::Foreign(ForeignKey {
         columns: columns.to_vec(),
         referenced_table: parent.map_or(0, |parent| parent.oid),
