@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use engine::catalog::{ConstraintKind, Table};
+use engine::catalog::Table;
 use resolve::tree::{ConflictAction, Expr, ModifyKind, Query, RelationKind, Target};
-use resolve::{ExprScope, Purpose};
-use value::{Error, Result, Type, types::oid};
+use value::{Error, Result, Type};
 
 use crate::expr;
 use crate::from::take_group;
@@ -148,76 +147,19 @@ impl Planner<'_> {
             }
             Some(exprs)
         };
-        let (computed, checks) = match &action {
-            ModifyAction::Delete { .. } => (Vec::new(), Vec::new()),
-            ModifyAction::Insert { .. } | ModifyAction::Update { .. } => {
-                self.row_expressions(&table, &row_layout)?
+        let (mut computed, mut checks) = (Vec::new(), Vec::new());
+        if !matches!(action, ModifyAction::Delete { .. }) {
+            for (column, expr) in modify.computed {
+                computed.push((column, self.convert(expr, &row_layout)?));
             }
-        };
+            for (name, expr) in modify.checks {
+                checks.push(Check { name, expr: self.convert(expr, &row_layout)? });
+            }
+        }
         let types: Vec<Type> = returning.iter().flatten().map(Expr::ty).collect();
         let (rows, startup, total) = (input.rows, input.startup_cost, input.total_cost + input.rows);
         let step = Modify { table, input, action, returning, computed, checks };
         Ok(Node::new(NodeKind::Modify(Box::new(step)), types, rows, startup, total))
-    }
-
-    /// What is computed and what is checked on every new row of the table.
-    fn row_expressions(
-        &mut self,
-        table: &Arc<Table>,
-        layout: &[Item],
-    ) -> Result<(Vec<(usize, Expr)>, Vec<Check>)> {
-        let mut texts: Vec<(usize, &str, Purpose)> = table
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.generated && !column.dropped)
-            .filter_map(|(place, column)| Some((place, column.default.as_deref()?, Purpose::Generated)))
-            .collect();
-        let catalog = self.context.names.catalog();
-        let mut seen = HashSet::new();
-        for index in catalog.indexes(table.oid) {
-            let keys = index
-                .keys
-                .iter()
-                .filter_map(|key| Some((key.column, key.expression.as_deref()?, Purpose::IndexExpression)));
-            let predicate = index
-                .predicate
-                .iter()
-                .map(|(column, text)| (*column, text.as_str(), Purpose::IndexPredicate));
-            for (number, text, purpose) in keys.chain(predicate) {
-                if seen.insert(number) {
-                    texts.push((number as usize - 1, text, purpose));
-                }
-            }
-        }
-        let mut computed = Vec::new();
-        for (place, text, purpose) in texts {
-            let expr = self.table_expression(table, text, purpose, table.columns[place].ty(), layout)?;
-            computed.push((place, expr));
-        }
-        let mut checks = Vec::new();
-        for constraint in &table.constraints {
-            if let ConstraintKind::Check { expression } = &constraint.kind {
-                let expr =
-                    self.table_expression(table, expression, Purpose::Check, Type::new(oid::BOOL), layout)?;
-                checks.push(Check { name: constraint.name.clone(), expr });
-            }
-        }
-        Ok((computed, checks))
-    }
-
-    fn table_expression(
-        &mut self,
-        table: &Arc<Table>,
-        text: &str,
-        purpose: Purpose,
-        ty: Type,
-        layout: &[Item],
-    ) -> Result<Expr> {
-        let ast = resolve::parse_expression(text)?;
-        let scope = ExprScope { table: Some(table), purpose };
-        let expr = resolve::resolve_expression(self.context.names, &ast, text, scope, Some(ty))?;
-        self.convert(expr, layout)
     }
 }
 

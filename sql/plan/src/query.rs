@@ -915,7 +915,7 @@ fn collect_grouped(expr: &Expr, keys: &[Expr], level: usize, found: &mut Vec<Exp
             }
         }
         other => {
-            expr::each_child(other, &mut |child| collect_grouped(child, keys, level, found, extra));
+            resolve::walk::children(other, &mut |child| collect_grouped(child, keys, level, found, extra));
             if let Expr::Sublink(sublink) = other {
                 let mut columns = Vec::new();
                 expr::visit_query(&sublink.query, level + 1, &mut |node, depth| {
