@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     fn row(n: u64) -> Option<RowBytes> {
-        (n % 7 != 0).then(|| n.to_le_bytes().to_vec().into())
+        (!n.is_multiple_of(7)).then(|| n.to_le_bytes().to_vec().into())
     }
 
     #[test]
