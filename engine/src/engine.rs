@@ -282,6 +282,31 @@ impl fmt::Debug for Engine {
 const PRIVATE: u64 = 1 << 63;
 
 impl Engine {
+    /// The next number of a sequence, for a function that runs while the session's transaction is in use.
+    pub fn sequence_next(&self, session: &SessionState, sequence: &crate::catalog::Sequence) -> Result<i64> {
+        let (value, lsn) = self.0.sequences.next(&self.0, sequence)?;
+        session.0.raise_floor(lsn);
+        Ok(value)
+    }
+
+    /// `setval`, as [`crate::Transaction::sequence_set`].
+    pub fn sequence_set(
+        &self,
+        session: &SessionState,
+        sequence: &crate::catalog::Sequence,
+        value: i64,
+        is_called: bool,
+    ) -> Result<()> {
+        let lsn = self.0.sequences.set(&self.0, sequence, value, is_called)?;
+        session.0.raise_floor(lsn);
+        Ok(())
+    }
+
+    /// `last_value` and `is_called` of a sequence.
+    pub fn sequence_state(&self, sequence: &crate::catalog::Sequence) -> (i64, bool) {
+        self.0.sequences.current(sequence)
+    }
+
     /// Opens the directory (making it when missing), takes it for this process, replays the log and starts the
     /// log's and the checkpointer's threads. `55006` when another process has it, `0A000` for a newer format,
     /// `XX001` for damage.

@@ -1,0 +1,291 @@
+//! CREATE INDEX and REINDEX.
+//!
+//! The engine knows keys that are columns. An expression key or a predicate becomes a hidden stored column that is
+//! computed on every write (rules.md 9); rows that are there already get theirs before the index is built.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use engine::TableLockMode;
+use engine::catalog::{Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Table};
+use engine::{RowBatch, RowLockMode, Wait};
+use resolve::Purpose;
+use value::types::oid;
+use value::{Error, Result, SqlState, Type};
+
+use super::create_table::check_indexable;
+use super::{find_relation, free_name, must_be_free};
+use crate::grammar::error_shifted;
+use crate::privilege;
+use crate::rules;
+use crate::session::{Outcome, Session};
+use crate::statement::*;
+
+pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outcome> {
+    let done = Outcome::Tag("CREATE INDEX".into());
+    if statement.concurrently {
+        session.must_stand_alone("CREATE INDEX CONCURRENTLY")?;
+    }
+    let kind = match statement.method.as_str() {
+        "btree" => IndexKind::BTree,
+        "hash" => IndexKind::Hash,
+        "gin" | "gist" | "brin" | "spgist" => {
+            return Err(Error::unsupported(format!("access method \"{}\"", statement.method), "Use btree or hash."));
+        }
+        other => {
+            return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("access method \"{other}\" does not exist")));
+        }
+    };
+    if kind == IndexKind::Hash {
+        if statement.unique {
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "access method \"hash\" does not support unique indexes",
+            ));
+        }
+        if statement.keys.len() > 1 {
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "access method \"hash\" does not support multicolumn indexes",
+            ));
+        }
+    }
+    if statement.keys.len() + statement.include.len() > 32 {
+        return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
+    }
+    let (scope, table) = session.own_table(&statement.table, TableLockMode::ShareRowExclusive).await?;
+    privilege::check_schema(&scope.catalog, scope.role, table.schema, 'C')?;
+    session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+    let scope = session.scope()?;
+    if let Some(name) = &statement.name
+        && scope.catalog.relation(table.schema, name).is_some()
+    {
+        if statement.if_not_exists {
+            session.notice(
+                "NOTICE",
+                SqlState::DUPLICATE_TABLE,
+                format!("relation \"{name}\" already exists, skipping"),
+            );
+            return Ok(done);
+        }
+        must_be_free(&scope.catalog, table.schema, name)?;
+    }
+    let mut changed = (*table).clone();
+    let shared = Arc::new((*table).clone());
+    let mut keys = Vec::new();
+    let mut names = Vec::new();
+    let mut hidden = false;
+    for (n, key) in statement.keys.iter().enumerate() {
+        let nulls_first = key.nulls_first.unwrap_or(key.descending);
+        if let Some(name) = &key.column {
+            let Some((_, column)) = table.column(name) else {
+                return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+                    .at(Some(key.position)));
+            };
+            check_indexable(column.type_oid)?;
+            keys.push(IndexKey { column: column.number, descending: key.descending, nulls_first, expression: None });
+            names.push(name.clone());
+            continue;
+        }
+        let Some(expression) = &key.expression else { continue };
+        let resolved =
+            rules::expression(&*scope, Some(&shared), &expression.text, Purpose::IndexExpression, None)
+                .map_err(|e| error_shifted(e, expression.offset))?;
+        let ty = match resolved.ty() {
+            ty if ty.oid == oid::UNKNOWN => Type::new(oid::TEXT),
+            ty => ty,
+        };
+        check_indexable(ty.oid)?;
+        let number = changed.columns.len() as i16 + 1;
+        changed.columns.push(hidden_column(number, ty, &expression.text));
+        hidden = true;
+        keys.push(IndexKey {
+            column: number,
+            descending: key.descending,
+            nulls_first,
+            expression: Some(expression.text.clone()),
+        });
+        // As PostgreSQL names them: by the function, else "expr".
+        let word: String = expression.text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let call = expression.text[word.len()..].trim_start().starts_with('(');
+        let base = if call && !word.is_empty() { word.to_lowercase() } else { "expr".to_string() };
+        names.push(if n > 0 && names.contains(&base) { format!("{base}{n}") } else { base });
+    }
+    let predicate = match &statement.predicate {
+        None => None,
+        Some(text) => {
+            rules::expression(&*scope, Some(&shared), &text.text, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))
+                .map_err(|e| error_shifted(e, text.offset))?;
+            let number = changed.columns.len() as i16 + 1;
+            changed.columns.push(hidden_column(number, Type::new(oid::BOOL), &text.text));
+            hidden = true;
+            Some((number, text.text.clone()))
+        }
+    };
+    let mut include = Vec::new();
+    for name in &statement.include {
+        let Some((_, column)) = table.column(name) else {
+            return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")));
+        };
+        include.push(column.number);
+    }
+    let name = match &statement.name {
+        Some(name) => name.clone(),
+        None => free_name(&scope.catalog, table.schema, &mut HashSet::new(), &table.name, &names.join("_"), "idx"),
+    };
+    let index = Index {
+        oid: session.database.engine.new_oid(),
+        database: table.database,
+        schema: table.schema,
+        table: table.oid,
+        name,
+        owner: table.owner,
+        storage: session.database.engine.new_storage_id(),
+        kind,
+        keys,
+        include,
+        unique: statement.unique,
+        primary: false,
+        nulls_distinct: statement.nulls_distinct,
+        predicate,
+        state: IndexState::Ready,
+        comment: None,
+    };
+    if hidden {
+        session.lock(table.oid, TableLockMode::AccessExclusive).await?;
+        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))])?;
+        let first = table.columns.len();
+        fill_hidden(session, &Arc::new(changed), first).await?;
+    }
+    build(session, index).await?;
+    Ok(done)
+}
+
+fn hidden_column(number: i16, ty: Type, text: &str) -> Column {
+    Column {
+        number,
+        name: format!("..hidden.{number}"),
+        type_oid: ty.oid,
+        typmod: ty.typmod,
+        not_null: false,
+        default: Some(text.to_string()),
+        identity: None,
+        generated: false,
+        dropped: false,
+        hidden: true,
+        missing: None,
+        comment: None,
+        acl: None,
+    }
+}
+
+/// Computes hidden columns from `first` on for every row that is there.
+pub async fn fill_hidden(session: &mut Session, table: &Arc<Table>, first: usize) -> Result<()> {
+    let scope = session.scope()?;
+    let rules = scope.planning(|context| rules::of(context, table))?;
+    let wanted: Vec<_> = rules.computed.iter().filter(|(n, _)| *n >= first).cloned().collect();
+    rewrite_in_place(session, table, move |evaluator, row| {
+        let before = row.to_vec();
+        for (place, (column, _)) in wanted.iter().enumerate() {
+            row[*column] = evaluator.value(place, &before)?;
+        }
+        Ok(())
+    }, |columns| rules.computed.iter().filter(|(n, _)| *n >= columns).map(|(_, e)| e.clone()).collect(), first)
+    .await
+}
+
+/// Updates every visible row of a table that is locked against writers.
+async fn rewrite_in_place(
+    session: &mut Session,
+    table: &Arc<Table>,
+    mut change: impl FnMut(&mut execute::Evaluator, &mut [value::Datum]) -> Result<()>,
+    expressions: impl Fn(usize) -> Vec<resolve::tree::Expr>,
+    first: usize,
+) -> Result<()> {
+    let scope = session.scope()?;
+    let context = session.context(&scope, Arc::from([]), true, false)?;
+    let snapshot = context.snapshot.clone();
+    let mut evaluator = execute::Evaluator::new(&expressions(first), &context)?;
+    let mut scan = snapshot.scan(table, None)?;
+    let mut batch = RowBatch::default();
+    let shared = session.shared.clone();
+    while scan.next(&mut batch)? {
+        shared.cancel.check()?;
+        for (id, row) in batch.ids.iter().zip(&batch.rows) {
+            let mut values = row.decode();
+            values.resize(table.columns.len(), value::Datum::Null);
+            change(&mut evaluator, &mut values)?;
+            let tx = session.transaction()?.tx()?;
+            tx.lock_row(table, *id, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot).await?;
+            tx.update(table, *id, row, &values).await?;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Publishes an index and fills it from the rows that are there.
+pub async fn build(session: &mut Session, index: Index) -> Result<()> {
+    let index = Arc::new(index);
+    session.change_catalog(vec![Change::Put(Object::Index(index.clone()))])?;
+    let shared = session.shared.clone();
+    let tx = session.transaction()?.tx()?;
+    tokio::select! {
+        biased;
+        result = tx.build_index(&index) => result,
+        reason = shared.cancel.cancelled() => Err(reason.error()),
+    }
+}
+
+/// REINDEX: indexes get new storage, filled anew.
+pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> Result<Outcome> {
+    let done = Outcome::Tag("REINDEX".into());
+    let scope = session.scope()?;
+    let mut tables = Vec::new();
+    let mut only = None;
+    match (kind, name) {
+        ("index", Some(name)) => match super::relation(&scope, name)? {
+            Object::Index(index) => {
+                only = Some(index.oid);
+                tables.push(index.table);
+            }
+            other => {
+                return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not an index", other.name())));
+            }
+        },
+        ("table", Some(name)) => tables.push(super::table(&scope, name)?.oid),
+        ("schema", Some(name)) => {
+            let schema = scope.schema_oid(&name.name).ok_or_else(|| {
+                Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{}\" does not exist", name.name))
+            })?;
+            tables.extend(scope.catalog.objects().filter_map(|o| match o {
+                Object::Table(t) if t.schema == schema => Some(t.oid),
+                _ => None,
+            }));
+        }
+        ("system", _) => return Ok(done),
+        _ => tables.extend(scope.catalog.objects().filter_map(|o| match o {
+            Object::Table(t) if t.database == session.shared.database => Some(t.oid),
+            _ => None,
+        })),
+    }
+    for table in tables {
+        let Some(found) = scope.catalog.table(table) else { continue };
+        privilege::must_own(&scope.catalog, scope.role, found.owner, "table", &found.name)?;
+        session.lock(table, TableLockMode::AccessExclusive).await?;
+        let scope = session.scope()?;
+        let indexes: Vec<Arc<Index>> =
+            scope.catalog.indexes(table).filter(|i| only.is_none_or(|o| o == i.oid)).cloned().collect();
+        for index in indexes {
+            let anew = Index { storage: session.database.engine.new_storage_id(), ..(*index).clone() };
+            build(session, anew).await?;
+        }
+    }
+    Ok(done)
+}
+
+/// Whether a name finds an index.
+pub fn is_index(session: &mut Session, name: &Name) -> Result<bool> {
+    let scope = session.scope()?;
+    Ok(matches!(find_relation(&scope, name), Some(Object::Index(_))))
+}

@@ -1,0 +1,187 @@
+//! Resolved and planned statements, kept by their text for statements that are sent again and again.
+//!
+//! A plan depends on the catalog, on what names mean (search path, role) and on a few settings; the latter two are
+//! the scope key. Entries of an older catalog version are made anew in place. Statistics are compared from time to
+//! time: a plan made for an empty table must not survive the table's growth.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use engine::Engine;
+use engine::catalog::Table;
+use plan::ir::{NodeKind, Plan};
+use resolve::ResultColumn;
+use value::{Oid, datetime};
+
+/// Statements kept at most.
+const CAPACITY: usize = 10_000;
+/// How often an entry's table sizes are compared, in microseconds.
+const CHECK_EVERY: i64 = 500_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandKind {
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+impl CommandKind {
+    pub fn tag(self, rows: u64) -> String {
+        match self {
+            CommandKind::Select => format!("SELECT {rows}"),
+            CommandKind::Insert => format!("INSERT 0 {rows}"),
+            CommandKind::Update => format!("UPDATE {rows}"),
+            CommandKind::Delete => format!("DELETE {rows}"),
+        }
+    }
+
+    pub fn noun(self) -> &'static str {
+        match self {
+            CommandKind::Select => "SELECT",
+            CommandKind::Insert => "INSERT",
+            CommandKind::Update => "UPDATE",
+            CommandKind::Delete => "DELETE",
+        }
+    }
+}
+
+/// A statement that is ready to run.
+pub struct Resolved {
+    pub plan: Arc<Plan>,
+    pub columns: Vec<ResultColumn>,
+    pub types: Arc<[Oid]>,
+    pub kind: CommandKind,
+    /// Returns rows (SELECT, RETURNING).
+    pub returns_rows: bool,
+    /// Has to run through the DML driver: changes or locks rows somewhere.
+    pub drives: bool,
+    /// Changes rows somewhere.
+    pub writes: bool,
+    pub catalog_version: u64,
+    /// The session's own changes it was made under; 0: none.
+    pub local_version: u64,
+    pub scope: Arc<str>,
+    pub statistics_epoch: u64,
+    /// (table, rows when planned).
+    sizes: Vec<(Arc<Table>, u64)>,
+    checked_at: AtomicI64,
+}
+
+impl Resolved {
+    #[allow(clippy::missing_panics_doc)]
+    pub fn new(
+        engine: &Engine,
+        plan: Plan,
+        columns: Vec<ResultColumn>,
+        types: Arc<[Oid]>,
+        kind: CommandKind,
+        catalog_version: u64,
+        local_version: u64,
+        scope: Arc<str>,
+        statistics_epoch: u64,
+    ) -> Resolved {
+        let root_drives = matches!(plan.root.kind, NodeKind::Modify(_) | NodeKind::LockRows(_));
+        let writes = matches!(plan.root.kind, NodeKind::Modify(_)) || plan.ctes.iter().any(|cte| cte.modifies);
+        let drives = root_drives || writes || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare);
+        let sizes =
+            plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
+        Resolved {
+            returns_rows: kind == CommandKind::Select || !columns.is_empty(),
+            plan: Arc::new(plan),
+            columns,
+            types,
+            kind,
+            drives,
+            writes,
+            catalog_version,
+            local_version,
+            scope,
+            statistics_epoch,
+            sizes,
+            checked_at: AtomicI64::new(datetime::now()),
+        }
+    }
+
+    /// Whether the plan still fits the tables' sizes; looked at now and then only.
+    pub fn fits(&self, engine: &Engine) -> bool {
+        let now = datetime::now();
+        if now - self.checked_at.load(Ordering::Relaxed) < CHECK_EVERY {
+            return true;
+        }
+        self.checked_at.store(now, Ordering::Relaxed);
+        self.sizes.iter().all(|(table, then)| {
+            let rows = engine.statistics(table).rows;
+            rows <= then * 4 + 200 && *then <= rows * 4 + 200
+        })
+    }
+}
+
+struct Entry {
+    scope: Arc<str>,
+    text: Arc<str>,
+    resolved: Arc<Resolved>,
+    used: AtomicU64,
+}
+
+pub struct PlanCache {
+    entries: DashMap<u64, Entry>,
+    clock: AtomicU64,
+    evictions: AtomicU64,
+}
+
+impl PlanCache {
+    pub fn new() -> PlanCache {
+        PlanCache { entries: DashMap::new(), clock: AtomicU64::new(0), evictions: AtomicU64::new(0) }
+    }
+
+    fn key(scope: &str, text: &str) -> u64 {
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        scope.hash(&mut hasher);
+        text.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The plan of a text in a scope, of whatever catalog version.
+    pub fn get(&self, scope: &str, text: &str) -> Option<Arc<Resolved>> {
+        let entry = self.entries.get(&Self::key(scope, text))?;
+        if *entry.scope != *scope || *entry.text != *text {
+            return None;
+        }
+        entry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Some(entry.resolved.clone())
+    }
+
+    pub fn put(&self, scope: &Arc<str>, text: &Arc<str>, resolved: Arc<Resolved>) {
+        if text.len() > 100_000 {
+            return;
+        }
+        if self.entries.len() >= CAPACITY {
+            // The older half goes: cheap, rare, and what is in use stays.
+            let horizon = self.clock.load(Ordering::Relaxed).saturating_sub(CAPACITY as u64 / 2);
+            let before = self.entries.len();
+            self.entries.retain(|_, entry| entry.used.load(Ordering::Relaxed) >= horizon);
+            if self.entries.len() >= CAPACITY {
+                self.entries.clear();
+            }
+            self.evictions.fetch_add((before - self.entries.len().min(before)) as u64, Ordering::Relaxed);
+        }
+        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let entry = Entry { scope: scope.clone(), text: text.clone(), resolved, used };
+        self.entries.insert(Self::key(scope, text), entry);
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    pub fn clear(&self) {
+        self.entries.clear();
+    }
+}

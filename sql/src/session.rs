@@ -1,0 +1,1326 @@
+//! One client's session: transactions, prepared statements, portals, and the two ways to run a string.
+//!
+//! A portal is a statement on its way: resolved when it is bound, started at its first `fetch`, and then pulled a
+//! chunk at a time, so that nothing is computed that the client does not take. Starting a query follows rules.md 2: resolve
+//! in the newest catalog, lock the tables, compare the catalog version, resolve again if it moved, and only then
+//! take the snapshot.
+//!
+//! The transaction of a session is a [`Block`]: implicit (one statement, one simple string, or everything up to
+//! Sync) or explicit (BEGIN). A failed explicit block without savepoints gives up its transaction, and with it
+//! all locks, at once; only the memory of having failed stays until ROLLBACK.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine::catalog::{Catalog, oid};
+use engine::{Isolation, TableLockMode, Wait};
+use execute::CancelReason;
+use plan::ir::TableLock;
+use session::{
+    Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription, TransactionStatus,
+};
+use value::text::Style;
+use value::types::oid as type_oid;
+use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
+
+use crate::database::Database;
+use crate::grammar::{self, error_shifted};
+use crate::plan_cache::{CommandKind, Resolved};
+use crate::privilege;
+use crate::query_log;
+use crate::scope::Scope;
+use crate::setting;
+use crate::shared::{PreparedInfo, Roles, Shared};
+use crate::statement::{Fragment, Modes, Parsed, Statement};
+
+mod cursor;
+mod transaction;
+mod utility;
+
+pub use cursor::SqlCursor;
+pub use transaction::Block;
+pub use utility::Outcome;
+pub(crate) use utility::missing_statement;
+
+/// Rows made at once between looks at the clock and the client.
+const CHUNK: usize = 512;
+/// A chunk that took longer gives other sessions a turn.
+const SLICE: Duration = Duration::from_millis(2);
+/// Plans that cost more than this run on a thread of their own for the length of a chunk.
+const LONG: f64 = 20_000.0;
+
+pub struct Session {
+    pub(crate) database: Arc<Database>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) block: Option<Block>,
+    pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    pub(crate) portals: HashMap<String, Portal>,
+    simple: VecDeque<Parsed>,
+    /// The portal "" belongs to the simple string being run.
+    in_simple: bool,
+    /// Sync is awaited after an error.
+    batch_failed: bool,
+    /// A statement of this batch has run (for utilities that must stand alone).
+    pub(crate) batch_statements: usize,
+    reported: Vec<(&'static str, String)>,
+    reported_generation: u64,
+    scope: Option<CachedScope>,
+    /// Grows with every change this session makes to the catalog.
+    pub(crate) local_version: u64,
+    pub(crate) copy: Option<Box<crate::command::copy::CopyIn>>,
+    pub(crate) temporary: Option<Oid>,
+    timer: Option<tokio::task::AbortHandle>,
+    last_yield: Instant,
+    pub(crate) statement_time: i64,
+    /// What COMMIT AND CHAIN carries over, and the idle-in-transaction clock.
+    idle_since: Option<Instant>,
+    /// Statements nested by EXECUTE and EXPLAIN.
+    pub(crate) depth: usize,
+}
+
+struct CachedScope {
+    version: u64,
+    local_version: u64,
+    generation: u64,
+    roles: (Oid, Oid),
+    path: Arc<[Oid]>,
+    superuser: bool,
+    key: Arc<str>,
+}
+
+/// A prepared statement.
+pub struct Prepared {
+    pub name: String,
+    /// `None`: the empty string.
+    pub parsed: Option<Parsed>,
+    pub declared: Vec<Oid>,
+    pub types: Arc<[Oid]>,
+    pub columns: Option<Arc<[Column]>>,
+    pub resolved: parking_lot::Mutex<Option<Arc<Resolved>>>,
+}
+
+/// A statement on its way.
+pub struct Portal {
+    pub prepared: Arc<Prepared>,
+    pub parameters: Arc<[Datum]>,
+    pub columns: Option<Arc<[Column]>>,
+    pub state: PortalState,
+    /// Rows given since it was last suspended.
+    pub given: usize,
+    pub started: Option<Instant>,
+    pub planning: Duration,
+    pub cache_hit: bool,
+    pub rows: u64,
+    /// For the query log: rows scanned, indexes.
+    pub counters: execute::Counters,
+    pub cursor: Option<Box<SqlCursor>>,
+}
+
+pub enum PortalState {
+    New,
+    /// A read-only plan, pulled.
+    Reading { cursor: execute::Cursor, kind: CommandKind, long: bool },
+    /// A plan that writes or locks.
+    Driving { driver: Box<execute::Driver>, kind: CommandKind, returns_rows: bool },
+    /// Rows that are all there (SHOW, EXPLAIN, EXECUTE of those).
+    Buffered { rows: VecDeque<Vec<Datum>>, tag: String, counted: bool },
+    CopyOut(Box<crate::command::copy::CopyOut>),
+    CopyIn,
+    Done,
+}
+
+impl Portal {
+    pub fn new(prepared: Arc<Prepared>, parameters: Arc<[Datum]>, columns: Option<Arc<[Column]>>) -> Portal {
+        Portal {
+            prepared,
+            parameters,
+            columns,
+            state: PortalState::New,
+            given: 0,
+            started: None,
+            planning: Duration::ZERO,
+            cache_hit: false,
+            rows: 0,
+            counters: execute::Counters::default(),
+            cursor: None,
+        }
+    }
+}
+
+/// The name of a session's temporary schema.
+pub fn temporary_name(schema: Oid) -> String {
+    format!("pg_temp_{schema}")
+}
+
+/// A column of a utility's result.
+pub fn plain_column(name: &str, ty: Oid) -> Column {
+    Column {
+        name: name.to_string(),
+        table: 0,
+        attribute: 0,
+        type_oid: ty,
+        type_size: value::types::info(ty).map_or(-1, |t| t.len),
+        typmod: -1,
+        format: Format::Text,
+    }
+}
+
+fn columns_of(resolved: &Resolved) -> Option<Arc<[Column]>> {
+    resolved.returns_rows.then(|| {
+        resolved
+            .columns
+            .iter()
+            .map(|c| {
+                // What no context gave a type is text by the time it is sent.
+                let ty = if c.ty.oid == type_oid::UNKNOWN { Type::new(type_oid::TEXT) } else { c.ty };
+                Column {
+                    name: c.name.clone(),
+                    table: c.table,
+                    attribute: c.attribute,
+                    type_oid: ty.oid,
+                    type_size: value::types::info(ty.oid).map_or(-1, |t| t.len),
+                    typmod: ty.typmod,
+                    format: Format::Text,
+                }
+            })
+            .collect()
+    })
+}
+
+fn with_formats(columns: &Arc<[Column]>, formats: &[Format]) -> Result<Arc<[Column]>> {
+    let format = |n: usize| match formats {
+        [] => Format::Text,
+        [one] => *one,
+        many => many.get(n).copied().unwrap_or(Format::Text),
+    };
+    if formats.len() > 1 && formats.len() != columns.len() {
+        return Err(Error::new(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("bind message has {} result formats but query has {} columns", formats.len(), columns.len()),
+        ));
+    }
+    if formats.iter().all(|f| *f == Format::Text) {
+        return Ok(columns.clone());
+    }
+    Ok(columns.iter().enumerate().map(|(n, c)| Column { format: format(n), ..c.clone() }).collect())
+}
+
+impl Session {
+    pub(crate) fn new(database: Arc<Database>, shared: Arc<Shared>) -> Session {
+        Session {
+            database,
+            shared,
+            block: None,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            simple: VecDeque::new(),
+            in_simple: false,
+            batch_failed: false,
+            batch_statements: 0,
+            reported: Vec::new(),
+            reported_generation: 0,
+            scope: None,
+            local_version: 0,
+            copy: None,
+            temporary: None,
+            timer: None,
+            last_yield: Instant::now(),
+            statement_time: datetime::now(),
+            idle_since: None,
+            depth: 0,
+        }
+    }
+
+    pub(crate) fn role(&self) -> Oid {
+        self.shared.roles.lock().current
+    }
+
+    pub(crate) fn notice(&self, severity: &'static str, state: SqlState, message: impl Into<String>) {
+        self.shared.notice(severity, Error::new(state, message));
+    }
+
+    /// The scope of a statement that begins now, in the session's transaction.
+    pub(crate) fn scope(&mut self) -> Result<Arc<Scope>> {
+        let (catalog, started) = {
+            let block = self.transaction()?;
+            let started = block.started;
+            (block.tx()?.catalog(), started)
+        };
+        self.scope_over(catalog, started)
+    }
+
+    fn scope_over(&mut self, catalog: Arc<Catalog>, started: i64) -> Result<Arc<Scope>> {
+        let roles: Roles = *self.shared.roles.lock();
+        let (generation, settings) = {
+            let settings = self.shared.settings.lock();
+            (settings.generation(), settings.effective().clone())
+        };
+        let now = (roles.session, roles.current);
+        let fresh = self.scope.as_ref().is_some_and(|s| {
+            s.version == catalog.version
+                && s.local_version == self.local_version
+                && s.generation == generation
+                && s.roles == now
+        });
+        if !fresh {
+            let role_name = catalog.role(roles.current).map(|r| r.name.clone()).unwrap_or_default();
+            let superuser = privilege::is_superuser(&catalog, roles.current);
+            let mut path = Vec::new();
+            for name in &settings.search_path {
+                let schema = match name.as_str() {
+                    "$user" => catalog.schema_named(self.shared.database, &role_name).map(|s| s.oid),
+                    "pg_catalog" => Some(oid::PG_CATALOG),
+                    "information_schema" => Some(oid::INFORMATION_SCHEMA),
+                    "startdb" => Some(oid::STARTDB_SCHEMA),
+                    "pg_temp" => self.temporary,
+                    _ => catalog.schema_named(self.shared.database, name).map(|s| s.oid),
+                };
+                if let Some(schema) = schema
+                    && !path.contains(&schema)
+                    && privilege::check_schema(&catalog, roles.current, schema, 'U').is_ok()
+                {
+                    path.push(schema);
+                }
+            }
+            if !path.contains(&oid::PG_CATALOG) {
+                path.insert(0, oid::PG_CATALOG);
+            }
+            if let Some(temporary) = self.temporary
+                && !path.contains(&temporary)
+            {
+                path.insert(0, temporary);
+            }
+            let key = format!("{}\0{path:?}\0{}\0{}", self.shared.database, roles.current, settings.plan_key);
+            self.scope = Some(CachedScope {
+                version: catalog.version,
+                local_version: self.local_version,
+                generation,
+                roles: now,
+                path: path.into(),
+                superuser,
+                key: key.into(),
+            });
+        }
+        let Some(cached) = &self.scope else { return Err(Error::internal("no scope")) };
+        let style = Style { now: Some(started), ..(*settings.style).clone() };
+        Ok(Arc::new(Scope {
+            database: self.database.clone(),
+            shared: self.shared.clone(),
+            catalog,
+            style,
+            settings,
+            path: cached.path.clone(),
+            temporary: self.temporary,
+            role: roles.current,
+            superuser: cached.superuser,
+            transaction_time: started,
+            statement_time: self.statement_time,
+            key: cached.key.clone(),
+        }))
+    }
+
+    /// Awaits a lock or anything else that may take long, and stops with the statement.
+    pub(crate) async fn interruptible<T>(shared: &Arc<Shared>, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let lock_timeout = shared.settings.lock().effective().lock_timeout;
+        let timeout = async {
+            match lock_timeout {
+                0 => std::future::pending::<()>().await,
+                ms => tokio::time::sleep(Duration::from_millis(ms)).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = work => result,
+            reason = shared.cancel.cancelled() => Err(reason.error()),
+            () = timeout => Err(CancelReason::LockTimeout.error()),
+        }
+    }
+
+    /// Resolves and plans a query, or takes a plan that fits from the statement or the shared cache.
+    pub(crate) fn resolve_query(
+        &mut self,
+        parsed: &Parsed,
+        query: &Arc<resolve::parse::Parsed>,
+        declared: &[Oid],
+        takes_parameters: bool,
+        own: Option<&parking_lot::Mutex<Option<Arc<Resolved>>>>,
+    ) -> Result<(Arc<Scope>, Arc<Resolved>, bool)> {
+        let scope = self.scope()?;
+        let engine = self.database.engine.clone();
+        let local = self.has_local_objects();
+        let local_version = if local { self.local_version } else { 0 };
+        let epoch = self.database.statistics_epoch.load(Ordering::Relaxed);
+        let fits = |resolved: &Resolved| {
+            resolved.catalog_version == scope.catalog.version
+                && resolved.local_version == local_version
+                && *resolved.scope == *scope.key
+                && resolved.statistics_epoch == epoch
+                && resolved.fits(&engine)
+        };
+        let kept = own.and_then(|own| own.lock().clone());
+        if let Some(resolved) = kept.as_ref().filter(|r| fits(r)) {
+            self.database.counters.plan_cache_hits.fetch_add(1, Ordering::Relaxed);
+            return Ok((scope, resolved.clone(), true));
+        }
+        // Declared types are part of what a text means.
+        let shareable = !local && scope.settings.plan_cache && declared.iter().all(|t| *t == 0);
+        if shareable
+            && let Some(resolved) = self.database.plans.get(&scope.key, &parsed.text)
+            && fits(&resolved)
+            && (takes_parameters || resolved.types.is_empty())
+        {
+            self.database.counters.plan_cache_hits.fetch_add(1, Ordering::Relaxed);
+            if let Some(own) = own {
+                *own.lock() = Some(resolved.clone());
+            }
+            return Ok((scope, resolved, true));
+        }
+        self.database.counters.plan_cache_misses.fetch_add(1, Ordering::Relaxed);
+        let mut parameters =
+            if takes_parameters { resolve::Parameters::new(declared) } else { resolve::Parameters::none() };
+        let tree = resolve::resolve(&*scope, &query.ast, &query.source, &mut parameters)?;
+        let columns = resolve::output_columns(&tree);
+        let kind = match tree.modify.as_ref().map(|m| &m.kind) {
+            None => CommandKind::Select,
+            Some(resolve::tree::ModifyKind::Insert { .. }) => CommandKind::Insert,
+            Some(resolve::tree::ModifyKind::Update { .. }) => CommandKind::Update,
+            Some(resolve::tree::ModifyKind::Delete) => CommandKind::Delete,
+        };
+        let plan = scope.plan(&tree)?;
+        let resolved = Arc::new(Resolved::new(
+            &engine,
+            plan,
+            columns,
+            parameters.types().into(),
+            kind,
+            scope.catalog.version,
+            local_version,
+            scope.key.clone(),
+            epoch,
+        ));
+        if let Some(own) = own {
+            *own.lock() = Some(resolved.clone());
+        }
+        if shareable {
+            self.database.plans.put(&scope.key, &parsed.text, resolved.clone());
+        }
+        Ok((scope, resolved, false))
+    }
+
+    /// This session sees objects that others do not: its own uncommitted or temporary ones.
+    fn has_local_objects(&self) -> bool {
+        self.temporary.is_some()
+            || self.block.as_ref().and_then(|b| b.tx.as_ref()).is_some_and(|tx| tx.has_catalog_changes())
+    }
+
+    /// Starts a portal's query: locks, rights, snapshot, executor.
+    async fn start_query(&mut self, portal: &mut Portal, query: &Arc<resolve::parse::Parsed>) -> Result<()> {
+        let begun = Instant::now();
+        let prepared = portal.prepared.clone();
+        let Some(parsed) = &prepared.parsed else { return Err(Error::internal("a query without text")) };
+        let state = self.open_query(parsed, query, &prepared, portal.parameters.clone(), portal.columns.as_ref()).await?;
+        portal.planning = begun.elapsed();
+        portal.cache_hit = state.1;
+        portal.state = state.0;
+        Ok(())
+    }
+
+    /// Opens the executor for a query; the flag says whether its plan was cached.
+    pub(crate) async fn open_query(
+        &mut self,
+        parsed: &Parsed,
+        query: &Arc<resolve::parse::Parsed>,
+        prepared: &Prepared,
+        parameters: Arc<[Datum]>,
+        columns: Option<&Arc<[Column]>>,
+    ) -> Result<(PortalState, bool)> {
+        let takes_parameters = !prepared.types.is_empty() || !prepared.declared.is_empty();
+        let mut attempts = 0;
+        let (scope, resolved, hit) = loop {
+            let (scope, resolved, hit) =
+                self.resolve_query(parsed, query, &prepared.types, takes_parameters, Some(&prepared.resolved))?;
+            for usage in &resolved.plan.tables {
+                privilege::check_use(&scope.catalog, scope.role, usage)?;
+            }
+            let read_only = self.block.as_ref().is_some_and(|b| b.read_only);
+            if read_only && resolved.writes {
+                return Err(Error::new(
+                    SqlState::READ_ONLY_SQL_TRANSACTION,
+                    format!("cannot execute {} in a read-only transaction", resolved.kind.noun()),
+                ));
+            }
+            self.lock_plan(&resolved).await?;
+            let version = self.transaction()?.tx()?.catalog().version;
+            if version == resolved.catalog_version {
+                break (scope, resolved, hit);
+            }
+            attempts += 1;
+            if attempts > 50 {
+                return Err(Error::new(SqlState::OBJECT_IN_USE, "the catalog keeps changing under the statement"));
+            }
+        };
+        if let Some(columns) = columns
+            && let Some(now) = columns_of(&resolved)
+        {
+            let same = now.len() == columns.len()
+                && now.iter().zip(columns.iter()).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name);
+            if !same {
+                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            }
+        }
+        let state = self.open_plan(&scope, &resolved, parameters, false)?;
+        Ok((state, hit))
+    }
+
+    /// Takes the snapshot and opens the executor over a plan whose tables are locked.
+    pub(crate) fn open_plan(
+        &mut self,
+        scope: &Arc<Scope>,
+        resolved: &Arc<Resolved>,
+        parameters: Arc<[Datum]>,
+        instrument: bool,
+    ) -> Result<PortalState> {
+        let context = self.context(scope, parameters, resolved.drives, instrument)?;
+        if resolved.drives {
+            let driver = execute::Driver::open(&resolved.plan, context)?;
+            return Ok(PortalState::Driving {
+                driver: Box::new(driver),
+                kind: resolved.kind,
+                returns_rows: resolved.returns_rows,
+            });
+        }
+        let cursor = execute::open(&resolved.plan, context)?;
+        let long = resolved.plan.root.total_cost > LONG;
+        Ok(PortalState::Reading { cursor, kind: resolved.kind, long })
+    }
+
+    /// An executor's context over a new statement snapshot.
+    pub(crate) fn context(
+        &mut self,
+        scope: &Arc<Scope>,
+        parameters: Arc<[Datum]>,
+        writes: bool,
+        instrument: bool,
+    ) -> Result<execute::Context> {
+        let work = scope.settings.work_mem as u64;
+        let limit = self.database.options.memory_limit;
+        let lock_timeout = scope.settings.lock_timeout;
+        let block = self.transaction()?;
+        let constraints = block.constraints.clone();
+        let snapshot = block.tx()?.statement_snapshot(writes)?;
+        Ok(execute::Context {
+            snapshot,
+            env: scope.clone(),
+            params: parameters,
+            cancel: self.shared.cancel.clone(),
+            memory: execute::MemoryAccount::new(limit, work),
+            system: scope.clone(),
+            constraints,
+            lock_timeout: (lock_timeout > 0).then(|| {
+                let timer: execute::LockTimer =
+                    Arc::new(move || Box::pin(tokio::time::sleep(Duration::from_millis(lock_timeout))));
+                timer
+            }),
+            instrument,
+        })
+    }
+
+    pub(crate) async fn lock_plan(&mut self, resolved: &Resolved) -> Result<()> {
+        let shared = self.shared.clone();
+        let tx = self.transaction()?.tx()?;
+        for usage in &resolved.plan.tables {
+            let mode = match usage.lock {
+                TableLock::AccessShare => TableLockMode::AccessShare,
+                TableLock::RowShare => TableLockMode::RowShare,
+                TableLock::RowExclusive => TableLockMode::RowExclusive,
+            };
+            let locked = Session::interruptible(&shared, tx.lock_table(usage.table.oid, mode, Wait::Block)).await?;
+            debug_assert!(locked);
+        }
+        Ok(())
+    }
+
+    /// Begins the bookkeeping of a statement.
+    fn begin_statement(&mut self, text: &Arc<str>) -> Result<()> {
+        if self.shared.terminate.load(Ordering::Acquire) {
+            return Err(CancelReason::Terminate.error());
+        }
+        self.shared.cancel.reset();
+        let now = datetime::now();
+        self.statement_time = now;
+        let (timeout, idle) = {
+            let settings = self.shared.settings.lock();
+            let effective = settings.effective();
+            (effective.statement_timeout, effective.idle_in_transaction_timeout)
+        };
+        let idled = self.idle_since.take();
+        if idle > 0
+            && self.block.as_ref().is_some_and(|b| b.explicit)
+            && idled.is_some_and(|since| since.elapsed() >= Duration::from_millis(idle))
+        {
+            return Err(Error::new(
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "terminating connection due to idle-in-transaction timeout",
+            )
+            .fatal());
+        }
+        {
+            let mut activity = self.shared.activity.lock();
+            activity.state = "active";
+            activity.query = text.clone();
+            activity.query_start = Some(now);
+            activity.state_change = now;
+        }
+        self.stop_timer();
+        if timeout > 0 {
+            let cancel = self.shared.cancel.clone();
+            let task = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(timeout)).await;
+                cancel.cancel(CancelReason::StatementTimeout);
+            });
+            self.timer = Some(task.abort_handle());
+        }
+        self.database.counters.statements.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn stop_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+    }
+
+    /// The client is to speak next.
+    fn idle(&mut self) {
+        self.stop_timer();
+        let state = match &self.block {
+            None => "idle",
+            Some(block) if block.failed => "idle in transaction (aborted)",
+            Some(_) => "idle in transaction",
+        };
+        self.idle_since = self.block.is_some().then(Instant::now);
+        self.shared.set_state(state);
+    }
+
+    /// Starts a portal at its first fetch.
+    async fn start(&mut self, portal: &mut Portal) -> Result<()> {
+        let prepared = portal.prepared.clone();
+        let Some(parsed) = &prepared.parsed else {
+            portal.state = PortalState::Done;
+            return Ok(());
+        };
+        self.begin_statement(&parsed.text)?;
+        portal.started = Some(Instant::now());
+        self.check_not_failed(&parsed.statement)?;
+        self.batch_statements += 1;
+        match &*parsed.statement {
+            Statement::Query(query) => self.start_query(portal, query).await,
+            _ => {
+                let outcome = Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone())).await?;
+                self.carry_out_pending()?;
+                self.set_outcome(portal, outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_outcome(&mut self, portal: &mut Portal, outcome: Outcome) {
+        portal.state = match outcome {
+            Outcome::Tag(tag) => PortalState::Buffered { rows: VecDeque::new(), tag, counted: false },
+            Outcome::Rows { rows, tag } => PortalState::Buffered { rows: rows.into(), tag, counted: false },
+            Outcome::Counted { rows, tag } => PortalState::Buffered { rows: rows.into(), tag, counted: true },
+            Outcome::State(state) => state,
+            Outcome::CopyIn(copy) => {
+                self.copy = Some(copy);
+                PortalState::CopyIn
+            }
+            Outcome::CopyOut(copy) => PortalState::CopyOut(copy),
+        };
+    }
+
+    /// 25P02 for anything but the end of a failed block.
+    fn check_not_failed(&self, statement: &Statement) -> Result<()> {
+        let ends = matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_));
+        if self.block.as_ref().is_some_and(|b| b.failed) && !ends {
+            return Err(Error::new(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Pulls the next chunk of a portal.
+    async fn pull(&mut self, portal: &mut Portal, max_rows: usize) -> Result<Fetched> {
+        if matches!(portal.state, PortalState::New) {
+            self.start(portal).await?;
+            if portal.prepared.parsed.is_none() {
+                return Ok(Fetched::Empty);
+            }
+            match (&portal.state, &self.copy) {
+                (PortalState::CopyIn, Some(copy)) => return Ok(Fetched::CopyIn(copy.shape())),
+                (PortalState::CopyOut(copy), _) => return Ok(Fetched::CopyOut(copy.shape())),
+                _ => {}
+            }
+        }
+        if max_rows > 0 && portal.given >= max_rows {
+            portal.given = 0;
+            return Ok(Fetched::Suspended);
+        }
+        let room = if max_rows > 0 { (max_rows - portal.given).min(CHUNK) } else { CHUNK };
+        self.shared.cancel.check()?;
+        if self.last_yield.elapsed() > SLICE {
+            tokio::task::yield_now().await;
+            self.last_yield = Instant::now();
+        }
+        if let Some(rows) = self.rows_of(&mut portal.state, room).await? {
+            portal.given += rows.count;
+            portal.rows += rows.count as u64;
+            return Ok(Fetched::Chunk(Chunk::Rows(rows)));
+        }
+        let tag = match &mut portal.state {
+            PortalState::Reading { cursor, kind, .. } => {
+                portal.counters = cursor.counters().clone();
+                kind.tag(portal.given as u64)
+            }
+            PortalState::Driving { driver, kind, .. } => {
+                portal.counters = driver.counters().clone();
+                let block = self.transaction()?;
+                block.checks.extend(driver.take_deferred());
+                let affected = driver.affected();
+                self.database.counters.rows_written.fetch_add(affected, Ordering::Relaxed);
+                kind.tag(if *kind == CommandKind::Select { portal.given as u64 } else { affected })
+            }
+            PortalState::Buffered { tag, counted, .. } => {
+                if *counted { format!("{tag} {}", portal.given) } else { tag.clone() }
+            }
+            PortalState::CopyOut(copy) => {
+                return match copy.next(self).await? {
+                    Some(bytes) => Ok(Fetched::CopyData(bytes)),
+                    None => {
+                        let tag = format!("COPY {}", copy.rows());
+                        portal.state = PortalState::Done;
+                        self.finish(portal, tag).await
+                    }
+                };
+            }
+            PortalState::CopyIn => return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "COPY data is awaited")),
+            PortalState::New | PortalState::Done => match &portal.prepared.parsed {
+                None => return Ok(Fetched::Empty),
+                Some(_) => {
+                    return Err(Error::new(
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        "portal cannot be run anymore",
+                    ));
+                }
+            },
+        };
+        portal.state = PortalState::Done;
+        self.finish(portal, tag).await
+    }
+
+    /// The next rows of a started portal, `None` when there are no more.
+    pub(crate) async fn rows_of(&mut self, state: &mut PortalState, room: usize) -> Result<Option<Rows>> {
+        match state {
+            PortalState::Reading { cursor, long, .. } => {
+                let mut out = execute::Rows::default();
+                let more = if *long { blocking(|| cursor.next(room, &mut out))? } else { cursor.next(room, &mut out)? };
+                if out.count == 0 && !more {
+                    return Ok(None);
+                }
+                Ok(Some(Rows { columns: out.columns, count: out.count, values: out.values }))
+            }
+            PortalState::Driving { driver, returns_rows, .. } => {
+                let mut out = execute::Rows::default();
+                let more = {
+                    let tx = match self.block.as_mut() {
+                        Some(block) => block.tx()?,
+                        None => return Err(Error::internal("a statement lost its transaction")),
+                    };
+                    driver.next(tx, room, &mut out).await?
+                };
+                if !*returns_rows || (out.count == 0 && !more) {
+                    return Ok(None);
+                }
+                Ok(Some(Rows { columns: out.columns, count: out.count, values: out.values }))
+            }
+            PortalState::Buffered { rows, .. } => {
+                if rows.is_empty() {
+                    return Ok(None);
+                }
+                let mut out = Rows::default();
+                while out.count < room {
+                    let Some(row) = rows.pop_front() else { break };
+                    out.columns = row.len();
+                    out.count += 1;
+                    out.values.extend(row);
+                }
+                Ok(Some(out))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A statement is done: side effects its functions asked for, commit if it is the last of an implicit
+    /// transaction, the log.
+    async fn finish(&mut self, portal: &mut Portal, tag: String) -> Result<Fetched> {
+        self.carry_out_pending()?;
+        if self.in_simple && self.simple.is_empty() {
+            self.commit_implicit().await?;
+        }
+        self.log(portal, false);
+        portal.given = 0;
+        Ok(Fetched::Complete(tag))
+    }
+
+    fn log(&self, portal: &Portal, failed: bool) {
+        let Some(started) = portal.started else { return };
+        self.database.counters.rows_returned.fetch_add(portal.rows, Ordering::Relaxed);
+        if !self.database.log.enabled() {
+            return;
+        }
+        let Some(parsed) = &portal.prepared.parsed else { return };
+        if !matches!(*parsed.statement, Statement::Query(_)) {
+            return;
+        }
+        let (fingerprint, text) = query_log::fingerprint(self.shared.database, &parsed.text);
+        let mut indexes = [0; 4];
+        for (place, index) in indexes.iter_mut().zip(&portal.counters.indexes) {
+            *place = *index;
+        }
+        let record = session::query_log::Record {
+            fingerprint,
+            database: self.shared.database,
+            start: self.statement_time,
+            execution_ns: started.elapsed().saturating_sub(portal.planning).as_nanos() as u64,
+            planning_ns: portal.planning.as_nanos() as u64,
+            rows_scanned: portal.counters.rows_scanned,
+            rows_returned: portal.rows,
+            indexes,
+            cache_hit: portal.cache_hit,
+            failed,
+        };
+        self.database.log.finished(record, &text, &parsed.text);
+    }
+
+    async fn fetch_portal(&mut self, name: &str, max_rows: usize) -> Result<Fetched> {
+        let Some(mut portal) = self.portals.remove(name) else {
+            return Err(Error::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")));
+        };
+        if portal.cursor.is_some() {
+            // A cursor of DECLARE run through the protocol.
+            let result = cursor::fetch_as_portal(self, &mut portal, max_rows).await;
+            self.portals.insert(name.to_string(), portal);
+            return result;
+        }
+        let result = self.pull(&mut portal, max_rows).await;
+        match result {
+            Ok(fetched) => {
+                let ended = matches!(fetched, Fetched::Complete(_)) && self.block.is_none();
+                if !(ended && name.is_empty()) {
+                    self.portals.insert(name.to_string(), portal);
+                }
+                Ok(fetched)
+            }
+            Err(error) => {
+                self.log(&portal, true);
+                let shift = portal.prepared.parsed.as_ref().map_or(0, |p| p.shift);
+                Err(error_shifted(error, shift))
+            }
+        }
+    }
+
+    /// Prepares a statement's text: parses it, and for queries resolves it to know parameters and columns.
+    pub(crate) fn prepare(&mut self, name: &str, parsed: Option<Parsed>, declared: &[Oid]) -> Result<Prepared> {
+        let mut prepared = Prepared {
+            name: name.to_string(),
+            parsed,
+            declared: declared.to_vec(),
+            types: Arc::from([]),
+            columns: None,
+            resolved: parking_lot::Mutex::new(None),
+        };
+        let Some(parsed) = prepared.parsed.clone() else { return Ok(prepared) };
+        match &*parsed.statement {
+            Statement::Query(query) => {
+                let (_, resolved, _) = self.resolve_query(&parsed, query, declared, true, Some(&prepared.resolved))?;
+                prepared.types = resolved.types.clone();
+                prepared.columns = columns_of(&resolved);
+            }
+            statement => {
+                prepared.columns = self.utility_columns(statement)?.map(Arc::from);
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            Error::new(
+                SqlState::INVALID_SQL_STATEMENT_NAME,
+                if name.is_empty() {
+                    "unnamed prepared statement does not exist".to_string()
+                } else {
+                    format!("prepared statement \"{name}\" does not exist")
+                },
+            )
+        })
+    }
+
+    pub(crate) fn remember_statement(&mut self, prepared: Prepared, from_sql: bool) -> Result<()> {
+        let name = prepared.name.clone();
+        if !name.is_empty() {
+            if self.statements.contains_key(&name) {
+                return Err(Error::new(
+                    SqlState::DUPLICATE_PREPARED_STATEMENT,
+                    format!("prepared statement \"{name}\" already exists"),
+                ));
+            }
+            self.shared.prepared.lock().push(PreparedInfo {
+                name: name.clone(),
+                text: prepared.parsed.as_ref().map_or_else(|| Arc::from(""), |p| p.text.clone()),
+                prepared_at: datetime::now(),
+                types: prepared.types.to_vec(),
+                from_sql,
+            });
+        }
+        self.statements.insert(name, Arc::new(prepared));
+        Ok(())
+    }
+
+    pub(crate) fn forget_statement(&mut self, name: &str) -> bool {
+        self.shared.prepared.lock().retain(|p| p.name != name);
+        self.statements.remove(name).is_some()
+    }
+
+    fn decode_parameters(&mut self, prepared: &Prepared, parameters: Vec<Parameter>) -> Result<Arc<[Datum]>> {
+        if parameters.len() != prepared.types.len() {
+            return Err(Error::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement \"{}\" requires {}",
+                    parameters.len(),
+                    prepared.name,
+                    prepared.types.len()
+                ),
+            ));
+        }
+        let style = self.shared.settings.lock().effective().style.clone();
+        parameters
+            .into_iter()
+            .zip(prepared.types.iter())
+            .enumerate()
+            .map(|(n, (parameter, ty))| {
+                let Some(bytes) = parameter.bytes else { return Ok(Datum::Null) };
+                let datum = match parameter.format {
+                    Format::Binary => value::binary::receive(Type::new(*ty), &bytes),
+                    Format::Text => match std::str::from_utf8(&bytes) {
+                        Ok(text) if text.contains('\0') => Err(Error::new(
+                            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                            "invalid byte sequence for encoding \"UTF8\": 0x00",
+                        )),
+                        Ok(text) => self.input(Type::new(*ty), text, &style),
+                        Err(error) => {
+                            let bad = bytes.get(error.valid_up_to()).copied().unwrap_or(0);
+                            Err(Error::new(
+                                SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                                format!("invalid byte sequence for encoding \"UTF8\": 0x{bad:02x}"),
+                            ))
+                        }
+                    },
+                };
+                datum.map_err(|error| {
+                    if error.fields().context.is_none() {
+                        error.context(format!("unnamed portal parameter ${}", n + 1))
+                    } else {
+                        error
+                    }
+                })
+            })
+            .collect::<Result<Vec<_>>>()
+            .map(Arc::from)
+    }
+
+    /// A value from text; names of objects are looked up for the reg types.
+    fn input(&mut self, ty: Type, text: &str, style: &Style) -> Result<Datum> {
+        match ty.oid {
+            type_oid::REGCLASS | type_oid::REGTYPE | type_oid::REGNAMESPACE | type_oid::REGROLE | type_oid::REGPROC
+            | type_oid::REGPROCEDURE
+                if text.parse::<u32>().is_err() =>
+            {
+                let scope = self.scope_over(self.database.engine.catalog(), self.statement_time)?;
+                crate::system::reg_input(&scope, ty.oid, text)
+            }
+            _ => value::text::input(ty, text, style),
+        }
+    }
+
+    /// After an error: what the statement had begun is undone as its block demands.
+    fn failed(&mut self, error: &Error) {
+        self.copy = None;
+        self.stop_timer();
+        self.shared.pending.lock().clear();
+        let dead = error.fields().fatal;
+        self.fail_block(dead);
+        if !self.in_simple {
+            self.batch_failed = true;
+        }
+    }
+
+    pub(crate) fn fragment(&self, fragment: &Fragment) -> Result<Parsed> {
+        let mut parsed = grammar::parse_one(&fragment.text).map_err(|e| error_shifted(e, fragment.offset))?;
+        parsed.shift += fragment.offset;
+        Ok(parsed)
+    }
+
+    /// Ends a portal that wrote: deferred checks go to the transaction; gives the number of rows it changed.
+    pub(crate) fn finish_driver(&mut self, portal: &mut Portal) -> Result<u64> {
+        let PortalState::Driving { driver, .. } = &mut portal.state else { return Ok(0) };
+        let (checks, affected) = (driver.take_deferred(), driver.affected());
+        self.transaction()?.checks.extend(checks);
+        self.database.counters.rows_written.fetch_add(affected, Ordering::Relaxed);
+        Ok(affected)
+    }
+
+    /// Resets what a pooled connection expects to be gone: DISCARD ALL.
+    pub(crate) fn discard_all(&mut self) {
+        self.portals.clear();
+        self.shared.cursors.lock().clear();
+        self.statements.clear();
+        self.shared.prepared.lock().clear();
+        let mut roles = self.shared.roles.lock();
+        *roles = Roles { session: self.shared.login_role, current: self.shared.login_role };
+        drop(roles);
+        self.shared.settings.lock().reset_all();
+        self.shared.listening.lock().clear();
+        self.shared.state.unlock_all_advisory();
+        *self.shared.sequences.lock() = Default::default();
+    }
+
+    pub(crate) fn effective(&self) -> Arc<setting::Effective> {
+        self.shared.settings.lock().effective().clone()
+    }
+
+    pub(crate) fn modes(&self, modes: Modes) -> (Isolation, bool, bool) {
+        let effective = self.effective();
+        (
+            modes.isolation.unwrap_or(effective.isolation),
+            modes.read_only.unwrap_or(effective.read_only),
+            modes.deferrable.unwrap_or(false),
+        )
+    }
+}
+
+/// Runs long synchronous work without starving the other sessions of this thread.
+pub(crate) fn blocking<R>(work: impl FnOnce() -> R) -> R {
+    let multi = tokio::runtime::Handle::try_current()
+        .is_ok_and(|h| h.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
+    if multi { tokio::task::block_in_place(work) } else { work() }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop_timer();
+        self.portals.clear();
+        if let Some(block) = self.block.take()
+            && let Some(tx) = block.tx
+        {
+            tx.rollback();
+        }
+        self.shared.state.unlock_all_advisory();
+        self.database.temporary_schemas.lock().remove(&self.shared.pid);
+        self.database.sessions.remove(&self.shared.pid);
+    }
+}
+
+#[async_trait]
+impl session::Session for Session {
+    fn process_id(&self) -> i32 {
+        self.shared.pid
+    }
+
+    fn cancel_secret(&self) -> &[u8] {
+        self.shared.secret()
+    }
+
+    fn reported_parameters(&self) -> Vec<(&'static str, String)> {
+        self.shared.settings.lock().reported()
+    }
+
+    fn changed_parameters(&mut self) -> Vec<(&'static str, String)> {
+        let settings = self.shared.settings.lock();
+        if settings.generation() == self.reported_generation {
+            return Vec::new();
+        }
+        self.reported_generation = settings.generation();
+        let now = settings.reported();
+        drop(settings);
+        let changed = if self.reported.is_empty() {
+            Vec::new()
+        } else {
+            now.iter().filter(|pair| !self.reported.contains(pair)).cloned().collect()
+        };
+        self.reported = now;
+        changed
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut *self.shared.notices.lock())
+    }
+
+    fn transaction_status(&self) -> TransactionStatus {
+        match &self.block {
+            Some(block) if block.explicit && block.failed => TransactionStatus::Failed,
+            Some(block) if block.explicit => TransactionStatus::InTransaction,
+            _ => TransactionStatus::Idle,
+        }
+    }
+
+    fn style(&self) -> Arc<Style> {
+        self.shared.settings.lock().effective().style.clone()
+    }
+
+    async fn simple_start(&mut self, text: &str) -> Result<usize> {
+        if self.reported.is_empty() {
+            self.changed_parameters();
+        }
+        self.in_simple = true;
+        self.batch_statements = 0;
+        // A simple query drops the unnamed statement and portal.
+        self.statements.remove("");
+        self.portals.remove("");
+        match grammar::parse(text) {
+            Ok(parsed) => {
+                self.simple = parsed.into();
+                Ok(self.simple.len())
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn simple_next(&mut self) -> Result<Option<Arc<[Column]>>> {
+        let Some(parsed) = self.simple.pop_front() else {
+            return Err(Error::internal("no statement is left in the string"));
+        };
+        let shift = parsed.shift;
+        let result = self.simple_begin(parsed).await;
+        result.map_err(|error| {
+            self.failed(&error);
+            self.simple.clear();
+            error_shifted(error, shift)
+        })
+    }
+
+    async fn simple_end(&mut self) -> Result<()> {
+        self.simple.clear();
+        self.portals.remove("");
+        let result = self.commit_implicit().await;
+        self.in_simple = false;
+        if let Err(error) = &result {
+            self.failed(error);
+        }
+        self.idle();
+        result
+    }
+
+    async fn parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<()> {
+        if self.reported.is_empty() {
+            self.changed_parameters();
+        }
+        let result = (|| {
+            let mut parsed = grammar::parse(text)?;
+            if parsed.len() > 1 {
+                return Err(Error::new(
+                    SqlState::SYNTAX_ERROR,
+                    "cannot insert multiple commands into a prepared statement",
+                ));
+            }
+            if name.is_empty() {
+                self.statements.remove("");
+            }
+            let parsed = parsed.pop();
+            let shift = parsed.as_ref().map_or(0, |p| p.shift);
+            if let Some(parsed) = &parsed {
+                self.statement_time = datetime::now();
+                self.check_not_failed(&parsed.statement)?;
+            }
+            let prepared = self.prepare(name, parsed, types).map_err(|e| error_shifted(e, shift))?;
+            self.remember_statement(prepared, false)
+        })();
+        if let Err(error) = &result {
+            self.failed(error);
+        }
+        result
+    }
+
+    async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription> {
+        let prepared = self.statement(name).inspect_err(|e| self.failed_ref(e))?;
+        Ok(StatementDescription { parameters: prepared.types.clone(), columns: prepared.columns.clone() })
+    }
+
+    async fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        parameters: Vec<Parameter>,
+        result_formats: &[Format],
+    ) -> Result<()> {
+        let result = (|| {
+            let prepared = self.statement(statement)?;
+            if let Some(parsed) = &prepared.parsed {
+                self.check_not_failed(&parsed.statement)?;
+            }
+            if !portal.is_empty() && self.portals.contains_key(portal) {
+                return Err(Error::new(
+                    SqlState::DUPLICATE_CURSOR,
+                    format!("cursor \"{portal}\" already exists"),
+                ));
+            }
+            let values = self.decode_parameters(&prepared, parameters)?;
+            let columns = match &prepared.columns {
+                Some(columns) => Some(with_formats(columns, result_formats)?),
+                None => None,
+            };
+            self.portals.insert(portal.to_string(), Portal::new(prepared, values, columns));
+            Ok(())
+        })();
+        if let Err(error) = &result {
+            self.failed(error);
+        }
+        result
+    }
+
+    async fn describe_portal(&mut self, portal: &str) -> Result<Option<Arc<[Column]>>> {
+        match self.portals.get(portal) {
+            Some(portal) => Ok(portal.columns.clone()),
+            None => {
+                let error =
+                    Error::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{portal}\" does not exist"));
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn close_statement(&mut self, name: &str) {
+        self.forget_statement(name);
+    }
+
+    fn close_portal(&mut self, portal: &str) {
+        self.portals.remove(portal);
+        self.shared.cursors.lock().retain(|c| c.name != portal);
+    }
+
+    async fn fetch(&mut self, portal: &str, max_rows: usize) -> Result<Fetched> {
+        let result = self.fetch_portal(portal, max_rows).await;
+        if let Err(error) = &result {
+            self.failed(error);
+            self.simple.clear();
+        }
+        result
+    }
+
+    async fn sync(&mut self) -> Result<()> {
+        self.batch_failed = false;
+        self.batch_statements = 0;
+        let result = self.commit_implicit().await;
+        if let Err(error) = &result {
+            self.failed(error);
+            self.batch_failed = false;
+        }
+        self.idle();
+        result
+    }
+
+    async fn copy_data(&mut self, data: Bytes) -> Result<()> {
+        let Some(mut copy) = self.copy.take() else {
+            return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "no COPY is running"));
+        };
+        match copy.data(self, data).await {
+            Ok(()) => {
+                self.copy = Some(copy);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed(&error);
+                self.simple.clear();
+                Err(error)
+            }
+        }
+    }
+
+    async fn copy_done(&mut self) -> Result<String> {
+        let Some(mut copy) = self.copy.take() else {
+            return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "no COPY is running"));
+        };
+        let result = async {
+            let tag = copy.done(self).await?;
+            for portal in self.portals.values_mut() {
+                if matches!(portal.state, PortalState::CopyIn) {
+                    portal.state = PortalState::Done;
+                }
+            }
+            if self.in_simple && self.simple.is_empty() {
+                self.commit_implicit().await?;
+            }
+            Ok(tag)
+        }
+        .await;
+        if let Err(error) = &result {
+            self.failed(error);
+            self.simple.clear();
+        }
+        result
+    }
+
+    fn copy_fail(&mut self, reason: &str) -> Error {
+        self.copy = None;
+        let error = Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}"));
+        self.failed(&error);
+        self.simple.clear();
+        error
+    }
+}
+
+impl Session {
+    fn failed_ref(&mut self, error: &Error) {
+        self.failed(error);
+    }
+
+    async fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
+        self.statement_time = datetime::now();
+        self.check_not_failed(&parsed.statement)?;
+        let mut prepared = Prepared {
+            name: String::new(),
+            parsed: None,
+            declared: Vec::new(),
+            types: Arc::from([]),
+            columns: None,
+            resolved: parking_lot::Mutex::new(None),
+        };
+        let columns = match &*parsed.statement {
+            Statement::Query(query) => {
+                let (_, resolved, _) = self.resolve_query(&parsed, query, &[], false, Some(&prepared.resolved))?;
+                columns_of(&resolved)
+            }
+            statement => self.utility_columns(statement)?.map(Arc::from),
+        };
+        prepared.parsed = Some(parsed);
+        prepared.columns = columns.clone();
+        self.portals.insert(String::new(), Portal::new(Arc::new(prepared), Arc::from([]), columns.clone()));
+        Ok(columns)
+    }
+}
+
+/// The shape of a COPY.
+pub(crate) fn copy_shape(binary: bool, columns: usize) -> CopyShape {
+    CopyShape { format: if binary { Format::Binary } else { Format::Text }, columns }
+}
