@@ -46,6 +46,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores * 2 + 2)
             .thread_name("network")
+            // Long flat expressions are deep trees; untouched stack costs address space only.
+            .thread_stack_size(32 << 20)
             .enable_all()
             .build()?;
         let engine = Engine::open(options)?;

@@ -107,12 +107,9 @@ pub fn is_simple(query: &Query) -> bool {
 }
 
 fn pull_up(query: &mut Query) {
-    // A locked view or subquery keeps its shape: locks name relations by number.
-    let mut from = std::mem::take(&mut query.from);
-    for item in &mut from {
-        pull_up_item(query, item, Place::Inner);
+    while let Some(number) = query.from.iter().find_map(|item| candidate(query, item, Place::Inner)) {
+        pull_up_relation(query, number);
     }
-    query.from = from;
 }
 
 /// Where an item stands: inner joins only above it; on the kept side of an outer join; on its NULL-extended side.
@@ -123,7 +120,8 @@ enum Place {
     Nullable,
 }
 
-fn pull_up_item(query: &mut Query, item: &mut FromItem, place: Place) {
+/// The first subquery below the item that can become part of the query.
+fn candidate(query: &Query, item: &FromItem, place: Place) -> Option<usize> {
     match item {
         FromItem::Join(join) => {
             let (left, right) = match (join.kind, place) {
@@ -134,82 +132,73 @@ fn pull_up_item(query: &mut Query, item: &mut FromItem, place: Place) {
                 (JoinKind::Right, _) => (Place::Nullable, Place::Kept),
                 (JoinKind::Full, _) => (Place::Nullable, Place::Nullable),
             };
-            pull_up_item(query, &mut join.left, left);
-            pull_up_item(query, &mut join.right, right);
+            candidate(query, &join.left, left).or_else(|| candidate(query, &join.right, right))
         }
         FromItem::Relation(number) => {
-            let number = *number;
-            let relation = &query.relations[number];
-            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) =
-                &relation.kind
+            let relation = &query.relations[*number];
+            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) = &relation.kind
             else {
-                return;
+                return None;
             };
-            if relation.lateral || !is_simple(subquery) || subquery.from.is_empty() {
-                return;
+            // A locked view or subquery keeps its shape: locks name relations by number.
+            let fixed = relation.lateral
+                || !is_simple(subquery)
+                || subquery.from.is_empty()
+                || query.locks.iter().any(|lock| lock.relations.contains(number));
+            let opaque = |target: &Target| expr::is_volatile(&target.expr) || expr::has_sublink(&target.expr);
+            if fixed || subquery.targets.iter().any(opaque) {
+                return None;
             }
-            if subquery
-                .targets
-                .iter()
-                .any(|target| expr::is_volatile(&target.expr) || expr::has_sublink(&target.expr))
-            {
-                return;
-            }
-            let all_bare = subquery
-                .targets
-                .iter()
-                .all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
+            let all_bare =
+                subquery.targets.iter().all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
+            let single = subquery.filter.is_none() && subquery.from.len() == 1;
             let allowed = match place {
                 Place::Inner => true,
-                Place::Kept => subquery.filter.is_none() && subquery.from.len() == 1,
-                Place::Nullable => all_bare && subquery.filter.is_none() && subquery.from.len() == 1,
+                Place::Kept => single,
+                Place::Nullable => all_bare && single,
             };
-            if !allowed || query.locks.iter().any(|lock| lock.relations.contains(&number)) {
-                return;
-            }
-            let mut subquery = match std::mem::replace(
-                &mut query.relations[number].kind,
-                RelationKind::Values(Vec::new()),
-            ) {
-                RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } => *subquery,
-                other => {
-                    query.relations[number].kind = other;
-                    return;
-                }
-            };
-            let offset = query.relations.len();
-            rewrite_whole(&mut subquery, &mut Lift { offset });
-            expr::rewrite_query(query, 0, &mut Substitute { relation: number, by: &subquery.targets });
-            query.relations.append(&mut subquery.relations);
-            let mut parts = subquery.from.into_iter().map(|mut part| {
-                renumber(&mut part, offset);
-                part
-            });
-            let mut merged = parts.next().unwrap_or(FromItem::Relation(number));
-            for part in parts {
-                merged = FromItem::Join(Box::new(Join {
-                    kind: JoinKind::Inner,
-                    left: merged,
-                    right: part,
-                    condition: None,
-                }));
-            }
-            if let Some(filter) = subquery.filter {
-                let mut all = Vec::new();
-                query.filter.take().into_iter().for_each(|filter| expr::conjuncts(filter, &mut all));
-                expr::conjuncts(filter, &mut all);
-                query.filter = expr::and(all);
-            }
-            // What was under it may be simple too.
-            pull_up_item(query, &mut merged, place);
-            *item = merged;
+            allowed.then_some(*number)
         }
     }
 }
 
-/// `Lift` starts inside the query: its own expressions are at level 0.
-fn rewrite_whole(query: &mut Query, rewriter: &mut dyn Rewriter) {
-    expr::rewrite_query(query, 0, rewriter);
+/// Puts the relations and the filter of a subquery into the query around it.
+fn pull_up_relation(query: &mut Query, number: usize) {
+    let gone = RelationKind::Values(Vec::new());
+    let (RelationKind::Subquery(mut subquery) | RelationKind::View { query: mut subquery, .. }) =
+        std::mem::replace(&mut query.relations[number].kind, gone)
+    else {
+        return;
+    };
+    let offset = query.relations.len();
+    expr::rewrite_query(&mut subquery, 0, &mut Lift { offset });
+    expr::rewrite_query(query, 0, &mut Substitute { relation: number, by: &subquery.targets });
+    query.relations.append(&mut subquery.relations);
+    let mut parts = subquery.from.into_iter().map(|mut part| {
+        renumber(&mut part, offset);
+        part
+    });
+    let Some(first) = parts.next() else { return };
+    let merged = parts.fold(first, |left, right| {
+        FromItem::Join(Box::new(Join { kind: JoinKind::Inner, left, right, condition: None }))
+    });
+    fn put(item: &mut FromItem, number: usize, merged: &FromItem) {
+        match item {
+            FromItem::Relation(other) if *other == number => *item = merged.clone(),
+            FromItem::Relation(_) => {}
+            FromItem::Join(join) => {
+                put(&mut join.left, number, merged);
+                put(&mut join.right, number, merged);
+            }
+        }
+    }
+    query.from.iter_mut().for_each(|item| put(item, number, &merged));
+    if let Some(filter) = subquery.filter {
+        let mut all = Vec::new();
+        query.filter.take().into_iter().for_each(|filter| expr::conjuncts(filter, &mut all));
+        expr::conjuncts(filter, &mut all);
+        query.filter = expr::and(all);
+    }
 }
 
 pub fn renumber(item: &mut FromItem, offset: usize) {
