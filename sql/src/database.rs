@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use base64::Engine as _;
 use dashmap::DashMap;
-use engine::catalog::{Acl, AclItem, Catalog, Change, Object, Role, Schema, oid};
+use engine::catalog::{Acl, AclItem, Change, Object, Role, Schema, oid};
 use engine::{Engine, Isolation};
 use execute::CancelReason;
 use parking_lot::{Mutex, RwLock};
@@ -102,15 +102,12 @@ pub struct Database {
     pub(crate) log: QueryLog,
     pub(crate) counters: Counters,
     pub(crate) registered: RwLock<Vec<SystemRelation>>,
-    pub(crate) memory: Arc<execute::MemoryAccount>,
     /// Bumped by ANALYZE, so that cached plans are made anew.
     pub(crate) statistics_epoch: AtomicU64,
     /// Microseconds since 2000-01-01 UTC.
     pub(crate) started_at: i64,
     stopping: AtomicBool,
     me: Weak<Database>,
-    /// Serialises changes of the catalog that look for free names.
-    pub(crate) catalog_changes: tokio::sync::Mutex<()>,
     /// Names of sessions' temporary schemas, by session.
     pub(crate) temporary_schemas: Mutex<std::collections::HashMap<i32, Oid>>,
 }
@@ -130,7 +127,6 @@ impl Database {
             .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .ok_or_else(|| Error::new(SqlState::DATA_CORRUPTED, "the installation secret is missing"))?;
-        let memory = execute::MemoryAccount::new(options.memory_limit, options.memory_limit);
         Ok(Arc::new_cyclic(|me| Database {
             engine,
             options,
@@ -141,12 +137,10 @@ impl Database {
             log: QueryLog::new(),
             counters: Counters::default(),
             registered: RwLock::new(Vec::new()),
-            memory,
             statistics_epoch: AtomicU64::new(0),
             started_at: datetime::now(),
             stopping: AtomicBool::new(false),
             me: me.clone(),
-            catalog_changes: tokio::sync::Mutex::new(()),
             temporary_schemas: Mutex::default(),
         }))
     }
@@ -173,6 +167,11 @@ impl Database {
             plan_cache_evictions: self.plans.evictions(),
             query_log_dropped: self.log.dropped(),
         }
+    }
+
+    /// Bytes that running statements hold in their operators.
+    pub fn memory_in_use(&self) -> u64 {
+        self.sessions.iter().filter_map(|s| s.memory.lock().upgrade()).map(|account| account.used()).sum()
     }
 
     /// Adds a relation to the schema `startdb`; one of the same name is replaced. `oid` 0 chooses one.
@@ -411,9 +410,4 @@ pub(crate) fn public_settings(
     settings: &std::collections::BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&String, &String)> {
     settings.iter().filter(|(name, _)| name.as_str() != SECRET)
-}
-
-/// The catalog as everybody sees it.
-pub(crate) fn published(database: &Database) -> Arc<Catalog> {
-    database.engine.catalog()
 }

@@ -662,31 +662,29 @@ impl<'a> Reader<'a> {
             }
             "analyze" | "analyse" => {
                 self.at += 1;
-                let mut verbose = self.accept("verbose");
+                self.accept("verbose");
                 if self.symbol_is(0, "(") {
-                    verbose |= self.parenthesised(|r| r.option())?.iter().any(|(k, v)| k == "verbose" && v != "off");
+                    self.parenthesised(|r| r.option())?;
                 }
-                Statement::Analyze { tables: self.relation_list()?, verbose }
+                Statement::Analyze { tables: self.relation_list()? }
             }
             "vacuum" => {
                 self.at += 1;
-                let (mut analyze, mut full) = (false, false);
+                let mut analyze = false;
                 if self.symbol_is(0, "(") {
                     for (key, value) in self.parenthesised(|r| r.option())? {
                         let on = !matches!(value.as_str(), "off" | "false" | "0");
                         match key.as_str() {
                             "analyze" | "analyse" => analyze = on,
-                            "full" => full = on,
                             _ => {}
                         }
                     }
                 } else {
                     while let Some(word) = self.accept_one(&["full", "freeze", "verbose", "analyze", "analyse"]) {
-                        full |= word == "full";
                         analyze |= word.starts_with("analy");
                     }
                 }
-                Statement::Vacuum { tables: self.relation_list()?, analyze, full }
+                Statement::Vacuum { tables: self.relation_list()?, analyze }
             }
             "checkpoint" => {
                 self.at += 1;
@@ -712,9 +710,10 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 self.expect("owned")?;
                 self.expect("by")?;
-                let roles = self.list(|r| r.role())?;
+                self.list(|r| r.role())?;
                 self.expect("to")?;
-                Statement::ReassignOwned { roles, to: self.role()? }
+                self.role()?;
+                Statement::ReassignOwned
             }
             "do" => return self.unsupported("DO", "Send the statements from the client, in a transaction."),
             "call" => return self.unsupported("CALL", "Use a function in SELECT."),
@@ -1021,11 +1020,10 @@ impl<'a> Reader<'a> {
                 let if_not_exists = self.if_not_exists();
                 let name = if self.is("authorization") { None } else { Some(self.identifier()?) };
                 let owner = if self.accept("authorization") { Some(self.role()?) } else { None };
-                let elements = !self.done();
-                if elements {
+                if !self.done() {
                     return self.unsupported("CREATE SCHEMA with objects in it", "Create the objects by their own statements.");
                 }
-                Ok(Statement::CreateSchema { name, if_not_exists, owner, elements })
+                Ok(Statement::CreateSchema { name, if_not_exists, owner })
             }
             "database" => {
                 let name = self.identifier()?;
@@ -1335,7 +1333,6 @@ impl<'a> Reader<'a> {
         let ty = self.type_name()?;
         let mut column = ColumnDefinition {
             name,
-            position,
             ty,
             not_null: false,
             null: false,
@@ -1989,9 +1986,9 @@ impl<'a> Reader<'a> {
         self.at += 1;
         if self.accept("owned") {
             self.expect("by")?;
-            let roles = self.list(|r| r.role())?;
+            self.list(|r| r.role())?;
             self.cascade();
-            return Ok(Statement::DropOwned { roles });
+            return Ok(Statement::DropOwned);
         }
         let kind = self.object_kind()?;
         if kind == ObjectKind::Index {
@@ -2140,7 +2137,7 @@ impl<'a> Reader<'a> {
         if self.accept_all(&["granted", "by"]) {
             self.role()?;
         }
-        let cascade = self.cascade();
+        self.cascade();
         Ok(Statement::Grant(Grant {
             grant,
             privileges,
@@ -2149,7 +2146,6 @@ impl<'a> Reader<'a> {
             grantees,
             grant_option,
             option_only,
-            cascade,
         }))
     }
 

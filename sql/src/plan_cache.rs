@@ -180,8 +180,4 @@ impl PlanCache {
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }
-
-    pub fn clear(&self) {
-        self.entries.clear();
-    }
 }

@@ -513,12 +513,14 @@ impl Session {
         let block = self.transaction()?;
         let constraints = block.constraints.clone();
         let snapshot = block.tx()?.statement_snapshot(writes)?;
+        let memory = execute::MemoryAccount::new(limit, work);
+        *self.shared.memory.lock() = Arc::downgrade(&memory);
         Ok(execute::Context {
             snapshot,
             env: scope.clone(),
             params: parameters,
             cancel: self.shared.cancel.clone(),
-            memory: execute::MemoryAccount::new(limit, work),
+            memory,
             system: scope.clone(),
             constraints,
             lock_timeout: (lock_timeout > 0).then(|| {

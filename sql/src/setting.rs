@@ -452,7 +452,6 @@ pub struct Effective {
     pub read_only: bool,
     pub min_messages: usize,
     pub plan_cache: bool,
-    pub analytic: bool,
     /// Stands for everything that a plan may depend on besides the catalog.
     pub plan_key: Arc<str>,
 }
@@ -539,19 +538,6 @@ impl Settings {
         } else {
             "default"
         }
-    }
-
-    /// Names of custom settings (`extension.name`) that have a value.
-    pub fn custom(&self) -> Vec<String> {
-        let mut names: Vec<String> = [&self.base, &self.session, &self.local]
-            .into_iter()
-            .flat_map(|layer| layer.keys())
-            .filter(|name| find(name).is_none())
-            .cloned()
-            .collect();
-        names.sort();
-        names.dedup();
-        names
     }
 
     fn checked(&self, name: &str, value: &str, starting: bool) -> Result<(String, String)> {
@@ -747,7 +733,6 @@ impl Settings {
             read_only: on("default_transaction_read_only"),
             min_messages: SEVERITIES.iter().position(|s| *s == text("client_min_messages")).unwrap_or(6),
             plan_cache: on("startdb.plan_cache"),
-            analytic: on("startdb.analytic"),
             plan_key: Arc::from(plan_key),
         });
     }

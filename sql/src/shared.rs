@@ -27,6 +27,8 @@ pub struct Shared {
     pub sequences: Mutex<SequenceMemory>,
     pub activity: Mutex<Activity>,
     pub cancel: Arc<Cancel>,
+    /// The account of the latest statement.
+    pub memory: Mutex<std::sync::Weak<execute::MemoryAccount>>,
     pub terminate: AtomicBool,
     pub notices: Mutex<Vec<Notice>>,
     pub state: SessionState,
@@ -146,6 +148,7 @@ impl Shared {
                 state_change: now,
             }),
             cancel: Cancel::new(),
+            memory: Mutex::default(),
             terminate: AtomicBool::new(false),
             notices: Mutex::default(),
             state: database.engine.new_session(pid, object.oid),
@@ -189,9 +192,6 @@ impl Shared {
         activity.state_change = datetime::now();
     }
 
-    pub fn transaction_time(&self) -> i64 {
-        self.transaction_started.load(Ordering::Relaxed)
-    }
 }
 
 /// `-c name=value --name=value`, blanks escaped by backslashes.

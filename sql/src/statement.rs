@@ -63,7 +63,7 @@ pub enum Statement {
     CreateIndex(CreateIndex),
     CreateView { name: Name, columns: Vec<String>, temporary: bool, or_replace: bool, query: Fragment },
     CreateSequence { name: Name, temporary: bool, if_not_exists: bool, options: SequenceOptions },
-    CreateSchema { name: Option<String>, if_not_exists: bool, owner: Option<String>, elements: bool },
+    CreateSchema { name: Option<String>, if_not_exists: bool, owner: Option<String> },
     CreateDatabase { name: String, options: Vec<(String, String)> },
     CreateRole { name: String, login: bool, options: RoleOptions },
     CreateExtension { name: String, if_not_exists: bool },
@@ -94,13 +94,13 @@ pub enum Statement {
     Unlisten(Option<String>),
     Notify { channel: String, payload: Option<String> },
     Discard(String),
-    Analyze { tables: Vec<(Name, Vec<String>)>, verbose: bool },
-    Vacuum { tables: Vec<(Name, Vec<String>)>, analyze: bool, full: bool },
+    Analyze { tables: Vec<(Name, Vec<String>)> },
+    Vacuum { tables: Vec<(Name, Vec<String>)>, analyze: bool },
     Checkpoint,
     Reindex { kind: String, name: Option<Name> },
     Cluster,
-    DropOwned { roles: Vec<String> },
-    ReassignOwned { roles: Vec<String>, to: String },
+    DropOwned,
+    ReassignOwned,
     /// Understood, not offered: what it is, and what to use.
     Unsupported { what: String, instead: &'static str },
 }
@@ -186,7 +186,6 @@ pub struct Like {
 #[derive(Clone, Debug)]
 pub struct ColumnDefinition {
     pub name: String,
-    pub position: usize,
     pub ty: TypeName,
     pub not_null: bool,
     pub null: bool,
@@ -339,7 +338,6 @@ pub struct Grant {
     pub grant_option: bool,
     /// REVOKE GRANT OPTION FOR.
     pub option_only: bool,
-    pub cascade: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use value::types::oid;
 use value::{Error, Result, SqlState, Type};
 
 use super::create_table::check_indexable;
-use super::{find_relation, free_name, must_be_free};
+use super::{free_name, must_be_free};
 use crate::grammar::error_shifted;
 use crate::privilege;
 use crate::rules;
@@ -282,10 +282,4 @@ pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> 
         }
     }
     Ok(done)
-}
-
-/// Whether a name finds an index.
-pub fn is_index(session: &mut Session, name: &Name) -> Result<bool> {
-    let scope = session.scope()?;
-    Ok(matches!(find_relation(&scope, name), Some(Object::Index(_))))
 }

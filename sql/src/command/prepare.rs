@@ -6,7 +6,7 @@ use resolve::{ExprScope, Purpose};
 use value::{Datum, Error, Oid, Result, SqlState, Type};
 
 use crate::grammar::error_shifted;
-use crate::session::{Outcome, Portal, PortalState, Session};
+use crate::session::{Outcome, Session};
 use crate::statement::{Fragment, Statement, TypeName};
 
 pub fn prepare(session: &mut Session, name: &str, types: &[TypeName], statement: &Fragment) -> Result<Outcome> {
@@ -97,11 +97,4 @@ pub fn deallocate(session: &mut Session, name: Option<&str>) -> Result<Outcome> 
             Ok(Outcome::Tag("DEALLOCATE".into()))
         }
     }
-}
-
-/// A portal over a state that is already open.
-pub fn opened(prepared: Arc<crate::session::Prepared>, state: PortalState) -> Portal {
-    let mut portal = Portal::new(prepared, Arc::from([]), None);
-    portal.state = state;
-    portal
 }

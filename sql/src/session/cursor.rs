@@ -31,8 +31,6 @@ pub struct SqlCursor {
     ended: bool,
     /// 0: before the first row; n: on row n; `read + 1`: behind the last.
     position: usize,
-    /// The row at `position` when rows are not kept.
-    current: Option<Vec<Datum>>,
 }
 
 impl SqlCursor {
@@ -101,7 +99,6 @@ impl Session {
             read: 0,
             ended: false,
             position: 0,
-            current: None,
         }));
         self.portals.insert(name.to_string(), portal);
         self.shared.cursors.lock().push(CursorInfo {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use engine::{Isolation, Savepoint, Transaction};
 use execute::ConstraintModes;
-use value::{Error, Oid, Result, SqlState, datetime};
+use value::{Error, Oid, Result, SqlState};
 
 use super::{Portal, Session};
 use crate::setting::Saved;
@@ -33,9 +33,6 @@ pub struct Block {
     pub notifications: Vec<(String, String)>,
     /// LISTEN and UNLISTEN as they stand if the transaction commits.
     pub listening: Option<Vec<String>>,
-    /// Temporary tables with ON COMMIT, by oid.
-    pub catalog_changed: bool,
-    pub statistics_changed: bool,
 }
 
 struct Frame {
@@ -92,8 +89,6 @@ impl Session {
             constraints: Arc::default(),
             notifications: Vec::new(),
             listening: None,
-            catalog_changed: false,
-            statistics_changed: false,
         });
     }
 
@@ -474,7 +469,6 @@ impl Session {
         }
         self.local_version += 1;
         let block = self.transaction()?;
-        block.catalog_changed = true;
         block.tx()?.change_catalog(changes)
     }
 
@@ -499,9 +493,4 @@ fn chain_modes(block: &Block) -> Modes {
         read_only: Some(block.read_only),
         deferrable: Some(block.deferrable),
     }
-}
-
-/// The time a block began, for pg_stat_activity.
-pub(crate) fn now() -> i64 {
-    datetime::now()
 }

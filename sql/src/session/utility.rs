@@ -192,10 +192,10 @@ impl Session {
             Statement::Checkpoint => command::analyze::checkpoint(self),
             Statement::Reindex { kind, name } => command::create_index::reindex(self, kind, name.as_ref()).await,
             Statement::Cluster => tag("CLUSTER"),
-            Statement::DropOwned { .. } => {
+            Statement::DropOwned => {
                 Err(Error::unsupported("DROP OWNED", "Drop the objects, and REVOKE, one by one."))
             }
-            Statement::ReassignOwned { .. } => {
+            Statement::ReassignOwned => {
                 Err(Error::unsupported("REASSIGN OWNED", "Use ALTER ... OWNER TO for each object."))
             }
             Statement::Unsupported { what, instead } => Err(Error::unsupported(what, *instead)),
