@@ -121,6 +121,16 @@ impl TableScan {
         })
     }
 
+    /// An id above every row that the scan can give: where scans of parts of the table (`Snapshot::scan` with a
+    /// range) may end.
+    pub fn bound(&self) -> RowId {
+        let mut groups = if self.base { self.snapshot.0.pin.version.base.groups(self.storage) } else { 0 };
+        while let Some(group) = self.next_group(groups) {
+            groups = group + 1;
+        }
+        RowId(u64::from(groups) * GROUP_ROWS).min(RowId(self.end))
+    }
+
     /// Clears `batch` and fills it with the next rows (at most 1024); false when there are none left.
     pub fn next(&mut self, batch: &mut RowBatch) -> Result<bool> {
         batch.clear();
