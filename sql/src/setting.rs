@@ -480,7 +480,6 @@ impl Settings {
                 read_only: false,
                 min_messages: 6,
                 plan_cache: true,
-                analytic: true,
                 plan_key: Arc::from(""),
             }),
             superuser,
