@@ -80,9 +80,14 @@ fn name_of(table: &Table, number: i16) -> Option<String> {
 /// Columns of the scan that its filter compares with values that do not come from the row.
 fn conditions(expr: &Expr, scan: &Scan, equal: &mut Vec<String>, range: &mut Vec<String>) {
     let column = |expr: &Expr| match expr {
-        Expr::Slot { index, .. } => scan.columns.get(*index).map(|column| scan.table.columns[*column].name.clone()),
-        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => match &convert.input {
-            Expr::Slot { index, .. } => scan.columns.get(*index).map(|column| scan.table.columns[*column].name.clone()),
+        Expr::Slot { index, .. } => {
+            scan.columns.get(*index).map(|column| scan.table.columns[*column].name.clone())
+        }
+        Expr::Convert(convert) if convert.kind == resolve::tree::ConvertKind::Relabel => match &convert.input
+        {
+            Expr::Slot { index, .. } => {
+                scan.columns.get(*index).map(|column| scan.table.columns[*column].name.clone())
+            }
             _ => None,
         },
         _ => None,

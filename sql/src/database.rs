@@ -184,7 +184,8 @@ impl Database {
 
     /// A session inside the process, as superuser.
     pub async fn internal_session(&self, database: &str) -> Result<Session> {
-        let user = self.engine.catalog().role(oid::BOOTSTRAP_SUPERUSER).map(|r| r.name.clone()).unwrap_or_default();
+        let user =
+            self.engine.catalog().role(oid::BOOTSTRAP_SUPERUSER).map(|r| r.name.clone()).unwrap_or_default();
         self.session(Startup {
             user,
             database: database.to_string(),
@@ -217,7 +218,9 @@ impl Database {
     async fn session(&self, startup: Startup) -> Result<Session> {
         let Some(me) = self.me.upgrade() else { return Err(Error::internal("the database is gone")) };
         if self.stopping.load(Ordering::Acquire) {
-            return Err(Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").fatal());
+            return Err(
+                Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").fatal()
+            );
         }
         let catalog = self.engine.catalog();
         let Some(role) = catalog.role_named(&startup.user).cloned() else {
@@ -234,10 +237,14 @@ impl Database {
             )
             .fatal());
         }
-        let name = if startup.database.is_empty() { startup.user.as_str() } else { startup.database.as_str() };
+        let name =
+            if startup.database.is_empty() { startup.user.as_str() } else { startup.database.as_str() };
         let Some(database) = catalog.database_named(name).cloned() else {
-            return Err(Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"))
-                .fatal());
+            return Err(Error::new(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{name}\" does not exist"),
+            )
+            .fatal());
         };
         if !database.allow_connections {
             return Err(Error::new(
@@ -249,7 +256,9 @@ impl Database {
         if startup.peer != Peer::Internal {
             let free = self.options.max_connections.saturating_sub(self.sessions.len());
             if free == 0 {
-                return Err(Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already").fatal());
+                return Err(
+                    Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already").fatal()
+                );
             }
             if free <= self.options.reserved_connections && !role.superuser {
                 return Err(Error::new(

@@ -22,7 +22,9 @@ pub fn index_column(table: &Table, index: &Index, number: usize) -> String {
             Some(text) => format!("({text})"),
             None => column(table, key.column),
         },
-        None => index.include.get(number - 1 - index.keys.len()).map_or_else(String::new, |n| column(table, *n)),
+        None => {
+            index.include.get(number - 1 - index.keys.len()).map_or_else(String::new, |n| column(table, *n))
+        }
     }
 }
 
@@ -100,8 +102,11 @@ pub fn constraint(scope: &Scope, table: &Table, constraint: &engine::catalog::Co
     let mut out = match &constraint.kind {
         ConstraintKind::Check { expression } => format!("CHECK (({expression}))"),
         ConstraintKind::Primary { index } | ConstraintKind::Unique { index } => {
-            let word =
-                if matches!(constraint.kind, ConstraintKind::Primary { .. }) { "PRIMARY KEY" } else { "UNIQUE" };
+            let word = if matches!(constraint.kind, ConstraintKind::Primary { .. }) {
+                "PRIMARY KEY"
+            } else {
+                "UNIQUE"
+            };
             match scope.catalog.index(*index) {
                 Some(index) => {
                     let keys: Vec<i16> = index.keys.iter().map(|k| k.column).collect();
@@ -120,7 +125,8 @@ pub fn constraint(scope: &Scope, table: &Table, constraint: &engine::catalog::Co
             let target = scope.catalog.table(key.referenced_table);
             let name = target.map_or_else(|| "?".into(), |t| scope.relation_text(t.schema, &t.name));
             let theirs = target.map_or_else(String::new, |t| columns(t, &key.referenced_columns));
-            let mut text = format!("FOREIGN KEY ({}) REFERENCES {name}({theirs})", columns(table, &key.columns));
+            let mut text =
+                format!("FOREIGN KEY ({}) REFERENCES {name}({theirs})", columns(table, &key.columns));
             if key.match_full {
                 text.push_str(" MATCH FULL");
             }

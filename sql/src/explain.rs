@@ -27,7 +27,10 @@ impl Measured {
     }
 
     pub fn read(&mut self, plan: &Plan, actuals: &execute::Actuals<'_>) {
-        let roots = [&plan.root].into_iter().chain(plan.subplans.iter().map(|s| &s.root)).chain(plan.ctes.iter().map(|c| &c.root));
+        let roots = [&plan.root]
+            .into_iter()
+            .chain(plan.subplans.iter().map(|s| &s.root))
+            .chain(plan.ctes.iter().map(|c| &c.root));
         for root in roots {
             self.read_node(root, actuals);
         }
@@ -84,7 +87,11 @@ impl Printer<'_> {
         let lead = if depth == 0 { String::new() } else { format!("{}->  ", " ".repeat(depth * 6 - 4)) };
         let mut line = format!("{lead}{label}{}{}", words.name, words.target);
         if self.options.costs {
-            let width: u32 = node.types.iter().map(|t| types::info(t.oid).map_or(32, |i| if i.len > 0 { i.len as u32 } else { 32 })).sum();
+            let width: u32 = node
+                .types
+                .iter()
+                .map(|t| types::info(t.oid).map_or(32, |i| if i.len > 0 { i.len as u32 } else { 32 }))
+                .sum();
             let _ = write!(
                 line,
                 "  (cost={:.2}..{:.2} rows={} width={width})",
@@ -188,8 +195,10 @@ impl Printer<'_> {
     }
 
     fn words(&self, node: &Node) -> Words {
-        let mut words = Words { name: String::new(), target: String::new(), properties: Vec::new(), json: Vec::new() };
-        let input_names = |inputs: &[&Node]| -> Vec<String> { inputs.iter().flat_map(|n| self.names(n)).collect() };
+        let mut words =
+            Words { name: String::new(), target: String::new(), properties: Vec::new(), json: Vec::new() };
+        let input_names =
+            |inputs: &[&Node]| -> Vec<String> { inputs.iter().flat_map(|n| self.names(n)).collect() };
         match &node.kind {
             NodeKind::Once { condition } => {
                 words.name = "Result".into();
@@ -212,16 +221,27 @@ impl Printer<'_> {
             NodeKind::IndexScan(scan) => {
                 words.name = "Index Scan".into();
                 let backward = if scan.backward { " Backward" } else { "" };
-                let mut on = Words { name: String::new(), target: String::new(), properties: Vec::new(), json: Vec::new() };
+                let mut on = Words {
+                    name: String::new(),
+                    target: String::new(),
+                    properties: Vec::new(),
+                    json: Vec::new(),
+                };
                 self.on(&mut on, &scan.table.name, &scan.alias, scan.table.schema);
                 words.target = format!("{backward} using {}{}", quote_name(&scan.index.name), on.target);
-                words.json.push(("Scan Direction", json!(if scan.backward { "Backward" } else { "Forward" })));
+                words
+                    .json
+                    .push(("Scan Direction", json!(if scan.backward { "Backward" } else { "Forward" })));
                 words.json.push(("Index Name", json!(scan.index.name)));
                 words.json.extend(on.json);
                 let key = |n: usize| -> String {
                     scan.index.keys.get(n).map_or_else(String::new, |k| match &k.expression {
                         Some(text) => format!("({text})"),
-                        None => scan.table.columns.get(k.column as usize - 1).map_or_else(String::new, |c| quote_name(&c.name)),
+                        None => scan
+                            .table
+                            .columns
+                            .get(k.column as usize - 1)
+                            .map_or_else(String::new, |c| quote_name(&c.name)),
                     })
                 };
                 let mut conditions = Vec::new();
@@ -288,7 +308,10 @@ impl Printer<'_> {
                 words.name = join_name("Nested Loop", join.kind);
                 words.json.push(("Join Type", json!(join_type(join.kind))));
                 if let Some(condition) = &join.condition {
-                    words.properties.push(("Join Filter", self.expr(condition, &input_names(&[&join.left, &join.right]))));
+                    words.properties.push((
+                        "Join Filter",
+                        self.expr(condition, &input_names(&[&join.left, &join.right])),
+                    ));
                 }
             }
             NodeKind::HashJoin(join) => {
@@ -306,7 +329,10 @@ impl Printer<'_> {
                 let text = if keys.len() == 1 { keys.concat() } else { format!("({})", keys.join(" AND ")) };
                 words.properties.push(("Hash Cond", text));
                 if let Some(condition) = &join.condition {
-                    words.properties.push(("Join Filter", self.expr(condition, &input_names(&[&join.left, &join.right]))));
+                    words.properties.push((
+                        "Join Filter",
+                        self.expr(condition, &input_names(&[&join.left, &join.right])),
+                    ));
                 }
             }
             NodeKind::Aggregate(step) => {
@@ -349,7 +375,8 @@ impl Printer<'_> {
     fn on(&self, words: &mut Words, table: &str, alias: &str, schema: value::Oid) {
         words.target = format!(" on {}", quote_name(table));
         if self.options.verbose {
-            words.target = format!(" on {}.{}", quote_name(&self.scope.schema_name(schema)), quote_name(table));
+            words.target =
+                format!(" on {}.{}", quote_name(&self.scope.schema_name(schema)), quote_name(table));
         }
         if !alias.is_empty() && alias != table {
             let _ = write!(words.target, " {}", quote_name(alias));
@@ -400,7 +427,12 @@ impl Printer<'_> {
                 let relation = crate::pg_catalog::relation(self.scope, schema, name);
                 columns
                     .iter()
-                    .map(|c| relation.as_ref().and_then(|r| r.columns.get(*c)).map_or("?".into(), |c| c.name.clone()))
+                    .map(|c| {
+                        relation
+                            .as_ref()
+                            .and_then(|r| r.columns.get(*c))
+                            .map_or("?".into(), |c| c.name.clone())
+                    })
                     .collect()
             }
             NodeKind::Project { input, exprs } | NodeKind::ProjectSet { input, exprs } => {
@@ -413,7 +445,11 @@ impl Printer<'_> {
                 out.extend(step.aggregates.iter().map(|a| {
                     let args: Vec<String> = a.args.iter().map(|e| self.expr(e, &names)).collect();
                     let distinct = if a.distinct { "DISTINCT " } else { "" };
-                    format!("{}({distinct}{})", a.aggregate.name, if args.is_empty() { "*".into() } else { args.join(", ") })
+                    format!(
+                        "{}({distinct}{})",
+                        a.aggregate.name,
+                        if args.is_empty() { "*".into() } else { args.join(", ") }
+                    )
                 }));
                 out.push("grouping".into());
                 out
@@ -461,7 +497,9 @@ impl Printer<'_> {
                 }
             },
             Expr::Slot { index, .. } => names.get(*index).cloned().unwrap_or_else(|| format!("${index}")),
-            Expr::Column { column, .. } => names.get(*column).cloned().unwrap_or_else(|| format!("column{column}")),
+            Expr::Column { column, .. } => {
+                names.get(*column).cloned().unwrap_or_else(|| format!("column{column}"))
+            }
             Expr::RowId { .. } => "ctid".into(),
             Expr::WholeRow { .. } => "*".into(),
             Expr::Param { index, .. } => format!("${}", index + 1),
@@ -539,7 +577,9 @@ impl Printer<'_> {
             Expr::Sublink(_) => "(SubPlan)".into(),
             Expr::Subplan(call) => match &call.kind {
                 SubplanKind::Exists => format!("EXISTS(SubPlan {})", call.subplan + 1),
-                SubplanKind::Any { .. } | SubplanKind::All { .. } => format!("(hashed SubPlan {})", call.subplan + 1),
+                SubplanKind::Any { .. } | SubplanKind::All { .. } => {
+                    format!("(hashed SubPlan {})", call.subplan + 1)
+                }
                 _ => format!("(SubPlan {})", call.subplan + 1),
             },
         }

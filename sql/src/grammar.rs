@@ -21,7 +21,9 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let mut shift = (0, 0);
     for (start, end, tokens) in pieces {
         shift = (shift.0 + text[shift.1..start].chars().count(), start);
-        out.push(parse_piece(text, start, end, tokens, shift.0).map_err(|error| error_shifted(error, shift.0))?);
+        out.push(
+            parse_piece(text, start, end, tokens, shift.0).map_err(|error| error_shifted(error, shift.0))?,
+        );
     }
     Ok(out)
 }
@@ -53,8 +55,18 @@ struct Reader<'a> {
 
 /// Words that end a DEFAULT expression at its own depth.
 const COLUMN_CONSTRAINTS: &[&str] = &[
-    "constraint", "unique", "primary", "check", "references", "generated", "collate", "deferrable", "initially", "default",
-    "storage", "compression",
+    "constraint",
+    "unique",
+    "primary",
+    "check",
+    "references",
+    "generated",
+    "collate",
+    "deferrable",
+    "initially",
+    "default",
+    "storage",
+    "compression",
 ];
 
 impl<'a> Reader<'a> {
@@ -147,7 +159,9 @@ impl<'a> Reader<'a> {
     fn identifier(&mut self) -> Result<String> {
         match self.peek(0) {
             Some(Token { kind: Kind::Word { text, quoted }, .. })
-                if *quoted || !lex::RESERVED.contains(&text.as_str()) || NAMES_BUT_RESERVED.contains(&text.as_str()) =>
+                if *quoted
+                    || !lex::RESERVED.contains(&text.as_str())
+                    || NAMES_BUT_RESERVED.contains(&text.as_str()) =>
             {
                 self.at += 1;
                 Ok(text.clone())
@@ -211,8 +225,11 @@ impl<'a> Reader<'a> {
                 let digits = &self.text[token.start..token.end];
                 let signed = if negative { format!("-{digits}") } else { digits.to_string() };
                 let number = signed.parse().map_err(|_| {
-                    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value \"{signed}\" is out of range for type bigint"))
-                        .at(Some(lex::position(self.text, token.start)))
+                    Error::new(
+                        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                        format!("value \"{signed}\" is out of range for type bigint"),
+                    )
+                    .at(Some(lex::position(self.text, token.start)))
                 })?;
                 self.at += 1;
                 Ok(number)
@@ -295,7 +312,8 @@ impl<'a> Reader<'a> {
     fn default_expression(&mut self) -> Result<Fragment> {
         self.expression(|r| {
             COLUMN_CONSTRAINTS.iter().any(|word| r.is(word))
-                || (r.is("not") && (r.peek_is(1, "null") || r.peek_is(1, "deferrable") || r.peek_is(1, "valid")))
+                || (r.is("not")
+                    && (r.peek_is(1, "null") || r.peek_is(1, "deferrable") || r.peek_is(1, "valid")))
                 || r.is("null")
         })
     }
@@ -316,7 +334,10 @@ impl<'a> Reader<'a> {
         match word.as_str() {
             "double" if self.accept("precision") => name = "float8".into(),
             "character" | "char" | "nchar" if schema.is_none() => {
-                let quoted = matches!(self.tokens.get(self.at - 1), Some(Token { kind: Kind::Word { quoted: true, .. }, .. }));
+                let quoted = matches!(
+                    self.tokens.get(self.at - 1),
+                    Some(Token { kind: Kind::Word { quoted: true, .. }, .. })
+                );
                 name = if quoted {
                     "char".into()
                 } else if self.accept("varying") {
@@ -368,7 +389,8 @@ impl<'a> Reader<'a> {
                         }
                     }
                 }
-                let precision = if self.symbol_is(0, "(") { self.modifiers()?.first().copied() } else { None };
+                let precision =
+                    if self.symbol_is(0, "(") { self.modifiers()?.first().copied() } else { None };
                 if fields != 0 || precision.is_some() {
                     let fields = if fields == 0 { types::interval_field::FULL_RANGE } else { fields };
                     let typmod = types::interval_typmod(fields, precision);
@@ -399,13 +421,17 @@ impl<'a> Reader<'a> {
                 return Ok(TypeName::Serial(Type::new(oid)));
             }
             if let Some(info) = types::by_name(&name) {
-                let typmod =
-                    if modifiers.is_empty() { -1 } else { types::typmod_of_modifiers(info.oid, &modifiers).map_err(|e| e.at(Some(position)))? };
+                let typmod = if modifiers.is_empty() {
+                    -1
+                } else {
+                    types::typmod_of_modifiers(info.oid, &modifiers).map_err(|e| e.at(Some(position)))?
+                };
                 return self.arrays(Type::with_typmod(info.oid, typmod), position);
             }
         }
         let full = schema.map_or(name.clone(), |schema| format!("{schema}.{name}"));
-        let error = Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{full}\" does not exist")).at(Some(position));
+        let error = Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{full}\" does not exist"))
+            .at(Some(position));
         let nearest = types::TYPES
             .iter()
             .filter(|t| !t.is_array())
@@ -473,7 +499,9 @@ impl<'a> Reader<'a> {
             return self.query();
         };
         let statement = match first.as_str() {
-            "select" | "values" | "table" | "insert" | "update" | "delete" | "with" | "merge" => return self.query(),
+            "select" | "values" | "table" | "insert" | "update" | "delete" | "with" | "merge" => {
+                return self.query();
+            }
             "begin" => {
                 self.at += 1;
                 self.accept_one(&["work", "transaction"]);
@@ -487,7 +515,10 @@ impl<'a> Reader<'a> {
             "commit" | "end" => {
                 self.at += 1;
                 if self.accept("prepared") {
-                    return self.unsupported("two-phase commit", "Commit the transaction without PREPARE TRANSACTION.");
+                    return self.unsupported(
+                        "two-phase commit",
+                        "Commit the transaction without PREPARE TRANSACTION.",
+                    );
                 }
                 self.accept_one(&["work", "transaction"]);
                 Statement::Commit { chain: self.chain()? }
@@ -519,10 +550,8 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 if self.accept("all") {
                     Statement::Reset(None)
-                } else if self.accept("role") {
-                    Statement::SetRole { role: None, local: false }
                 } else if self.accept_all(&["session", "authorization"]) {
-                    Statement::SetSessionAuthorization { role: None, local: false }
+                    Statement::Reset(Some("session_authorization".into()))
                 } else {
                     Statement::Reset(Some(self.setting_name()?))
                 }
@@ -680,7 +709,9 @@ impl<'a> Reader<'a> {
                         }
                     }
                 } else {
-                    while let Some(word) = self.accept_one(&["full", "freeze", "verbose", "analyze", "analyse"]) {
+                    while let Some(word) =
+                        self.accept_one(&["full", "freeze", "verbose", "analyze", "analyse"])
+                    {
                         analyze |= word.starts_with("analy");
                     }
                 }
@@ -718,7 +749,9 @@ impl<'a> Reader<'a> {
             "do" => return self.unsupported("DO", "Send the statements from the client, in a transaction."),
             "call" => return self.unsupported("CALL", "Use a function in SELECT."),
             "load" => return self.unsupported("LOAD", "Everything StartDB has is built in."),
-            "refresh" => return self.unsupported("REFRESH MATERIALIZED VIEW", "Use a view, or CREATE TABLE AS."),
+            "refresh" => {
+                return self.unsupported("REFRESH MATERIALIZED VIEW", "Use a view, or CREATE TABLE AS.");
+            }
             "import" => return self.unsupported("IMPORT FOREIGN SCHEMA", "Load the data with COPY."),
             "security" => return self.unsupported("SECURITY LABEL", "Use GRANT and REVOKE."),
             _ => return self.error(),
@@ -751,7 +784,9 @@ impl<'a> Reader<'a> {
                     _ => {}
                 },
                 Kind::Word { text, quoted: false } if depth == 0 => match text.as_str() {
-                    "insert" | "update" | "delete" | "merge" | "values" | "from" | "where" => return Ok(None),
+                    "insert" | "update" | "delete" | "merge" | "values" | "from" | "where" => {
+                        return Ok(None);
+                    }
                     "into" => {
                         self.at = n + 1;
                         let temporary = self.accept_one(&["temp", "temporary"]).is_some();
@@ -835,7 +870,8 @@ impl<'a> Reader<'a> {
                     Isolation::Serializable
                 } else if self.accept_all(&["repeatable", "read"]) {
                     Isolation::RepeatableRead
-                } else if self.accept_all(&["read", "committed"]) || self.accept_all(&["read", "uncommitted"]) {
+                } else if self.accept_all(&["read", "committed"]) || self.accept_all(&["read", "uncommitted"])
+                {
                     Isolation::ReadCommitted
                 } else {
                     return self.error();
@@ -909,7 +945,9 @@ impl<'a> Reader<'a> {
             return Ok(Statement::SetTransaction { modes: self.modes()?, session: true });
         }
         let local = self.accept("local");
-        if self.accept_all(&["session", "authorization"]) || self.accept_all(&["session", "session", "authorization"]) {
+        if self.accept_all(&["session", "authorization"])
+            || self.accept_all(&["session", "session", "authorization"])
+        {
             let role = if self.accept("default") { None } else { Some(self.role_or_text()?) };
             return Ok(Statement::SetSessionAuthorization { role, local });
         }
@@ -918,8 +956,11 @@ impl<'a> Reader<'a> {
         }
         if self.is("role") && !self.symbol_is(1, "=") && !self.peek_is(1, "to") {
             self.at += 1;
-            let role =
-                if self.accept_one(&["none", "default"]).is_some() { None } else { Some(self.role_or_text()?) };
+            let role = if self.accept_one(&["none", "default"]).is_some() {
+                None
+            } else {
+                Some(self.role_or_text()?)
+            };
             return Ok(Statement::SetRole { role, local });
         }
         if self.accept_all(&["time", "zone"]) {
@@ -934,11 +975,16 @@ impl<'a> Reader<'a> {
             return Ok(Statement::Set { name: "timezone".into(), local, values: self.setting_values()? });
         }
         if self.accept("names") {
-            let values = if self.done() || self.accept("default") { None } else { Some(vec![self.text_constant()?]) };
+            let values =
+                if self.done() || self.accept("default") { None } else { Some(vec![self.text_constant()?]) };
             return Ok(Statement::Set { name: "client_encoding".into(), local, values });
         }
         if self.accept("schema") {
-            return Ok(Statement::Set { name: "search_path".into(), local, values: Some(vec![self.text_constant()?]) });
+            return Ok(Statement::Set {
+                name: "search_path".into(),
+                local,
+                values: Some(vec![self.text_constant()?]),
+            });
         }
         let name = self.setting_name()?;
         if !self.accept("to") && !self.symbol("=") {
@@ -982,13 +1028,19 @@ impl<'a> Reader<'a> {
             let mut query = self.rest()?;
             for ending in ["with check option", "with cascaded check option", "with local check option"] {
                 if query.text.to_ascii_lowercase().ends_with(ending) {
-                    return self.unsupported("WITH CHECK OPTION", "Put the condition into a CHECK constraint of the table.");
+                    return self.unsupported(
+                        "WITH CHECK OPTION",
+                        "Put the condition into a CHECK constraint of the table.",
+                    );
                 }
             }
             if recursive {
                 let quoted = lex::quote_name(&name.name);
                 let list = columns.iter().map(|c| lex::quote_name(c)).collect::<Vec<_>>().join(", ");
-                query.text = format!("WITH RECURSIVE {quoted} ({list}) AS ({}) SELECT {list} FROM {quoted}", query.text);
+                query.text = format!(
+                    "WITH RECURSIVE {quoted} ({list}) AS ({}) SELECT {list} FROM {quoted}",
+                    query.text
+                );
             }
             return Ok(Statement::CreateView { name, columns, temporary, or_replace, query });
         }
@@ -1003,10 +1055,38 @@ impl<'a> Reader<'a> {
             return self.create_index(unique);
         }
         let Some(what) = self.accept_one(&[
-            "sequence", "schema", "database", "role", "user", "group", "extension", "function", "procedure", "trigger",
-            "type", "domain", "aggregate", "operator", "cast", "rule", "policy", "publication", "subscription",
-            "statistics", "foreign", "server", "tablespace", "collation", "conversion", "language", "event", "text",
-            "access", "constraint", "trusted", "transform",
+            "sequence",
+            "schema",
+            "database",
+            "role",
+            "user",
+            "group",
+            "extension",
+            "function",
+            "procedure",
+            "trigger",
+            "type",
+            "domain",
+            "aggregate",
+            "operator",
+            "cast",
+            "rule",
+            "policy",
+            "publication",
+            "subscription",
+            "statistics",
+            "foreign",
+            "server",
+            "tablespace",
+            "collation",
+            "conversion",
+            "language",
+            "event",
+            "text",
+            "access",
+            "constraint",
+            "trusted",
+            "transform",
         ]) else {
             return self.error();
         };
@@ -1079,7 +1159,8 @@ impl<'a> Reader<'a> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         if self.accept_all(&["partition", "of"]) || self.accept("of") {
-            return self.unsupported("CREATE TABLE ... OF", "Write the columns out; one table holds all rows.");
+            return self
+                .unsupported("CREATE TABLE ... OF", "Write the columns out; one table holds all rows.");
         }
         // A list of bare names before AS is CREATE TABLE AS.
         let mut columns_of_as = Vec::new();
@@ -1105,14 +1186,23 @@ impl<'a> Reader<'a> {
                 self.list(|r| r.table_element(&mut table))?;
                 self.expect_symbol(")")?;
             }
-        } else if columns_of_as.is_empty() && !self.is("as") && !self.is("with") && !self.is("on") && !self.is("using") {
+        } else if columns_of_as.is_empty()
+            && !self.is("as")
+            && !self.is("with")
+            && !self.is("on")
+            && !self.is("using")
+        {
             return self.error();
         }
         loop {
             if self.accept("inherits") {
-                return self.unsupported("INHERITS", "Use one table with a column that tells the kinds apart.");
+                return self
+                    .unsupported("INHERITS", "Use one table with a column that tells the kinds apart.");
             } else if self.accept_all(&["partition", "by"]) {
-                return self.unsupported("PARTITION BY", "Use one table: StartDB keeps large tables in row groups by itself.");
+                return self.unsupported(
+                    "PARTITION BY",
+                    "Use one table: StartDB keeps large tables in row groups by itself.",
+                );
             } else if self.accept("using") {
                 self.word()?;
             } else if self.accept("with") {
@@ -1150,7 +1240,14 @@ impl<'a> Reader<'a> {
                     break;
                 }
             }
-            return Ok(Statement::CreateTableAs { name, columns: columns_of_as, temporary, if_not_exists, query, data });
+            return Ok(Statement::CreateTableAs {
+                name,
+                columns: columns_of_as,
+                temporary,
+                if_not_exists,
+                query,
+                data,
+            });
         }
         Ok(Statement::CreateTable(table))
     }
@@ -1249,7 +1346,13 @@ impl<'a> Reader<'a> {
         }
         if self.accept_all(&["using", "index"]) && column.is_none() {
             let using_index = Some(self.identifier()?);
-            return Ok(ConstraintForm::Unique { columns: Vec::new(), include: Vec::new(), primary, nulls_distinct, using_index });
+            return Ok(ConstraintForm::Unique {
+                columns: Vec::new(),
+                include: Vec::new(),
+                primary,
+                nulls_distinct,
+                using_index,
+            });
         }
         let columns = match column {
             Some(column) => vec![column.to_string()],
@@ -1273,7 +1376,9 @@ impl<'a> Reader<'a> {
             match self.accept_one(&["full", "simple", "partial"]) {
                 Some("full") => match_full = true,
                 Some("simple") => {}
-                Some(_) => return Err(Error::unsupported("MATCH PARTIAL", "Use MATCH SIMPLE or MATCH FULL.")),
+                Some(_) => {
+                    return Err(Error::unsupported("MATCH PARTIAL", "Use MATCH SIMPLE or MATCH FULL."));
+                }
                 None => return self.error(),
             }
         }
@@ -1297,7 +1402,10 @@ impl<'a> Reader<'a> {
                 return self.error();
             };
             if self.symbol_is(0, "(") {
-                return Err(Error::unsupported("a column list in ON DELETE SET", "Let the action set all columns of the key."));
+                return Err(Error::unsupported(
+                    "a column list in ON DELETE SET",
+                    "Let the action set all columns of the key.",
+                ));
             }
             if update {
                 on_update = action;
@@ -1405,8 +1513,13 @@ impl<'a> Reader<'a> {
                 }
                 return Ok(column);
             };
-            let mut constraint =
-                TableConstraint { name, kind, deferrable: false, initially_deferred: false, not_valid: false };
+            let mut constraint = TableConstraint {
+                name,
+                kind,
+                deferrable: false,
+                initially_deferred: false,
+                not_valid: false,
+            };
             self.constraint_attributes(&mut constraint)?;
             column.constraints.push(constraint);
         }
@@ -1422,8 +1535,13 @@ impl<'a> Reader<'a> {
         let method = if self.accept("using") { self.word()? } else { "btree".to_string() };
         let keys = self.parenthesised(|r| {
             let position = r.position();
-            let mut key =
-                IndexKeyForm { column: None, expression: None, descending: false, nulls_first: None, position };
+            let mut key = IndexKeyForm {
+                column: None,
+                expression: None,
+                descending: false,
+                nulls_first: None,
+                position,
+            };
             let next_is_call = r.symbol_is(1, "(") || r.symbol_is(1, ".");
             if r.symbol_is(0, "(") {
                 key.expression = Some(r.in_parentheses()?);
@@ -1439,7 +1557,11 @@ impl<'a> Reader<'a> {
                 let collation = r.name()?;
                 crate::command::check_collation(&collation)?;
             }
-            if !r.is("asc") && !r.is("desc") && !r.is("nulls") && matches!(r.peek(0), Some(Token { kind: Kind::Word { .. }, .. })) {
+            if !r.is("asc")
+                && !r.is("desc")
+                && !r.is("nulls")
+                && matches!(r.peek(0), Some(Token { kind: Kind::Word { .. }, .. }))
+            {
                 r.name()?;
             }
             if r.accept("desc") {
@@ -1497,7 +1619,8 @@ impl<'a> Reader<'a> {
                 options.start = Some(self.integer()?);
             } else if self.accept("restart") {
                 self.accept("with");
-                let number = matches!(self.peek(0), Some(t) if t.kind == Kind::Number) || self.symbol_is(0, "-");
+                let number =
+                    matches!(self.peek(0), Some(t) if t.kind == Kind::Number) || self.symbol_is(0, "-");
                 options.restart = Some(if number { Some(self.integer()?) } else { None });
             } else if self.accept("increment") {
                 self.accept("by");
@@ -1533,7 +1656,8 @@ impl<'a> Reader<'a> {
                         return Err(Error::new(SqlState::SYNTAX_ERROR, "invalid OWNED BY option")
                             .hint("Specify OWNED BY table.column or OWNED BY NONE."));
                     };
-                    options.owned_by = Some(Some((Name { schema: parts.pop(), name: table, position }, column)));
+                    options.owned_by =
+                        Some(Some((Name { schema: parts.pop(), name: table, position }, column)));
                 }
             } else {
                 return Ok(options);
@@ -1578,8 +1702,11 @@ impl<'a> Reader<'a> {
                     "bypassrls" => &mut o.bypass_rls,
                     _ => {
                         self.at -= 1;
-                        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("unrecognized role option \"{word}\""))
-                            .at(Some(self.position())));
+                        return Err(Error::new(
+                            SqlState::SYNTAX_ERROR,
+                            format!("unrecognized role option \"{word}\""),
+                        )
+                        .at(Some(self.position())));
                     }
                 };
                 *place = Some(on);
@@ -1593,13 +1720,45 @@ impl<'a> Reader<'a> {
         let foreign = self.accept("foreign");
         let materialized = self.accept("materialized");
         if foreign || materialized {
-            return self.unsupported("ALTER of this object", "StartDB has no foreign tables and no materialized views.");
+            return self.unsupported(
+                "ALTER of this object",
+                "StartDB has no foreign tables and no materialized views.",
+            );
         }
         let Some(what) = self.accept_one(&[
-            "table", "index", "view", "sequence", "role", "user", "group", "database", "schema", "system", "default",
-            "type", "domain", "function", "extension", "policy", "publication", "subscription", "server", "tablespace",
-            "trigger", "procedure", "routine", "aggregate", "operator", "language", "collation", "statistics", "rule",
-            "large", "text", "event", "conversion",
+            "table",
+            "index",
+            "view",
+            "sequence",
+            "role",
+            "user",
+            "group",
+            "database",
+            "schema",
+            "system",
+            "default",
+            "type",
+            "domain",
+            "function",
+            "extension",
+            "policy",
+            "publication",
+            "subscription",
+            "server",
+            "tablespace",
+            "trigger",
+            "procedure",
+            "routine",
+            "aggregate",
+            "operator",
+            "language",
+            "collation",
+            "statistics",
+            "rule",
+            "large",
+            "text",
+            "event",
+            "conversion",
         ]) else {
             return self.error();
         };
@@ -1625,7 +1784,12 @@ impl<'a> Reader<'a> {
                 let name = self.name()?;
                 if self.is("rename") || self.is("owner") || self.is("set") {
                     let actions = vec![self.alter_action()?];
-                    return Ok(Statement::AlterTable { kind: ObjectKind::Sequence, name, if_exists, actions });
+                    return Ok(Statement::AlterTable {
+                        kind: ObjectKind::Sequence,
+                        name,
+                        if_exists,
+                        actions,
+                    });
                 }
                 Ok(Statement::AlterSequence { name, if_exists, options: self.sequence_options()? })
             }
@@ -1638,14 +1802,23 @@ impl<'a> Reader<'a> {
                     }
                     self.expect("user")?;
                     let members = self.list(|r| r.role())?;
-                    return Ok(Statement::GrantRole { grant, roles: vec![name], members, admin: false, option_only: false });
+                    return Ok(Statement::GrantRole {
+                        grant,
+                        roles: vec![name],
+                        members,
+                        admin: false,
+                        option_only: false,
+                    });
                 }
                 if self.accept_all(&["rename", "to"]) {
                     let rename = Some(self.identifier()?);
                     return Ok(Statement::AlterRole { name, options: RoleOptions::default(), rename });
                 }
                 if self.accept_all(&["in", "database"]) {
-                    return self.unsupported("settings of a role in one database", "Set them for the role or for the database.");
+                    return self.unsupported(
+                        "settings of a role in one database",
+                        "Set them for the role or for the database.",
+                    );
                 }
                 if self.is("set") || self.is("reset") {
                     return self.alter_setting(true, name);
@@ -1686,7 +1859,8 @@ impl<'a> Reader<'a> {
                 self.at = self.tokens.len();
                 Ok(Statement::AlterDefaultPrivileges)
             }
-            _ => self.unsupported(&format!("ALTER {}", what.to_ascii_uppercase()), "StartDB has no such object."),
+            _ => self
+                .unsupported(&format!("ALTER {}", what.to_ascii_uppercase()), "StartDB has no such object."),
         }
     }
 
@@ -1791,7 +1965,10 @@ impl<'a> Reader<'a> {
                 self.word()?;
                 return Ok(AlterAction::Ignored);
             }
-            if self.accept_one(&["logged", "unlogged"]).is_some() || self.accept_all(&["without", "cluster"]) || self.accept_all(&["without", "oids"]) {
+            if self.accept_one(&["logged", "unlogged"]).is_some()
+                || self.accept_all(&["without", "cluster"])
+                || self.accept_all(&["without", "oids"])
+            {
                 return Ok(AlterAction::Ignored);
             }
             return self.error();
@@ -1812,27 +1989,28 @@ impl<'a> Reader<'a> {
             }
             return Ok(AlterAction::Ignored);
         }
-        let (what, instead): (&str, &'static str) = if self.is("inherit") || self.accept_all(&["no", "inherit"]) {
-            ("table inheritance", "Use one table.")
-        } else if self.is("attach") || self.is("detach") {
-            ("partitioning", "Use one table.")
-        } else if self.is("enable") || self.is("disable") {
-            if self.peek_is(1, "row") || self.peek_is(2, "row") {
+        let (what, instead): (&str, &'static str) =
+            if self.is("inherit") || self.accept_all(&["no", "inherit"]) {
+                ("table inheritance", "Use one table.")
+            } else if self.is("attach") || self.is("detach") {
+                ("partitioning", "Use one table.")
+            } else if self.is("enable") || self.is("disable") {
+                if self.peek_is(1, "row") || self.peek_is(2, "row") {
+                    ("row-level security", "Use views and GRANT.")
+                } else {
+                    self.at += 2;
+                    self.accept("all");
+                    self.accept("user");
+                    if !self.done() && !self.symbol_is(0, ",") {
+                        self.word()?;
+                    }
+                    return Ok(AlterAction::Ignored);
+                }
+            } else if self.is("force") || self.is("no") {
                 ("row-level security", "Use views and GRANT.")
             } else {
-                self.at += 2;
-                self.accept("all");
-                self.accept("user");
-                if !self.done() && !self.symbol_is(0, ",") {
-                    self.word()?;
-                }
-                return Ok(AlterAction::Ignored);
-            }
-        } else if self.is("force") || self.is("no") {
-            ("row-level security", "Use views and GRANT.")
-        } else {
-            return self.error();
-        };
+                return self.error();
+            };
         let what = what.to_string();
         while !self.done() && !self.symbol_is(0, ",") {
             self.at += 1;
@@ -1950,10 +2128,44 @@ impl<'a> Reader<'a> {
 
     fn object_kind(&mut self) -> Result<ObjectKind> {
         let Some(word) = self.accept_one(&[
-            "table", "index", "view", "materialized", "foreign", "sequence", "schema", "database", "role", "user",
-            "group", "type", "domain", "function", "procedure", "routine", "aggregate", "extension", "trigger", "policy",
-            "publication", "subscription", "server", "rule", "statistics", "operator", "cast", "collation", "conversion",
-            "language", "tablespace", "event", "text", "access", "constraint", "column", "large", "transform",
+            "table",
+            "index",
+            "view",
+            "materialized",
+            "foreign",
+            "sequence",
+            "schema",
+            "database",
+            "role",
+            "user",
+            "group",
+            "type",
+            "domain",
+            "function",
+            "procedure",
+            "routine",
+            "aggregate",
+            "extension",
+            "trigger",
+            "policy",
+            "publication",
+            "subscription",
+            "server",
+            "rule",
+            "statistics",
+            "operator",
+            "cast",
+            "collation",
+            "conversion",
+            "language",
+            "tablespace",
+            "event",
+            "text",
+            "access",
+            "constraint",
+            "column",
+            "large",
+            "transform",
         ]) else {
             return self.error();
         };
@@ -1966,7 +2178,11 @@ impl<'a> Reader<'a> {
                 ObjectKind::MaterializedView
             }
             "foreign" => {
-                if self.accept("table") { ObjectKind::ForeignTable } else { ObjectKind::Other }
+                if self.accept("table") {
+                    ObjectKind::ForeignTable
+                } else {
+                    ObjectKind::Other
+                }
             }
             "sequence" => ObjectKind::Sequence,
             "schema" => ObjectKind::Schema,
@@ -2070,7 +2286,8 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let mut option_only = false;
         if !grant {
-            option_only = self.accept_all(&["grant", "option", "for"]) || self.accept_all(&["admin", "option", "for"]);
+            option_only =
+                self.accept_all(&["grant", "option", "for"]) || self.accept_all(&["admin", "option", "for"]);
         }
         // Without ON it is the membership form.
         let membership = !self.tokens[self.at..]
@@ -2118,7 +2335,10 @@ impl<'a> Reader<'a> {
             GrantObjects::Databases(self.list(|r| r.identifier())?)
         } else if self.accept("sequence") {
             GrantObjects::Sequences(self.list(|r| r.name())?)
-        } else if !self.is("table") && self.peek(1).is_some_and(|t| matches!(&t.kind, Kind::Word { text, .. } if text != "to" && text != "from"))
+        } else if !self.is("table")
+            && self
+                .peek(1)
+                .is_some_and(|t| matches!(&t.kind, Kind::Word { text, .. } if text != "to" && text != "from"))
         {
             while !self.done() && !self.is("to") && !self.is("from") {
                 self.at += 1;
@@ -2152,7 +2372,11 @@ impl<'a> Reader<'a> {
     fn explain(&mut self) -> Result<Statement> {
         self.at += 1;
         let mut options = ExplainOptions::default();
-        if self.symbol_is(0, "(") && !self.peek_is(1, "select") && !self.peek_is(1, "values") && !self.peek_is(1, "with") {
+        if self.symbol_is(0, "(")
+            && !self.peek_is(1, "select")
+            && !self.peek_is(1, "values")
+            && !self.peek_is(1, "with")
+        {
             for (key, value) in self.parenthesised(|r| r.option())? {
                 let on = !matches!(value.as_str(), "off" | "false" | "0");
                 match key.as_str() {
@@ -2165,10 +2389,18 @@ impl<'a> Reader<'a> {
                     "format" => match value.to_ascii_lowercase().as_str() {
                         "text" => options.json = false,
                         "json" => options.json = true,
-                        other => return Err(Error::unsupported(format!("EXPLAIN FORMAT {}", other.to_uppercase()), "Use FORMAT JSON.")),
+                        other => {
+                            return Err(Error::unsupported(
+                                format!("EXPLAIN FORMAT {}", other.to_uppercase()),
+                                "Use FORMAT JSON.",
+                            ));
+                        }
                     },
                     other => {
-                        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("unrecognized EXPLAIN option \"{other}\"")));
+                        return Err(Error::new(
+                            SqlState::SYNTAX_ERROR,
+                            format!("unrecognized EXPLAIN option \"{other}\""),
+                        ));
                     }
                 }
             }
@@ -2186,13 +2418,21 @@ impl<'a> Reader<'a> {
         }
         let mut reader = Reader { text: &inner.text, tokens: &tokens, at: 0 };
         let statement = reader.statement().map_err(|e| error_shifted(e, inner.offset))?;
-        let parsed = Parsed { statement: Arc::new(statement), text: Arc::from(inner.text.as_str()), shift: inner.offset };
+        let parsed = Parsed {
+            statement: Arc::new(statement),
+            text: Arc::from(inner.text.as_str()),
+            shift: inner.offset,
+        };
         Ok(Statement::Explain { options, statement: Box::new(parsed) })
     }
 
     fn fetch(&mut self, movement: bool) -> Result<Statement> {
         self.at += 1;
-        let number = |r: &Self| matches!(r.peek(0), Some(t) if t.kind == Kind::Number) || r.symbol_is(0, "-") || r.symbol_is(0, "+");
+        let number = |r: &Self| {
+            matches!(r.peek(0), Some(t) if t.kind == Kind::Number)
+                || r.symbol_is(0, "-")
+                || r.symbol_is(0, "+")
+        };
         let direction = if self.accept("next") {
             Direction::Relative(1)
         } else if self.accept("prior") {
@@ -2370,11 +2610,58 @@ impl<'a> Reader<'a> {
 
 /// Reserved for expressions, but fine where a table, column or role is named.
 const NAMES_BUT_RESERVED: &[&str] = &[
-    "authorization", "bigint", "bit", "boolean", "char", "character", "coalesce", "dec", "decimal", "exists", "extract",
-    "float", "greatest", "grouping", "inout", "int", "integer", "interval", "least", "national", "nchar", "none",
-    "normalize", "nullif", "numeric", "out", "overlay", "position", "precision", "real", "row", "setof", "smallint",
-    "substring", "time", "timestamp", "treat", "trim", "values", "varchar", "xmlattributes", "xmlconcat", "xmlelement",
-    "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable", "between",
+    "authorization",
+    "bigint",
+    "bit",
+    "boolean",
+    "char",
+    "character",
+    "coalesce",
+    "dec",
+    "decimal",
+    "exists",
+    "extract",
+    "float",
+    "greatest",
+    "grouping",
+    "inout",
+    "int",
+    "integer",
+    "interval",
+    "least",
+    "national",
+    "nchar",
+    "none",
+    "normalize",
+    "nullif",
+    "numeric",
+    "out",
+    "overlay",
+    "position",
+    "precision",
+    "real",
+    "row",
+    "setof",
+    "smallint",
+    "substring",
+    "time",
+    "timestamp",
+    "treat",
+    "trim",
+    "values",
+    "varchar",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
+    "between",
 ];
 
 fn single(values: Option<Vec<String>>) -> Option<String> {
@@ -2386,7 +2673,10 @@ pub fn query_statement(text: &str) -> Result<Statement> {
     let mut parsed = resolve::parse::statements(text)?;
     match (parsed.pop(), parsed.is_empty()) {
         (Some(one), true) => Ok(Statement::Query(Arc::new(one))),
-        _ => Err(Error::new(SqlState::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement")),
+        _ => Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            "cannot insert multiple commands into a prepared statement",
+        )),
     }
 }
 
@@ -2396,7 +2686,10 @@ pub fn parse_one(text: &str) -> Result<Parsed> {
     match (all.pop(), all.is_empty()) {
         (Some(one), true) => Ok(one),
         (None, _) => Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input")),
-        _ => Err(Error::new(SqlState::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement")),
+        _ => Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            "cannot insert multiple commands into a prepared statement",
+        )),
     }
 }
 

@@ -9,7 +9,10 @@ use value::{Error, Result, SqlState};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// An identifier or keyword, folded to lower case unless it was quoted.
-    Word { text: String, quoted: bool },
+    Word {
+        text: String,
+        quoted: bool,
+    },
     /// A string constant, its value.
     Text(String),
     Number,
@@ -58,8 +61,11 @@ pub fn tokens(text: &str) -> Result<Vec<Token>> {
     let mut out = Vec::with_capacity(text.len() / 5 + 4);
     let mut at = 0;
     let unterminated = |what: &str, start: usize| {
-        Err(Error::new(SqlState::SYNTAX_ERROR, format!("unterminated {what} at or near \"{}\"", &text[start..]))
-            .at(Some(position(text, start))))
+        Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            format!("unterminated {what} at or near \"{}\"", &text[start..]),
+        )
+        .at(Some(position(text, start))))
     };
     while at < bytes.len() {
         let start = at;
@@ -106,8 +112,11 @@ pub fn tokens(text: &str) -> Result<Vec<Token>> {
             };
             at = end;
             if value.is_empty() {
-                return Err(Error::new(SqlState::SYNTAX_ERROR, "zero-length delimited identifier at or near \"\"\"\"")
-                    .at(Some(position(text, start))));
+                return Err(Error::new(
+                    SqlState::SYNTAX_ERROR,
+                    "zero-length delimited identifier at or near \"\"\"\"",
+                )
+                .at(Some(position(text, start))));
             }
             let kind = Kind::Word { text: truncate_name(&value).to_string(), quoted: true };
             out.push(Token { kind, start, end: at });
@@ -205,7 +214,8 @@ fn quoted(text: &str, mut at: usize, quote: u8, escapes: bool) -> Option<(String
 fn dollar_tag(text: &str) -> Option<&str> {
     let end = text[1..].find('$')? + 1;
     let tag = &text[1..end];
-    let fine = tag.chars().enumerate().all(|(n, c)| if n == 0 { is_word_start(c) } else { is_word(c) && c != '$' });
+    let fine =
+        tag.chars().enumerate().all(|(n, c)| if n == 0 { is_word_start(c) } else { is_word(c) && c != '$' });
     fine.then(|| &text[..=end])
 }
 
@@ -263,9 +273,10 @@ pub fn normalised(text: &str, redact: bool) -> String {
 
 /// A name as it must be written in SQL: quoted unless it is plain lower case and no reserved word.
 pub fn quote_name(name: &str) -> String {
-    let plain = name.chars().enumerate().all(|(n, c)| {
-        c == '_' || c.is_ascii_lowercase() || (n > 0 && c.is_ascii_digit())
-    });
+    let plain = name
+        .chars()
+        .enumerate()
+        .all(|(n, c)| c == '_' || c.is_ascii_lowercase() || (n > 0 && c.is_ascii_digit()));
     if plain && !name.is_empty() && !RESERVED.contains(&name) {
         name.to_string()
     } else {
@@ -284,20 +295,157 @@ pub fn quote_text(text: &str) -> String {
 
 /// PostgreSQL's keywords that cannot stand unquoted as a column name.
 pub const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between", "bigint",
-    "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate", "collation",
-    "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role",
-    "current_schema", "current_time", "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable",
-    "desc", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign",
-    "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner",
-    "inout", "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lateral", "leading", "least",
-    "left", "like", "limit", "localtime", "localtimestamp", "national", "natural", "nchar", "none", "normalize", "not",
-    "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer", "overlaps", "overlay",
-    "placing", "position", "precision", "primary", "real", "references", "returning", "right", "row", "select",
-    "session_user", "setof", "similar", "smallint", "some", "substring", "symmetric", "table", "tablesample", "then",
-    "time", "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user", "using", "values",
-    "varchar", "variadic", "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement",
-    "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
 ];
 
 #[cfg(test)]
@@ -309,7 +457,10 @@ mod tests {
         let text = "select 'a;b', $x$;$x$; -- c;\n insert into \"T;\" values (1); /* ; /* ; */ */ ;";
         let parts: Vec<&str> = split(text).unwrap().iter().map(|(a, b, _)| &text[*a..*b]).collect();
         assert_eq!(parts, ["select 'a;b', $x$;$x$", "insert into \"T;\" values (1)"]);
-        assert_eq!(normalised("SELECT a FROM t WHERE b = 'x' AND c=10", false), "select a from t where b = $1 and c=$2");
+        assert_eq!(
+            normalised("SELECT a FROM t WHERE b = 'x' AND c=10", false),
+            "select a from t where b = $1 and c=$2"
+        );
         assert_eq!(normalised("alter role x password 'secret'", true), "alter role x password '***'");
         assert!(tokens("select 'abc").is_err());
         assert_eq!(quote_name("order"), "\"order\"");

@@ -28,9 +28,9 @@ mod shared;
 mod statement;
 mod system;
 
+pub use ::resolve::tree::OutputColumn;
 pub use advice::ScannedTable;
 pub use database::{Counters, Database, DatabaseStats, Options, RowSource, SystemRelation};
-pub use ::resolve::tree::OutputColumn;
 pub use query_log::{QueryLog, fingerprint};
 pub use session::Session;
 pub use setting::SERVER_VERSION;

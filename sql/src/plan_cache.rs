@@ -84,10 +84,11 @@ impl Resolved {
         statistics_epoch: u64,
     ) -> Resolved {
         let root_drives = matches!(plan.root.kind, NodeKind::Modify(_) | NodeKind::LockRows(_));
-        let writes = matches!(plan.root.kind, NodeKind::Modify(_)) || plan.ctes.iter().any(|cte| cte.modifies);
-        let drives = root_drives || writes || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare);
-        let sizes =
-            plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
+        let writes =
+            matches!(plan.root.kind, NodeKind::Modify(_)) || plan.ctes.iter().any(|cte| cte.modifies);
+        let drives =
+            root_drives || writes || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare);
+        let sizes = plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
         Resolved {
             returns_rows: kind == CommandKind::Select || !columns.is_empty(),
             plan: Arc::new(plan),

@@ -224,7 +224,11 @@ fn check_columns(catalog: &Catalog, role: Oid, table: &Table, letter: char, colu
             column.acl.is_some() && has(catalog, role, table.owner, &column.acl, AclKind::Column, letter)
         })
     };
-    if !columns.is_empty() && columns.iter().all(granted) { Ok(()) } else { Err(denied("table", &table.name)) }
+    if !columns.is_empty() && columns.iter().all(granted) {
+        Ok(())
+    } else {
+        Err(denied("table", &table.name))
+    }
 }
 
 /// Every right one table of a plan needs.
@@ -287,7 +291,15 @@ pub fn item_text(catalog: &Catalog, item: &AclItem) -> String {
 }
 
 /// Adds or takes rights. `letters` held by `grantee` afterwards come from `grantor`; an entry without letters goes.
-pub fn change(acl: &mut Acl, grant: bool, grantee: Oid, grantor: Oid, letters: &str, option: bool, option_only: bool) {
+pub fn change(
+    acl: &mut Acl,
+    grant: bool,
+    grantee: Oid,
+    grantor: Oid,
+    letters: &str,
+    option: bool,
+    option_only: bool,
+) {
     let place = acl.0.iter().position(|item| item.grantee == grantee && item.grantor == grantor);
     let place = match place {
         Some(place) => place,

@@ -42,15 +42,24 @@ pub fn of(context: &PlanContext<'_>, table: &Arc<Table>) -> Result<Arc<TableRule
             let expr = expression(context.names, Some(table), text, Purpose::Generated, Some(column.ty()))?;
             rules.computed.push((n, expr));
         } else if column.hidden {
-            let expr = expression(context.names, Some(table), text, Purpose::IndexExpression, Some(column.ty()))?;
+            let expr =
+                expression(context.names, Some(table), text, Purpose::IndexExpression, Some(column.ty()))?;
             rules.computed.push((n, expr));
         } else {
-            rules.defaults.push((n, expression(context.names, None, text, Purpose::Default, Some(column.ty()))?));
+            rules
+                .defaults
+                .push((n, expression(context.names, None, text, Purpose::Default, Some(column.ty()))?));
         }
     }
     for constraint in &table.constraints {
         if let ConstraintKind::Check { expression: text } = &constraint.kind {
-            let expr = expression(context.names, Some(table), text, Purpose::Check, Some(Type::new(value::types::oid::BOOL)))?;
+            let expr = expression(
+                context.names,
+                Some(table),
+                text,
+                Purpose::Check,
+                Some(Type::new(value::types::oid::BOOL)),
+            )?;
             rules.checks.push(Check { name: constraint.name.clone(), expr });
         }
     }

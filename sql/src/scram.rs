@@ -13,8 +13,14 @@ pub fn verifier_of(password: &str) -> Result<String> {
     if is_verifier(password) {
         return Ok(password.to_string());
     }
-    if password.len() == 35 && password.starts_with("md5") && password[3..].bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Error::unsupported("an MD5 password", "Give the password in clear text or as a SCRAM-SHA-256 verifier."));
+    if password.len() == 35
+        && password.starts_with("md5")
+        && password[3..].bytes().all(|b| b.is_ascii_hexdigit())
+    {
+        return Err(Error::unsupported(
+            "an MD5 password",
+            "Give the password in clear text or as a SCRAM-SHA-256 verifier.",
+        ));
     }
     if password.is_empty() {
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "empty string is not a valid password"));
@@ -30,7 +36,10 @@ pub fn is_verifier(text: &str) -> bool {
     let Some((iterations, salt)) = head.split_once(':') else { return false };
     let Some((stored, server)) = keys.split_once(':') else { return false };
     let key = |text: &str| STANDARD.decode(text).is_ok_and(|k| k.len() == 32);
-    iterations.parse::<u32>().is_ok_and(|n| n > 0) && STANDARD.decode(salt).is_ok() && key(stored) && key(server)
+    iterations.parse::<u32>().is_ok_and(|n| n > 0)
+        && STANDARD.decode(salt).is_ok()
+        && key(stored)
+        && key(server)
 }
 
 fn derive(password: &str, salt: &[u8], iterations: u32) -> String {

@@ -22,7 +22,8 @@ use engine::{Isolation, TableLockMode, Wait};
 use execute::CancelReason;
 use plan::ir::TableLock;
 use session::{
-    Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription, TransactionStatus,
+    Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription,
+    TransactionStatus,
 };
 use value::text::Style;
 use value::types::oid as type_oid;
@@ -41,6 +42,7 @@ use crate::statement::{Fragment, Modes, Parsed, Statement};
 mod cursor;
 mod transaction;
 mod utility;
+mod waiting;
 
 pub use cursor::SqlCursor;
 pub use transaction::Block;
@@ -124,11 +126,23 @@ pub struct Portal {
 pub enum PortalState {
     New,
     /// A read-only plan, pulled.
-    Reading { cursor: execute::Cursor, kind: CommandKind, long: bool },
+    Reading {
+        cursor: execute::Cursor,
+        kind: CommandKind,
+        long: bool,
+    },
     /// A plan that writes or locks.
-    Driving { driver: Box<execute::Driver>, kind: CommandKind, returns_rows: bool },
+    Driving {
+        driver: Box<execute::Driver>,
+        kind: CommandKind,
+        returns_rows: bool,
+    },
     /// Rows that are all there (SHOW, EXPLAIN, EXECUTE of those).
-    Buffered { rows: VecDeque<Vec<Datum>>, tag: String, counted: bool },
+    Buffered {
+        rows: VecDeque<Vec<Datum>>,
+        tag: String,
+        counted: bool,
+    },
     CopyOut(Box<crate::command::copy::CopyOut>),
     CopyIn,
     Done,
@@ -201,7 +215,11 @@ fn with_formats(columns: &Arc<[Column]>, formats: &[Format]) -> Result<Arc<[Colu
     if formats.len() > 1 && formats.len() != columns.len() {
         return Err(Error::new(
             SqlState::PROTOCOL_VIOLATION,
-            format!("bind message has {} result formats but query has {} columns", formats.len(), columns.len()),
+            format!(
+                "bind message has {} result formats but query has {} columns",
+                formats.len(),
+                columns.len()
+            ),
         ));
     }
     if formats.iter().all(|f| *f == Format::Text) {
@@ -325,7 +343,10 @@ impl Session {
     }
 
     /// Awaits a lock or anything else that may take long, and stops with the statement.
-    pub(crate) async fn interruptible<T>(shared: &Arc<Shared>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn interruptible<T>(
+        shared: &Arc<Shared>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let lock_timeout = shared.settings.lock().effective().lock_timeout;
         let timeout = async {
             match lock_timeout {
@@ -423,7 +444,9 @@ impl Session {
         let begun = Instant::now();
         let prepared = portal.prepared.clone();
         let Some(parsed) = &prepared.parsed else { return Err(Error::internal("a query without text")) };
-        let state = self.open_query(parsed, query, &prepared, portal.parameters.clone(), portal.columns.as_ref()).await?;
+        let state = self
+            .open_query(parsed, query, &prepared, portal.parameters.clone(), portal.columns.as_ref())
+            .await?;
         portal.planning = begun.elapsed();
         portal.cache_hit = state.1;
         portal.state = state.0;
@@ -442,8 +465,13 @@ impl Session {
         let takes_parameters = !prepared.types.is_empty() || !prepared.declared.is_empty();
         let mut attempts = 0;
         let (scope, resolved, hit) = loop {
-            let (scope, resolved, hit) =
-                self.resolve_query(parsed, query, &prepared.types, takes_parameters, Some(&prepared.resolved))?;
+            let (scope, resolved, hit) = self.resolve_query(
+                parsed,
+                query,
+                &prepared.types,
+                takes_parameters,
+                Some(&prepared.resolved),
+            )?;
             for usage in &resolved.plan.tables {
                 privilege::check_use(&scope.catalog, scope.role, usage)?;
             }
@@ -461,7 +489,10 @@ impl Session {
             }
             attempts += 1;
             if attempts > 50 {
-                return Err(Error::new(SqlState::OBJECT_IN_USE, "the catalog keeps changing under the statement"));
+                return Err(Error::new(
+                    SqlState::OBJECT_IN_USE,
+                    "the catalog keeps changing under the statement",
+                ));
             }
         };
         if let Some(columns) = columns
@@ -470,8 +501,17 @@ impl Session {
             let same = now.len() == columns.len()
                 && now.iter().zip(columns.iter()).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name);
             if !same {
-                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+                return Err(Error::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "cached plan must not change result type",
+                ));
             }
+        }
+        if waiting::needs_lift(&resolved.plan) {
+            let plan = self.lift(&scope, &resolved.plan, &parameters).await?;
+            let context = self.context(&scope, parameters, false, false)?;
+            let cursor = execute::open(&Arc::new(plan), context)?;
+            return Ok((PortalState::Reading { cursor, kind: resolved.kind, long: false }, hit));
         }
         let state = self.open_plan(&scope, &resolved, parameters, false)?;
         Ok((state, hit))
@@ -541,7 +581,8 @@ impl Session {
                 TableLock::RowShare => TableLockMode::RowShare,
                 TableLock::RowExclusive => TableLockMode::RowExclusive,
             };
-            let locked = Session::interruptible(&shared, tx.lock_table(usage.table.oid, mode, Wait::Block)).await?;
+            let locked =
+                Session::interruptible(&shared, tx.lock_table(usage.table.oid, mode, Wait::Block)).await?;
             debug_assert!(locked);
         }
         Ok(())
@@ -623,7 +664,8 @@ impl Session {
         match &*parsed.statement {
             Statement::Query(query) => self.start_query(portal, query).await,
             _ => {
-                let outcome = Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone())).await?;
+                let outcome =
+                    Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone())).await?;
                 self.carry_out_pending()?;
                 self.set_outcome(portal, outcome);
                 Ok(())
@@ -647,7 +689,10 @@ impl Session {
 
     /// 25P02 for anything but the end of a failed block.
     fn check_not_failed(&self, statement: &Statement) -> Result<()> {
-        let ends = matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_));
+        let ends = matches!(
+            statement,
+            Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_)
+        );
         if self.block.as_ref().is_some_and(|b| b.failed) && !ends {
             return Err(Error::new(
                 SqlState::IN_FAILED_SQL_TRANSACTION,
@@ -680,7 +725,8 @@ impl Session {
             tokio::task::yield_now().await;
             self.last_yield = Instant::now();
         }
-        if let Some(rows) = self.rows_of(&mut portal.state, room).await? {
+        if let Some(mut rows) = self.rows_of(&mut portal.state, room).await? {
+            self.name_objects(portal.columns.as_deref(), &mut rows)?;
             portal.given += rows.count;
             portal.rows += rows.count as u64;
             return Ok(Fetched::Chunk(Chunk::Rows(rows)));
@@ -699,7 +745,11 @@ impl Session {
                 kind.tag(if *kind == CommandKind::Select { portal.given as u64 } else { affected })
             }
             PortalState::Buffered { tag, counted, .. } => {
-                if *counted { format!("{tag} {}", portal.given) } else { tag.clone() }
+                if *counted {
+                    format!("{tag} {}", portal.given)
+                } else {
+                    tag.clone()
+                }
             }
             PortalState::CopyOut(copy) => {
                 return match copy.next(self).await? {
@@ -711,7 +761,9 @@ impl Session {
                     }
                 };
             }
-            PortalState::CopyIn => return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "COPY data is awaited")),
+            PortalState::CopyIn => {
+                return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "COPY data is awaited"));
+            }
             PortalState::New | PortalState::Done => match &portal.prepared.parsed {
                 None => return Ok(Fetched::Empty),
                 Some(_) => {
@@ -731,7 +783,11 @@ impl Session {
         match state {
             PortalState::Reading { cursor, long, .. } => {
                 let mut out = execute::Rows::default();
-                let more = if *long { blocking(|| cursor.next(room, &mut out))? } else { cursor.next(room, &mut out)? };
+                let more = if *long {
+                    blocking(|| cursor.next(room, &mut out))?
+                } else {
+                    cursor.next(room, &mut out)?
+                };
                 if out.count == 0 && !more {
                     return Ok(None);
                 }
@@ -766,6 +822,54 @@ impl Session {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Values of the reg types leave as names where text was asked for.
+    fn name_objects(&mut self, columns: Option<&[Column]>, rows: &mut Rows) -> Result<()> {
+        let Some(columns) = columns else { return Ok(()) };
+        let is_name = |column: &Column| {
+            column.format == Format::Text
+                && matches!(
+                    value::types::element_of(column.type_oid).max(
+                        if value::types::element_of(column.type_oid) == 0 { column.type_oid } else { 0 }
+                    ),
+                    type_oid::REGCLASS
+                        | type_oid::REGTYPE
+                        | type_oid::REGNAMESPACE
+                        | type_oid::REGROLE
+                        | type_oid::REGPROC
+                        | type_oid::REGPROCEDURE
+                        | type_oid::REGOPER
+                        | type_oid::REGOPERATOR
+                        | type_oid::REGCOLLATION
+                )
+        };
+        if rows.columns != columns.len() || !columns.iter().any(is_name) {
+            return Ok(());
+        }
+        let scope = self.scope()?;
+        for (n, column) in columns.iter().enumerate().filter(|(_, c)| is_name(c)) {
+            for row in 0..rows.count {
+                let place = &mut rows.values[row * rows.columns + n];
+                match place {
+                    Datum::Oid(oid) => {
+                        *place = Datum::text(crate::system::reg_output(&scope, column.type_oid, *oid))
+                    }
+                    Datum::Array(array) => {
+                        let element = value::types::element_of(column.type_oid);
+                        let mut named = (**array).clone();
+                        for value in &mut named.values {
+                            if let Datum::Oid(oid) = value {
+                                *value = Datum::text(crate::system::reg_output(&scope, element, *oid));
+                            }
+                        }
+                        *place = Datum::Array(Arc::new(named));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A statement is done: side effects its functions asked for, commit if it is the last of an implicit
@@ -812,7 +916,10 @@ impl Session {
 
     async fn fetch_portal(&mut self, name: &str, max_rows: usize) -> Result<Fetched> {
         let Some(mut portal) = self.portals.remove(name) else {
-            return Err(Error::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")));
+            return Err(Error::new(
+                SqlState::INVALID_CURSOR_NAME,
+                format!("portal \"{name}\" does not exist"),
+            ));
         };
         if portal.cursor.is_some() {
             // A cursor of DECLARE run through the protocol.
@@ -838,7 +945,12 @@ impl Session {
     }
 
     /// Prepares a statement's text: parses it, and for queries resolves it to know parameters and columns.
-    pub(crate) fn prepare(&mut self, name: &str, parsed: Option<Parsed>, declared: &[Oid]) -> Result<Prepared> {
+    pub(crate) fn prepare(
+        &mut self,
+        name: &str,
+        parsed: Option<Parsed>,
+        declared: &[Oid],
+    ) -> Result<Prepared> {
         let mut prepared = Prepared {
             name: name.to_string(),
             parsed,
@@ -850,7 +962,8 @@ impl Session {
         let Some(parsed) = prepared.parsed.clone() else { return Ok(prepared) };
         match &*parsed.statement {
             Statement::Query(query) => {
-                let (_, resolved, _) = self.resolve_query(&parsed, query, declared, true, Some(&prepared.resolved))?;
+                let (_, resolved, _) =
+                    self.resolve_query(&parsed, query, declared, true, Some(&prepared.resolved))?;
                 prepared.types = resolved.types.clone();
                 prepared.columns = columns_of(&resolved);
             }
@@ -951,7 +1064,11 @@ impl Session {
     /// A value from text; names of objects are looked up for the reg types.
     fn input(&mut self, ty: Type, text: &str, style: &Style) -> Result<Datum> {
         match ty.oid {
-            type_oid::REGCLASS | type_oid::REGTYPE | type_oid::REGNAMESPACE | type_oid::REGROLE | type_oid::REGPROC
+            type_oid::REGCLASS
+            | type_oid::REGTYPE
+            | type_oid::REGNAMESPACE
+            | type_oid::REGROLE
+            | type_oid::REGPROC
             | type_oid::REGPROCEDURE
                 if text.parse::<u32>().is_err() =>
             {
@@ -1310,7 +1427,8 @@ impl Session {
         };
         let columns = match &*parsed.statement {
             Statement::Query(query) => {
-                let (_, resolved, _) = self.resolve_query(&parsed, query, &[], false, Some(&prepared.resolved))?;
+                let (_, resolved, _) =
+                    self.resolve_query(&parsed, query, &[], false, Some(&prepared.resolved))?;
                 columns_of(&resolved)
             }
             statement => self.utility_columns(statement)?.map(Arc::from),

@@ -55,9 +55,21 @@ pub struct Setting {
 
 /// Settings whose changes the client is told of, in PostgreSQL's order.
 const REPORTED: &[&str] = &[
-    "in_hot_standby", "integer_datetimes", "TimeZone", "IntervalStyle", "is_superuser", "application_name",
-    "default_transaction_read_only", "DateStyle", "standard_conforming_strings", "session_authorization",
-    "client_encoding", "server_version", "server_encoding", "search_path", "scram_iterations",
+    "in_hot_standby",
+    "integer_datetimes",
+    "TimeZone",
+    "IntervalStyle",
+    "is_superuser",
+    "application_name",
+    "default_transaction_read_only",
+    "DateStyle",
+    "standard_conforming_strings",
+    "session_authorization",
+    "client_encoding",
+    "server_version",
+    "server_encoding",
+    "search_path",
+    "scram_iterations",
 ];
 
 /// What StartDB does with a setting; all others are checked, remembered and shown.
@@ -86,9 +98,8 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("startdb.autotune_budget", "Disk space indexes made by the optimizer may take."),
 ];
 
-static TABLE: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    include_str!("settings.txt").lines().filter_map(parse_row).collect()
-});
+static TABLE: LazyLock<Vec<Setting>> =
+    LazyLock::new(|| include_str!("settings.txt").lines().filter_map(parse_row).collect());
 
 static BY_NAME: LazyLock<HashMap<String, usize>> =
     LazyLock::new(|| TABLE.iter().enumerate().map(|(n, s)| (s.name.to_ascii_lowercase(), n)).collect());
@@ -185,7 +196,8 @@ fn number(setting: &Setting, unit: &str, text: &str) -> Result<f64> {
         .char_indices()
         .find(|(n, c)| {
             c.is_ascii_alphabetic()
-                && !(matches!(c, 'e' | 'E') && text[n + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '-'))
+                && !(matches!(c, 'e' | 'E')
+                    && text[n + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '-'))
         })
         .map_or(text.len(), |(n, _)| n);
     let (digits, suffix) = (text[..split].trim(), text[split..].trim());
@@ -215,7 +227,9 @@ fn number(setting: &Setting, unit: &str, text: &str) -> Result<f64> {
         Some(factor) => Ok(value * factor),
         None => Err(invalid().hint(match unit {
             "" => "This parameter has no unit.",
-            "ms" | "s" | "min" => "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".",
+            "ms" | "s" | "min" => {
+                "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"."
+            }
             _ => "Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".",
         })),
     }
@@ -228,7 +242,12 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
     if "true".starts_with(&text) || "yes".starts_with(&text) || text == "on" || text == "1" {
         Some(true)
-    } else if "false".starts_with(&text) || "no".starts_with(&text) || text == "off" || text == "of" || text == "0" {
+    } else if "false".starts_with(&text)
+        || "no".starts_with(&text)
+        || text == "off"
+        || text == "of"
+        || text == "0"
+    {
         Some(false)
     } else {
         None
@@ -239,7 +258,10 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 fn canonical(setting: &Setting, text: &str, current: &str) -> Result<String> {
     let name = setting.name;
     let invalid = |text: &str| {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{text}\""))
+        Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"{name}\": \"{text}\""),
+        )
     };
     match setting.ty {
         SettingType::Bool => match parse_bool(text) {
@@ -255,7 +277,9 @@ fn canonical(setting: &Setting, text: &str, current: &str) -> Result<String> {
                 let space = if unit.is_empty() || unit == "8kB" { String::new() } else { format!(" {unit}") };
                 return Err(Error::new(
                     SqlState::INVALID_PARAMETER_VALUE,
-                    format!("{value}{space} is outside the valid range for parameter \"{name}\" ({min} .. {max})"),
+                    format!(
+                        "{value}{space} is outside the valid range for parameter \"{name}\" ({min} .. {max})"
+                    ),
                 ));
             }
             Ok((value as i64).to_string())
@@ -294,7 +318,10 @@ fn canonical(setting: &Setting, text: &str, current: &str) -> Result<String> {
                     _ => Err(invalid(text).hint("StartDB speaks UTF8.")),
                 }
             }
-            "application_name" => Ok(lex::truncate_name(text).chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()),
+            "application_name" => Ok(lex::truncate_name(text)
+                .chars()
+                .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+                .collect()),
             "search_path" => match split_path(text) {
                 Some(_) => Ok(text.to_string()),
                 None => Err(invalid(text).detail("List syntax is invalid.")),
@@ -408,7 +435,9 @@ fn shown(setting: &Setting, value: &str) -> String {
             }
             _ => value.to_string(),
         },
-        SettingType::Integer { .. } if setting.name.ends_with("_mode") || setting.name.ends_with("_permissions") => {
+        SettingType::Integer { .. }
+            if setting.name.ends_with("_mode") || setting.name.ends_with("_permissions") =>
+        {
             value.parse::<i64>().map_or(value.to_string(), |v| format!("{v:04o}"))
         }
         _ => value.to_string(),
@@ -457,7 +486,8 @@ pub struct Effective {
 }
 
 /// Severities from the least to the most severe, as client_min_messages orders them.
-pub const SEVERITIES: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
+pub const SEVERITIES: &[&str] =
+    &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
 
 impl Settings {
     /// `base`: values from the server's configuration, the database, the role and the startup message, in this order.
@@ -543,12 +573,17 @@ impl Settings {
         let Some(setting) = find(name) else {
             let lower = name.to_ascii_lowercase();
             let custom = lower.split_once('.').is_some_and(|(a, b)| {
-                [a, b].iter().all(|p| !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.')))
+                [a, b].iter().all(|p| {
+                    !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'))
+                })
             });
             return if custom { Ok((lower, value.to_string())) } else { Err(unknown(name)) };
         };
         let denied = match setting.context {
-            Context::Internal => Some((SqlState::CANT_CHANGE_RUNTIME_PARAM, format!("parameter \"{}\" cannot be changed", setting.name))),
+            Context::Internal => Some((
+                SqlState::CANT_CHANGE_RUNTIME_PARAM,
+                format!("parameter \"{}\" cannot be changed", setting.name),
+            )),
             Context::Server => Some((
                 SqlState::CANT_CHANGE_RUNTIME_PARAM,
                 format!("parameter \"{}\" cannot be changed without restarting the server", setting.name),
@@ -580,9 +615,14 @@ impl Settings {
 
     /// SET and SET LOCAL; several values are joined as PostgreSQL joins lists.
     pub fn set(&mut self, name: &str, values: &[String], local: bool) -> Result<()> {
-        let list = find(name).is_some_and(|s| matches!(s.name, "search_path" | "DateStyle" | "temp_tablespaces" | "session_preload_libraries"));
+        let list = find(name).is_some_and(|s| {
+            matches!(s.name, "search_path" | "DateStyle" | "temp_tablespaces" | "session_preload_libraries")
+        });
         if values.len() > 1 && !list {
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("SET {name} takes only one argument")));
+            return Err(Error::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("SET {name} takes only one argument"),
+            ));
         }
         let quote = find(name).is_some_and(|s| s.name == "search_path");
         let text = values
@@ -636,7 +676,21 @@ impl Settings {
 
     pub fn reset_all(&mut self) {
         let keep = |layer: &Layer| -> Layer {
-            Arc::new(layer.iter().filter(|(k, _)| matches!(k.as_str(), "role" | "session_authorization" | "transaction_isolation" | "transaction_read_only")).map(|(k, v)| (k.clone(), v.clone())).collect())
+            Arc::new(
+                layer
+                    .iter()
+                    .filter(|(k, _)| {
+                        matches!(
+                            k.as_str(),
+                            "role"
+                                | "session_authorization"
+                                | "transaction_isolation"
+                                | "transaction_read_only"
+                        )
+                    })
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
+            )
         };
         self.session = keep(&self.session);
         self.local = keep(&self.local);
@@ -711,10 +765,17 @@ impl Settings {
             text("role"),
             text("DateStyle"),
             text("IntervalStyle"),
-            ["enable_hashjoin", "enable_indexscan", "enable_nestloop", "enable_seqscan", "enable_sort", "enable_hashagg"]
-                .iter()
-                .map(|n| if on(n) { '1' } else { '0' })
-                .collect::<String>(),
+            [
+                "enable_hashjoin",
+                "enable_indexscan",
+                "enable_nestloop",
+                "enable_seqscan",
+                "enable_sort",
+                "enable_hashagg"
+            ]
+            .iter()
+            .map(|n| if on(n) { '1' } else { '0' })
+            .collect::<String>(),
         );
         self.effective = Arc::new(Effective {
             style: Arc::new(style),

@@ -48,10 +48,19 @@ pub struct Shared {
 /// Side effects that a function asked for and the session carries out when it holds its transaction again.
 #[derive(Clone, Debug)]
 pub enum Pending {
-    Notify { channel: String, payload: String },
+    Notify {
+        channel: String,
+        payload: String,
+    },
     /// set_config('role', ...) and the like.
-    Role { role: Option<String>, local: bool },
-    Transaction { setting: &'static str, value: String },
+    Role {
+        role: Option<String>,
+        local: bool,
+    },
+    Transaction {
+        setting: &'static str,
+        value: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +200,6 @@ impl Shared {
         activity.state = state;
         activity.state_change = datetime::now();
     }
-
 }
 
 /// `-c name=value --name=value`, blanks escaped by backslashes.

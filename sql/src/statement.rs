@@ -43,66 +43,198 @@ pub enum Statement {
     /// SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE, MERGE.
     Query(Arc<resolve::parse::Parsed>),
     Begin(Modes),
-    Commit { chain: bool },
-    Rollback { chain: bool },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(String),
     Release(String),
     RollbackTo(String),
-    SetTransaction { modes: Modes, session: bool },
-    SetConstraints { names: Option<Vec<Name>>, deferred: bool },
+    SetTransaction {
+        modes: Modes,
+        session: bool,
+    },
+    SetConstraints {
+        names: Option<Vec<Name>>,
+        deferred: bool,
+    },
     /// `None`: DEFAULT.
-    Set { name: String, local: bool, values: Option<Vec<String>> },
+    Set {
+        name: String,
+        local: bool,
+        values: Option<Vec<String>>,
+    },
     /// `None`: ALL.
     Reset(Option<String>),
     Show(Option<String>),
     /// `None`: NONE, DEFAULT.
-    SetRole { role: Option<String>, local: bool },
-    SetSessionAuthorization { role: Option<String>, local: bool },
+    SetRole {
+        role: Option<String>,
+        local: bool,
+    },
+    SetSessionAuthorization {
+        role: Option<String>,
+        local: bool,
+    },
     CreateTable(CreateTable),
-    CreateTableAs { name: Name, columns: Vec<String>, temporary: bool, if_not_exists: bool, query: Fragment, data: bool },
+    CreateTableAs {
+        name: Name,
+        columns: Vec<String>,
+        temporary: bool,
+        if_not_exists: bool,
+        query: Fragment,
+        data: bool,
+    },
     CreateIndex(CreateIndex),
-    CreateView { name: Name, columns: Vec<String>, temporary: bool, or_replace: bool, query: Fragment },
-    CreateSequence { name: Name, temporary: bool, if_not_exists: bool, options: SequenceOptions },
-    CreateSchema { name: Option<String>, if_not_exists: bool, owner: Option<String> },
-    CreateDatabase { name: String, options: Vec<(String, String)> },
-    CreateRole { name: String, login: bool, options: RoleOptions },
-    CreateExtension { name: String, if_not_exists: bool },
-    AlterTable { kind: ObjectKind, name: Name, if_exists: bool, actions: Vec<AlterAction> },
-    AlterSequence { name: Name, if_exists: bool, options: SequenceOptions },
-    AlterRole { name: String, options: RoleOptions, rename: Option<String> },
+    CreateView {
+        name: Name,
+        columns: Vec<String>,
+        temporary: bool,
+        or_replace: bool,
+        query: Fragment,
+    },
+    CreateSequence {
+        name: Name,
+        temporary: bool,
+        if_not_exists: bool,
+        options: SequenceOptions,
+    },
+    CreateSchema {
+        name: Option<String>,
+        if_not_exists: bool,
+        owner: Option<String>,
+    },
+    CreateDatabase {
+        name: String,
+        options: Vec<(String, String)>,
+    },
+    CreateRole {
+        name: String,
+        login: bool,
+        options: RoleOptions,
+    },
+    CreateExtension {
+        name: String,
+        if_not_exists: bool,
+    },
+    AlterTable {
+        kind: ObjectKind,
+        name: Name,
+        if_exists: bool,
+        actions: Vec<AlterAction>,
+    },
+    AlterSequence {
+        name: Name,
+        if_exists: bool,
+        options: SequenceOptions,
+    },
+    AlterRole {
+        name: String,
+        options: RoleOptions,
+        rename: Option<String>,
+    },
     /// SET or RESET for a role or database (`None` as the value resets; `None` as the name resets all).
-    AlterSetting { role: bool, target: String, setting: Option<String>, values: Option<Vec<String>> },
-    AlterDatabase { name: String, action: SchemaAction },
-    AlterSchema { name: String, action: SchemaAction },
+    AlterSetting {
+        role: bool,
+        target: String,
+        setting: Option<String>,
+        values: Option<Vec<String>>,
+    },
+    AlterDatabase {
+        name: String,
+        action: SchemaAction,
+    },
+    AlterSchema {
+        name: String,
+        action: SchemaAction,
+    },
     AlterSystem,
     AlterDefaultPrivileges,
-    Drop { kind: ObjectKind, names: Vec<Name>, if_exists: bool, cascade: bool },
-    Truncate { names: Vec<Name>, restart_identity: bool, cascade: bool },
-    Comment { target: CommentTarget, text: Option<String> },
+    Drop {
+        kind: ObjectKind,
+        names: Vec<Name>,
+        if_exists: bool,
+        cascade: bool,
+    },
+    Truncate {
+        names: Vec<Name>,
+        restart_identity: bool,
+        cascade: bool,
+    },
+    Comment {
+        target: CommentTarget,
+        text: Option<String>,
+    },
     Grant(Grant),
-    GrantRole { grant: bool, roles: Vec<String>, members: Vec<String>, admin: bool, option_only: bool },
-    Prepare { name: String, types: Vec<TypeName>, statement: Fragment },
-    Execute { name: String, arguments: Vec<Fragment> },
+    GrantRole {
+        grant: bool,
+        roles: Vec<String>,
+        members: Vec<String>,
+        admin: bool,
+        option_only: bool,
+    },
+    Prepare {
+        name: String,
+        types: Vec<TypeName>,
+        statement: Fragment,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Fragment>,
+    },
     Deallocate(Option<String>),
-    Explain { options: ExplainOptions, statement: Box<Parsed> },
-    Declare { name: String, hold: bool, scroll: Option<bool>, binary: bool, query: Fragment },
-    Fetch { name: String, direction: Direction, movement: bool },
+    Explain {
+        options: ExplainOptions,
+        statement: Box<Parsed>,
+    },
+    Declare {
+        name: String,
+        hold: bool,
+        scroll: Option<bool>,
+        binary: bool,
+        query: Fragment,
+    },
+    Fetch {
+        name: String,
+        direction: Direction,
+        movement: bool,
+    },
     Close(Option<String>),
     Copy(Copy),
-    Lock { names: Vec<Name>, mode: String, no_wait: bool },
+    Lock {
+        names: Vec<Name>,
+        mode: String,
+        no_wait: bool,
+    },
     Listen(String),
     Unlisten(Option<String>),
-    Notify { channel: String, payload: Option<String> },
+    Notify {
+        channel: String,
+        payload: Option<String>,
+    },
     Discard(String),
-    Analyze { tables: Vec<(Name, Vec<String>)> },
-    Vacuum { tables: Vec<(Name, Vec<String>)>, analyze: bool },
+    Analyze {
+        tables: Vec<(Name, Vec<String>)>,
+    },
+    Vacuum {
+        tables: Vec<(Name, Vec<String>)>,
+        analyze: bool,
+    },
     Checkpoint,
-    Reindex { kind: String, name: Option<Name> },
+    Reindex {
+        kind: String,
+        name: Option<Name>,
+    },
     Cluster,
     DropOwned,
     ReassignOwned,
     /// Understood, not offered: what it is, and what to use.
-    Unsupported { what: String, instead: &'static str },
+    Unsupported {
+        what: String,
+        instead: &'static str,
+    },
 }
 
 /// Transaction modes; `None` where nothing was said.
@@ -208,7 +340,13 @@ pub struct TableConstraint {
 #[derive(Clone, Debug)]
 pub enum ConstraintForm {
     Check(Fragment),
-    Unique { columns: Vec<String>, include: Vec<String>, primary: bool, nulls_distinct: bool, using_index: Option<String> },
+    Unique {
+        columns: Vec<String>,
+        include: Vec<String>,
+        primary: bool,
+        nulls_distinct: bool,
+        using_index: Option<String>,
+    },
     Foreign {
         columns: Vec<String>,
         table: Name,
@@ -280,29 +418,77 @@ pub struct RoleOptions {
 
 #[derive(Clone, Debug)]
 pub enum AlterAction {
-    AddColumn { column: ColumnDefinition, if_not_exists: bool },
-    DropColumn { name: String, if_exists: bool, cascade: bool },
-    SetType { column: String, ty: TypeName, using: Option<Fragment> },
+    AddColumn {
+        column: ColumnDefinition,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    SetType {
+        column: String,
+        ty: TypeName,
+        using: Option<Fragment>,
+    },
     /// `None` drops.
-    SetDefault { column: String, default: Option<Fragment> },
-    SetNotNull { column: String, not_null: bool },
-    DropExpression { column: String, if_exists: bool },
-    AddIdentity { column: String, identity: engine::catalog::Identity, options: SequenceOptions },
-    SetIdentity { column: String, identity: Option<engine::catalog::Identity>, options: SequenceOptions },
-    DropIdentity { column: String, if_exists: bool },
+    SetDefault {
+        column: String,
+        default: Option<Fragment>,
+    },
+    SetNotNull {
+        column: String,
+        not_null: bool,
+    },
+    DropExpression {
+        column: String,
+        if_exists: bool,
+    },
+    AddIdentity {
+        column: String,
+        identity: engine::catalog::Identity,
+        options: SequenceOptions,
+    },
+    SetIdentity {
+        column: String,
+        identity: Option<engine::catalog::Identity>,
+        options: SequenceOptions,
+    },
+    DropIdentity {
+        column: String,
+        if_exists: bool,
+    },
     AddConstraint(TableConstraint),
-    DropConstraint { name: String, if_exists: bool, cascade: bool },
-    AlterConstraint { name: String, deferrable: bool, initially_deferred: bool },
+    DropConstraint {
+        name: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    AlterConstraint {
+        name: String,
+        deferrable: bool,
+        initially_deferred: bool,
+    },
     ValidateConstraint(String),
-    RenameColumn { from: String, to: String },
-    RenameConstraint { from: String, to: String },
+    RenameColumn {
+        from: String,
+        to: String,
+    },
+    RenameConstraint {
+        from: String,
+        to: String,
+    },
     Rename(String),
     SetSchema(String),
     Owner(String),
     SetOptions(Vec<(String, String)>),
     /// Accepted, without effect here (statistics target, storage, cluster, replica identity, tablespace, logged).
     Ignored,
-    Unsupported { what: String, instead: &'static str },
+    Unsupported {
+        what: String,
+        instead: &'static str,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -318,7 +504,10 @@ pub enum CommentTarget {
     /// Table, view, index, sequence.
     Relation(ObjectKind, Name),
     Column(Name, String),
-    Constraint { name: String, table: Name },
+    Constraint {
+        name: String,
+        table: Name,
+    },
     Schema(String),
     Database(String),
     Role(String),
@@ -346,7 +535,10 @@ pub enum GrantObjects {
     Sequences(Vec<Name>),
     Schemas(Vec<String>),
     Databases(Vec<String>),
-    AllInSchema { kind: ObjectKind, schemas: Vec<String> },
+    AllInSchema {
+        kind: ObjectKind,
+        schemas: Vec<String>,
+    },
     /// Functions, languages, types, tablespaces: everybody may use the built-in ones.
     Builtin,
 }
@@ -421,6 +613,13 @@ pub struct CopyOptions {
 
 impl Default for ExplainOptions {
     fn default() -> ExplainOptions {
-        ExplainOptions { analyze: false, verbose: false, costs: true, timing: true, summary: None, json: false }
+        ExplainOptions {
+            analyze: false,
+            verbose: false,
+            costs: true,
+            timing: true,
+            summary: None,
+            json: false,
+        }
     }
 }

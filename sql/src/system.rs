@@ -127,7 +127,13 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             }
             let typmod = if args.get(1).is_none_or(Datum::is_null) { -1 } else { number(args, 1) as i32 };
             let ty = oid_at(args, 0);
-            Ok(text(&if ty == 0 { "-".to_string() } else if ty == oid::BPCHAR && args.get(1).is_none_or(Datum::is_null) { "character".into() } else { types::format_type(ty, typmod) }))
+            Ok(text(&if ty == 0 {
+                "-".to_string()
+            } else if ty == oid::BPCHAR && args.get(1).is_none_or(Datum::is_null) {
+                "character".into()
+            } else {
+                types::format_type(ty, typmod)
+            }))
         }
         "pg_get_userbyid" => Ok(match scope.catalog.role(oid_at(args, 0)) {
             Some(role) => text(&role.name),
@@ -189,17 +195,36 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             }
             _ => Ok(Datum::Null),
         },
-        "pg_get_functiondef" | "pg_get_function_arg_default" | "pg_get_function_sqlbody" | "pg_get_triggerdef"
-        | "pg_get_partkeydef" | "pg_get_partition_constraintdef" | "pg_get_statisticsobjdef"
-        | "pg_get_statisticsobjdef_columns" | "pg_get_statisticsobjdef_expressions" | "pg_get_replica_identity_index"
-        | "pg_get_wal_replay_pause_state" | "pg_partition_root" | "pg_current_logfile" | "pg_export_snapshot"
-        | "pg_collation_actual_version" | "pg_database_collation_actual_version" | "pg_settings_get_flags"
-        | "inet_server_addr" | "inet_server_port" | "txid_status" | "pg_collation_for" => Ok(Datum::Null),
+        "pg_get_functiondef"
+        | "pg_get_function_arg_default"
+        | "pg_get_function_sqlbody"
+        | "pg_get_triggerdef"
+        | "pg_get_partkeydef"
+        | "pg_get_partition_constraintdef"
+        | "pg_get_statisticsobjdef"
+        | "pg_get_statisticsobjdef_columns"
+        | "pg_get_statisticsobjdef_expressions"
+        | "pg_get_replica_identity_index"
+        | "pg_get_wal_replay_pause_state"
+        | "pg_partition_root"
+        | "pg_current_logfile"
+        | "pg_export_snapshot"
+        | "pg_collation_actual_version"
+        | "pg_database_collation_actual_version"
+        | "pg_settings_get_flags"
+        | "inet_server_addr"
+        | "inet_server_port"
+        | "txid_status"
+        | "pg_collation_for" => Ok(Datum::Null),
         "pg_table_is_visible" => bool_of(match scope.catalog.get(oid_at(args, 0)) {
             Some(object) => match object.relation_schema() {
                 Some(schema) => {
                     scope.is_visible(schema, object.name())
-                        && scope.path.iter().find_map(|s| scope.catalog.relation(*s, object.name())).is_none_or(|o| o.oid() == object.oid())
+                        && scope
+                            .path
+                            .iter()
+                            .find_map(|s| scope.catalog.relation(*s, object.name()))
+                            .is_none_or(|o| o.oid() == object.oid())
                 }
                 None => return Ok(Datum::Null),
             },
@@ -208,27 +233,43 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
                 None => return Ok(Datum::Null),
             },
         }),
-        "pg_type_is_visible" | "pg_function_is_visible" | "pg_operator_is_visible" | "pg_opclass_is_visible"
-        | "pg_opfamily_is_visible" | "pg_collation_is_visible" | "pg_conversion_is_visible"
-        | "pg_statistics_obj_is_visible" | "pg_ts_config_is_visible" | "pg_ts_dict_is_visible"
-        | "pg_ts_parser_is_visible" | "pg_ts_template_is_visible" => bool_of(true),
+        "pg_type_is_visible"
+        | "pg_function_is_visible"
+        | "pg_operator_is_visible"
+        | "pg_opclass_is_visible"
+        | "pg_opfamily_is_visible"
+        | "pg_collation_is_visible"
+        | "pg_conversion_is_visible"
+        | "pg_statistics_obj_is_visible"
+        | "pg_ts_config_is_visible"
+        | "pg_ts_dict_is_visible"
+        | "pg_ts_parser_is_visible"
+        | "pg_ts_template_is_visible" => bool_of(true),
         "obj_description" | "shobj_description" => {
             let wanted = oid_at(args, 0);
             let class = if args.len() > 1 { string(args, 1) } else { "" };
             if class == "pg_constraint" {
                 return some_text(
-                    tables(scope).flat_map(|t| &t.constraints).find(|c| c.oid == wanted).and_then(|c| c.comment.clone()),
+                    tables(scope)
+                        .flat_map(|t| &t.constraints)
+                        .find(|c| c.oid == wanted)
+                        .and_then(|c| c.comment.clone()),
                 );
             }
             some_text(scope.catalog.get(wanted).and_then(comment_of))
         }
         "col_description" => {
             let found = scope.catalog.table(oid_at(args, 0));
-            some_text(found.and_then(|t| t.columns.get((number(args, 1) - 1).max(0) as usize)?.comment.clone()))
+            some_text(
+                found.and_then(|t| t.columns.get((number(args, 1) - 1).max(0) as usize)?.comment.clone()),
+            )
         }
-        "pg_describe_object" => some_text(scope.catalog.get(oid_at(args, 1)).map(|o| {
-            format!("{} {}", crate::command::kind_of(o).noun(), o.name())
-        })),
+        "pg_describe_object" => some_text(
+            scope
+                .catalog
+                .get(oid_at(args, 1))
+                .map(|o| format!("{} {}", crate::command::kind_of(o).noun(), o.name())),
+        ),
         "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" | "pg_indexes_size" => {
             Ok(Datum::Int8(size(scope, function.name, oid_at(args, 0))))
         }
@@ -240,11 +281,23 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         "pg_relation_filepath" | "pg_tablespace_location" => Ok(text("")),
         "pg_filenode_relation" => Ok(Datum::Oid(oid_at(args, 1))),
         "pg_encoding_to_char" => Ok(text(if number(args, 0) == 6 { "UTF8" } else { "SQL_ASCII" })),
-        "pg_char_to_encoding" => Ok(Datum::Int4(if string(args, 0).to_ascii_lowercase().replace('-', "") == "utf8" { 6 } else { -1 })),
+        "pg_char_to_encoding" => {
+            Ok(Datum::Int4(if string(args, 0).to_ascii_lowercase().replace('-', "") == "utf8" {
+                6
+            } else {
+                -1
+            }))
+        }
         "pg_encoding_max_length" => Ok(Datum::Int4(4)),
         "getdatabaseencoding" | "pg_client_encoding" => Ok(text("UTF8")),
-        "pg_is_in_recovery" | "pg_is_wal_replay_paused" | "pg_jit_available" | "pg_is_other_temp_schema"
-        | "row_security_active" | "pg_relation_is_publishable" | "pg_reload_conf" | "pg_rotate_logfile"
+        "pg_is_in_recovery"
+        | "pg_is_wal_replay_paused"
+        | "pg_jit_available"
+        | "pg_is_other_temp_schema"
+        | "row_security_active"
+        | "pg_relation_is_publishable"
+        | "pg_reload_conf"
+        | "pg_rotate_logfile"
         | "pg_log_backend_memory_contexts" => bool_of(false),
         "pg_relation_is_updatable" => {
             Ok(Datum::Int4(if scope.catalog.table(oid_at(args, 0)).is_some() { 28 } else { 0 }))
@@ -268,16 +321,21 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         "pg_trigger_depth" => Ok(Datum::Int4(0)),
         "pg_stat_clear_snapshot" | "pg_stat_reset" => void(),
         "pg_stat_get_live_tuples" => {
-            let rows = scope.catalog.table(oid_at(args, 0)).map_or(0, |t| scope.database.engine.statistics(t).rows);
+            let rows =
+                scope.catalog.table(oid_at(args, 0)).map_or(0, |t| scope.database.engine.statistics(t).rows);
             Ok(Datum::Int8(rows as i64))
         }
         "pg_stat_get_dead_tuples" | "pg_stat_get_numscans" => Ok(Datum::Int8(0)),
-        "txid_current" | "pg_current_xact_id" => Ok(Datum::Int8(shared.transaction_id.load(Ordering::Relaxed) as i64)),
+        "txid_current" | "pg_current_xact_id" => {
+            Ok(Datum::Int8(shared.transaction_id.load(Ordering::Relaxed) as i64))
+        }
         "txid_current_if_assigned" | "pg_current_xact_id_if_assigned" => {
             Ok(Datum::Int8(shared.transaction_id.load(Ordering::Relaxed) as i64))
         }
         "age" => Ok(Datum::Int4(0)),
-        "pg_current_wal_lsn" | "pg_current_wal_insert_lsn" => Ok(Datum::Int8(scope.database.engine.last_lsn().0 as i64)),
+        "pg_current_wal_lsn" | "pg_current_wal_insert_lsn" => {
+            Ok(Datum::Int8(scope.database.engine.last_lsn().0 as i64))
+        }
         "pg_current_wal_flush_lsn" => Ok(Datum::Int8(scope.database.engine.durable_lsn().0 as i64)),
         "inet_client_addr" => Ok(match &shared.peer {
             Peer::Tcp { address, .. } => text(&address.to_string()),
@@ -293,35 +351,16 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             Ok(array(oid::INT4, pids.into_iter().map(Datum::Int4).collect()))
         }
         "pg_safe_snapshot_blocking_pids" => Ok(array(oid::INT4, Vec::new())),
-        "pg_sleep" => {
-            let seconds = match args.first() {
-                Some(Datum::Float8(s)) => *s,
-                _ => 0.0,
-            };
-            sleep(scope, Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
-        }
-        "pg_sleep_for" => {
-            let micros = match args.first() {
-                Some(Datum::Interval(i)) => {
-                    i.micros.saturating_add((i64::from(i.days) + 30 * i64::from(i.months)).saturating_mul(86_400_000_000))
-                }
-                _ => 0,
-            };
-            sleep(scope, Duration::from_micros(micros.max(0) as u64))
-        }
-        "pg_sleep_until" => {
-            let until = match args.first() {
-                Some(Datum::TimestampTz(t)) => *t,
-                _ => 0,
-            };
-            sleep(scope, Duration::from_micros(until.saturating_sub(datetime::now()).max(0) as u64))
-        }
+        "pg_sleep" | "pg_sleep_for" | "pg_sleep_until" => sleep(scope, sleep_time(args)),
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" => {
             let shared_lock = function.name.ends_with("shared");
             let released = shared.state.unlock_advisory(advisory_key(scope, args), shared_lock);
             if !released {
                 let mode = if shared_lock { "ShareLock" } else { "ExclusiveLock" };
-                shared.notice("WARNING", Error::new(SqlState::WARNING, format!("you don't own a lock of type {mode}")));
+                shared.notice(
+                    "WARNING",
+                    Error::new(SqlState::WARNING, format!("you don't own a lock of type {mode}")),
+                );
             }
             bool_of(released)
         }
@@ -329,10 +368,12 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             shared.state.unlock_all_advisory();
             void()
         }
-        name if name.starts_with("pg_try_advisory") || name.starts_with("pg_advisory") => Err(Error::unsupported(
-            format!("{name} inside a larger expression"),
-            format!("Call it alone: SELECT {name}(...)."),
-        )),
+        name if name.starts_with("pg_try_advisory") || name.starts_with("pg_advisory") => {
+            Err(Error::unsupported(
+                format!("{name} inside a larger expression"),
+                format!("Call it alone: SELECT {name}(...)."),
+            ))
+        }
         "pg_notify" => {
             if string(args, 0).is_empty() {
                 return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "channel name cannot be empty"));
@@ -353,20 +394,27 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
                 _ => return Ok(array(oid::ACLITEM, Vec::new())),
             };
             let items = privilege::written_out(&None, owner, kind).0;
-            Ok(array(oid::ACLITEM, items.iter().map(|i| Datum::text(privilege::item_text(&scope.catalog, i))).collect()))
+            Ok(array(
+                oid::ACLITEM,
+                items.iter().map(|i| Datum::text(privilege::item_text(&scope.catalog, i))).collect(),
+            ))
         }
         "pg_has_role" => has_role(scope, function, args),
         name if name.starts_with("has_") => has_privilege(scope, function, args),
-        "to_regclass" | "to_regtype" | "to_regnamespace" | "to_regrole" | "to_regproc" | "to_regprocedure" | "to_regoper"
-        | "to_regoperator" | "to_regcollation" => match reg_input(scope, function.returns, string(args, 0)) {
-            Ok(found) => Ok(found),
-            Err(error) if error.state() == SqlState::SYNTAX_ERROR => Err(error),
-            Err(_) => Ok(Datum::Null),
-        },
-        "regclass" | "regclassin" | "regtypein" | "regrolein" | "regnamespacein" | "regprocin" | "regprocedurein" | "regoperin"
-        | "regoperatorin" => reg_input(scope, function.returns, string(args, 0)),
-        "regclassout" | "regtypeout" | "regroleout" | "regnamespaceout" | "regprocout" | "regprocedureout" | "regoperout"
-        | "regoperatorout" => {
+        "to_regclass" | "to_regtype" | "to_regnamespace" | "to_regrole" | "to_regproc"
+        | "to_regprocedure" | "to_regoper" | "to_regoperator" | "to_regcollation" => {
+            match reg_input(scope, function.returns, string(args, 0)) {
+                Ok(found) => Ok(found),
+                Err(error) if error.state() == SqlState::SYNTAX_ERROR => Err(error),
+                Err(_) => Ok(Datum::Null),
+            }
+        }
+        "regclass" | "regclassin" | "regtypein" | "regrolein" | "regnamespacein" | "regprocin"
+        | "regprocedurein" | "regoperin" | "regoperatorin" => {
+            reg_input(scope, function.returns, string(args, 0))
+        }
+        "regclassout" | "regtypeout" | "regroleout" | "regnamespaceout" | "regprocout"
+        | "regprocedureout" | "regoperout" | "regoperatorout" => {
             let ty = function.args.first().copied().unwrap_or(0);
             Ok(text(&reg_output(scope, ty, oid_at(args, 0))))
         }
@@ -401,12 +449,17 @@ fn set_config(scope: &Scope, args: &[Datum]) -> Result<Datum> {
     let known = setting::find(name).map_or("", |s| s.name);
     let value = string(args, 1);
     match known {
-        "role" => scope.shared.pending.lock().push(Pending::Role {
-            role: (value != "none").then(|| value.to_string()),
-            local,
-        }),
+        "role" => scope
+            .shared
+            .pending
+            .lock()
+            .push(Pending::Role { role: (value != "none").then(|| value.to_string()), local }),
         "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
-            scope.shared.pending.lock().push(Pending::Transaction { setting: known, value: value.to_string() });
+            scope
+                .shared
+                .pending
+                .lock()
+                .push(Pending::Transaction { setting: known, value: value.to_string() });
         }
         _ => {
             let mut settings = scope.shared.settings.lock();
@@ -432,11 +485,15 @@ fn sequence(scope: &Scope, oid: Oid) -> Result<Arc<Sequence>> {
 }
 
 fn may_use(scope: &Scope, sequence: &Sequence, letters: &str) -> Result<()> {
-    let held = privilege::held(&scope.catalog, scope.role, sequence.owner, &sequence.acl, AclKind::Sequence).0;
+    let held =
+        privilege::held(&scope.catalog, scope.role, sequence.owner, &sequence.acl, AclKind::Sequence).0;
     if letters.chars().any(|l| held.contains(l)) {
         return Ok(());
     }
-    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for sequence {}", sequence.name)))
+    Err(Error::new(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("permission denied for sequence {}", sequence.name),
+    ))
 }
 
 /// The last value and whether it was handed out.
@@ -492,7 +549,10 @@ fn no_relation(name: &str) -> Error {
 fn serial_sequence(scope: &Scope, args: &[Datum]) -> Result<Datum> {
     let Some(oid) = find_class(scope, string(args, 0))? else { return Err(no_relation(string(args, 0))) };
     let Some(table) = scope.catalog.table(oid) else {
-        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", string(args, 0))));
+        return Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{}\" is not a table", string(args, 0)),
+        ));
     };
     let Some((_, column)) = table.column(string(args, 1)) else {
         return Err(Error::new(
@@ -506,11 +566,17 @@ fn serial_sequence(scope: &Scope, args: &[Datum]) -> Result<Datum> {
     });
     let found = owned.or_else(|| {
         let default = column.default.as_deref()?;
-        sequences_of(default).first().and_then(|s| scope.catalog.sequence(*s)).filter(|s| s.owned_by.is_some()).cloned()
+        sequences_of(default)
+            .first()
+            .and_then(|s| scope.catalog.sequence(*s))
+            .filter(|s| s.owned_by.is_some())
+            .cloned()
     });
-    some_text(found.map(|s| {
-        format!("{}.{}", lex::quote_name(&scope.schema_name(s.schema)), lex::quote_name(&s.name))
-    }))
+    some_text(
+        found.map(|s| {
+            format!("{}.{}", lex::quote_name(&scope.schema_name(s.schema)), lex::quote_name(&s.name))
+        }),
+    )
 }
 
 fn size(scope: &Scope, what: &str, relation: Oid) -> i64 {
@@ -558,9 +624,10 @@ fn index_property(scope: &Scope, args: &[Datum]) -> Result<Datum> {
 fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
     let target = scope.database.sessions.get(&pid).map(|s| s.roles.lock().session);
     let Some(role) = target else {
-        scope
-            .shared
-            .notice("WARNING", Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL server process")));
+        scope.shared.notice(
+            "WARNING",
+            Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL server process")),
+        );
         return bool_of(false);
     };
     if !scope.superuser && privilege::is_superuser(&scope.catalog, role) {
@@ -576,6 +643,23 @@ fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
         ));
     }
     bool_of(scope.database.signal(pid, name == "pg_terminate_backend"))
+}
+
+/// How long pg_sleep (seconds), pg_sleep_for (an interval) or pg_sleep_until (a time) is to wait.
+pub fn sleep_time(args: &[Datum]) -> Duration {
+    match args.first() {
+        Some(Datum::Float8(seconds)) => {
+            Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+        }
+        Some(Datum::Interval(i)) => {
+            let days = i64::from(i.days) + 30 * i64::from(i.months);
+            Duration::from_micros(i.micros.saturating_add(days.saturating_mul(86_400_000_000)).max(0) as u64)
+        }
+        Some(Datum::TimestampTz(until)) => {
+            Duration::from_micros(until.saturating_sub(datetime::now()).max(0) as u64)
+        }
+        _ => Duration::ZERO,
+    }
 }
 
 /// Sleeps inside an expression: the thread is lent for it, and a cancel ends it.
@@ -601,7 +685,9 @@ fn sleep(scope: &Scope, duration: Duration) -> Result<Datum> {
 /// The key of an advisory lock function's arguments.
 pub fn advisory_key(scope: &Scope, args: &[Datum]) -> AdvisoryKey {
     match args {
-        [Datum::Int4(class), Datum::Int4(object)] => AdvisoryKey::pair(scope.shared.database, *class, *object),
+        [Datum::Int4(class), Datum::Int4(object)] => {
+            AdvisoryKey::pair(scope.shared.database, *class, *object)
+        }
         _ => AdvisoryKey::bigint(scope.shared.database, number(args, 0)),
     }
 }
@@ -640,13 +726,18 @@ pub fn reg_input(scope: &Scope, ty: Oid, name: &str) -> Result<Datum> {
             Some(found) => Ok(Datum::Oid(found)),
             None => Err(no_relation(name)),
         },
-        oid::REGTYPE => grammar::parse_type(name).map(|t: Type| Datum::Oid(t.oid)).map_err(|e| e.set_position(None)),
+        oid::REGTYPE => {
+            grammar::parse_type(name).map(|t: Type| Datum::Oid(t.oid)).map_err(|e| e.set_position(None))
+        }
         oid::REGNAMESPACE => {
             let parts = grammar::parse_name(name)?;
             let schema = parts.first().cloned().unwrap_or_default();
             match scope.schema_oid(&schema) {
                 Some(found) => Ok(Datum::Oid(found)),
-                None => Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist"))),
+                None => Err(Error::new(
+                    SqlState::INVALID_SCHEMA_NAME,
+                    format!("schema \"{schema}\" does not exist"),
+                )),
             }
         }
         oid::REGROLE => {
@@ -654,7 +745,9 @@ pub fn reg_input(scope: &Scope, ty: Oid, name: &str) -> Result<Datum> {
             let role = parts.first().cloned().unwrap_or_default();
             match scope.catalog.role_named(&role) {
                 Some(found) => Ok(Datum::Oid(found.oid)),
-                None => Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{role}\" does not exist"))),
+                None => {
+                    Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{role}\" does not exist")))
+                }
             }
         }
         oid::REGPROC | oid::REGPROCEDURE => {
@@ -663,7 +756,10 @@ pub fn reg_input(scope: &Scope, ty: Oid, name: &str) -> Result<Datum> {
             let function = parts.last().cloned().unwrap_or_default();
             match pg_catalog::function_oid(&function) {
                 Some(found) => Ok(Datum::Oid(found)),
-                None => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist"))),
+                None => Err(Error::new(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("function \"{name}\" does not exist"),
+                )),
             }
         }
         oid::REGOPER | oid::REGOPERATOR => {
@@ -671,7 +767,9 @@ pub fn reg_input(scope: &Scope, ty: Oid, name: &str) -> Result<Datum> {
             let operator = bare.rsplit('.').next().unwrap_or_default();
             match function::operators().find(|o| o.name == operator) {
                 Some(found) => Ok(Datum::Oid(found.oid)),
-                None => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {name}"))),
+                None => {
+                    Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {name}")))
+                }
             }
         }
         oid::REGCOLLATION => match name.trim_matches('"') {
@@ -699,7 +797,9 @@ pub fn reg_output(scope: &Scope, ty: Oid, value: Oid) -> String {
                 if r.schema == "pg_catalog" { r.name.to_string() } else { format!("{}.{}", r.schema, r.name) }
             }),
         },
-        oid::REGTYPE => types::info(value).map(|_| if value == oid::BPCHAR { "character".to_string() } else { types::format_type(value, -1) }),
+        oid::REGTYPE => types::info(value).map(|_| {
+            if value == oid::BPCHAR { "character".to_string() } else { types::format_type(value, -1) }
+        }),
         oid::REGNAMESPACE => Some(lex::quote_name(&scope.schema_name(value))),
         oid::REGROLE => scope.catalog.role(value).map(|r| lex::quote_name(&r.name)),
         oid::REGPROC => pg_catalog::function_name(value).map(lex::quote_name),
@@ -712,14 +812,28 @@ pub fn reg_output(scope: &Scope, ty: Oid, value: Oid) -> String {
             let left = o.left.map_or_else(|| "NONE".to_string(), |t| types::format_type(t, -1));
             format!("{}({left},{})", o.name, types::format_type(o.right, -1))
         }),
-        oid::REGCOLLATION => Some(if value == 950 { "\"C\"" } else if value == 951 { "\"POSIX\"" } else { "\"default\"" }.to_string()),
+        oid::REGCOLLATION => Some(
+            if value == 950 {
+                "\"C\""
+            } else if value == 951 {
+                "\"POSIX\""
+            } else {
+                "\"default\""
+            }
+            .to_string(),
+        ),
         _ => None,
     };
     found.unwrap_or_else(|| value.to_string())
 }
 
 /// Splits the arguments of has_*_privilege into the role and the rest.
-fn who<'a>(scope: &Scope, function: &Function, args: &'a [Datum], with_role: usize) -> Result<(Oid, &'a [Datum])> {
+fn who<'a>(
+    scope: &Scope,
+    function: &Function,
+    args: &'a [Datum],
+    with_role: usize,
+) -> Result<(Oid, &'a [Datum])> {
     if args.len() < with_role {
         return Ok((scope.role, args));
     }
@@ -728,7 +842,9 @@ fn who<'a>(scope: &Scope, function: &Function, args: &'a [Datum], with_role: usi
         (Datum::Text(name), _) if &**name == "public" => 0,
         (Datum::Text(name), _) => match scope.catalog.role_named(name) {
             Some(role) => role.oid,
-            None => return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
+            None => {
+                return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")));
+            }
         },
         _ => scope.role,
     };
@@ -745,13 +861,23 @@ fn wanted(kind: AclKind, list: &str) -> Result<Vec<(char, bool)>> {
                 None => (word, false),
             };
             kind.letter(&word).map(|l| (l, option)).ok_or_else(|| {
-                Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized privilege type: \"{word}\""))
+                Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("unrecognized privilege type: \"{word}\""),
+                )
             })
         })
         .collect()
 }
 
-fn has_any(scope: &Scope, role: Oid, owner: Oid, acl: &Option<engine::catalog::Acl>, kind: AclKind, list: &str) -> Result<bool> {
+fn has_any(
+    scope: &Scope,
+    role: Oid,
+    owner: Oid,
+    acl: &Option<engine::catalog::Acl>,
+    kind: AclKind,
+    list: &str,
+) -> Result<bool> {
     let (held, grantable) = privilege::held(&scope.catalog, role, owner, acl, kind);
     Ok(wanted(kind, list)?
         .into_iter()
@@ -773,12 +899,18 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
         }
     };
     match function.name {
-        "has_table_privilege" | "has_any_column_privilege" | "has_column_privilege" | "has_sequence_privilege" => {
+        "has_table_privilege"
+        | "has_any_column_privilege"
+        | "has_column_privilege"
+        | "has_sequence_privilege" => {
             let Some(oid) = class(&rest[0])? else { return Ok(Datum::Null) };
-            if pg_catalog::by_oid(oid).is_some() || scope.database.registered.read().iter().any(|r| r.oid == oid) {
+            if pg_catalog::by_oid(oid).is_some()
+                || scope.database.registered.read().iter().any(|r| r.oid == oid)
+            {
                 let hidden = matches!(oid, 1260 | 12005);
                 return bool_of(
-                    privilege::is_superuser(&scope.catalog, role) || (!hidden && list.to_ascii_lowercase().contains("select")),
+                    privilege::is_superuser(&scope.catalog, role)
+                        || (!hidden && list.to_ascii_lowercase().contains("select")),
                 );
             }
             let Some(object) = scope.catalog.get(oid) else { return Ok(Datum::Null) };
@@ -801,16 +933,18 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
                             ));
                         }
                     },
-                    (true, other) => {
-                        table.columns.get((number(std::slice::from_ref(other), 0) - 1).max(0) as usize).into_iter().collect()
-                    }
+                    (true, other) => table
+                        .columns
+                        .get((number(std::slice::from_ref(other), 0) - 1).max(0) as usize)
+                        .into_iter()
+                        .collect(),
                     _ => table.columns.iter().collect(),
                 };
                 return bool_of(chosen.iter().any(|c| {
                     c.acl.is_some()
-                        && letters
-                            .iter()
-                            .any(|(l, _)| privilege::has(&scope.catalog, role, owner, &c.acl, AclKind::Column, *l))
+                        && letters.iter().any(|(l, _)| {
+                            privilege::has(&scope.catalog, role, owner, &c.acl, AclKind::Column, *l)
+                        })
                 }));
             }
             bool_of(has_any(scope, role, owner, acl, kind, list)?)
@@ -823,8 +957,13 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
                 other => oid_at(std::slice::from_ref(other), 0),
             };
             match scope.catalog.schema(oid) {
-                Some(schema) => bool_of(has_any(scope, role, schema.owner, &schema.acl, AclKind::Schema, list)?),
-                None => bool_of(privilege::is_superuser(&scope.catalog, role) || list.to_ascii_lowercase().contains("usage")),
+                Some(schema) => {
+                    bool_of(has_any(scope, role, schema.owner, &schema.acl, AclKind::Schema, list)?)
+                }
+                None => bool_of(
+                    privilege::is_superuser(&scope.catalog, role)
+                        || list.to_ascii_lowercase().contains("usage"),
+                ),
             }
         }
         "has_database_privilege" => {
@@ -849,10 +988,15 @@ fn has_role(scope: &Scope, function: &Function, args: &[Datum]) -> Result<Datum>
     let target = match &rest[0] {
         Datum::Text(name) => match scope.catalog.role_named(name) {
             Some(role) => role.oid,
-            None => return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
+            None => {
+                return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")));
+            }
         },
         other => oid_at(std::slice::from_ref(other), 0),
     };
     let usage = string(rest, 1).to_ascii_lowercase().contains("usage");
-    bool_of(privilege::is_superuser(&scope.catalog, role) || privilege::roles_of(&scope.catalog, role, !usage).contains(&target))
+    bool_of(
+        privilege::is_superuser(&scope.catalog, role)
+            || privilege::roles_of(&scope.catalog, role, !usage).contains(&target),
+    )
 }

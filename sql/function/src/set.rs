@@ -165,6 +165,11 @@ fn unnest(_: &mut Call<'_>, args: &[Datum]) -> Result<Rows> {
     column((0..array.values.len()).map(move |at| array.values[at].clone()))
 }
 
+/// No table is a partition or has any.
+fn no_partitions(_: &mut Call<'_>, _: &[Datum]) -> Result<Rows> {
+    Ok(Box::new(std::iter::empty()))
+}
+
 /// Elements with their positions from 1 (`information_schema._pg_expandarray`).
 fn expand_array(_: &mut Call<'_>, args: &[Datum]) -> Result<Rows> {
     let array = array_of(args)?;
@@ -365,6 +370,16 @@ pub(crate) static SET_FUNCTIONS: &[SetFunction] = &[
         generate_subscripts,
     ),
     s(2331, "unnest", &[ANYARRAY], ANYELEMENT, &[("unnest", ANYELEMENT)], unnest),
+    s(3425, "pg_partition_ancestors", &[REGCLASS], REGCLASS, &[("relid", REGCLASS)], no_partitions).stable(),
+    s(
+        3423,
+        "pg_partition_tree",
+        &[REGCLASS],
+        RECORD,
+        &[("relid", REGCLASS), ("parentrelid", REGCLASS), ("isleaf", BOOL), ("level", INT4)],
+        no_partitions,
+    )
+    .stable(),
     s(9201, "_pg_expandarray", &[ANYARRAY], RECORD, &[("x", ANYELEMENT), ("n", INT4)], expand_array),
     s(2763, "regexp_matches", &[TEXT, TEXT], TEXT_ARRAY, &[("regexp_matches", TEXT_ARRAY)], regexp_matches),
     s(

@@ -46,7 +46,8 @@ pub async fn run(
     let actual = kind_of(&found);
     // ALTER TABLE may rename and move relations of every kind.
     if kind != actual && kind != ObjectKind::Table {
-        let noun = if kind == ObjectKind::Index { "an index".to_string() } else { format!("a {}", kind.noun()) };
+        let noun =
+            if kind == ObjectKind::Index { "an index".to_string() } else { format!("a {}", kind.noun()) };
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {noun}", name.name)));
     }
     privilege::must_own(&scope.catalog, scope.role, owner_of(&found), actual.noun(), found.name())?;
@@ -55,7 +56,10 @@ pub async fn run(
     for action in actions {
         let scope = session.scope()?;
         let Some(object) = scope.catalog.get(found.oid()).cloned() else {
-            return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", name.name)));
+            return Err(Error::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("relation \"{}\" does not exist", name.name),
+            ));
         };
         if common(session, &object, action).await? {
             continue;
@@ -66,7 +70,11 @@ pub async fn run(
             other => {
                 return Err(Error::new(
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("this action is not possible for {} \"{}\"", kind_of(&other).noun(), other.name()),
+                    format!(
+                        "this action is not possible for {} \"{}\"",
+                        kind_of(&other).noun(),
+                        other.name()
+                    ),
                 ));
             }
         }
@@ -128,7 +136,10 @@ async fn common(session: &mut Session, object: &Object, action: &AlterAction) ->
         }
         AlterAction::SetSchema(to) => {
             let Some(target) = scope.schema_oid(to) else {
-                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{to}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::INVALID_SCHEMA_NAME,
+                    format!("schema \"{to}\" does not exist"),
+                ));
             };
             if matches!(object, Object::Index(_)) {
                 return Err(Error::unsupported("moving an index alone", "Move its table."));
@@ -181,7 +192,9 @@ fn with_belongings(catalog: &engine::Catalog, object: &Object) -> Vec<Object> {
         all.extend(
             catalog
                 .objects()
-                .filter(|o| matches!(o, Object::Sequence(s) if s.owned_by.is_some_and(|(t, _)| t == table.oid)))
+                .filter(
+                    |o| matches!(o, Object::Sequence(s) if s.owned_by.is_some_and(|(t, _)| t == table.oid)),
+                )
                 .cloned(),
         );
     }
@@ -193,7 +206,10 @@ fn view_action(session: &mut Session, view: &View, action: &AlterAction) -> Resu
         AlterAction::RenameColumn { from, to } => {
             let mut changed = view.clone();
             let Some(place) = changed.columns.iter().position(|c| c.name == *from) else {
-                return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{from}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{from}\" does not exist"),
+                ));
             };
             if changed.columns.iter().any(|c| c.name == *to) {
                 return Err(Error::new(
@@ -228,7 +244,8 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
     match action {
         AlterAction::AddColumn { column, if_not_exists } => {
             if table.column(&column.name).is_some() {
-                let message = format!("column \"{}\" of relation \"{}\" already exists", column.name, table.name);
+                let message =
+                    format!("column \"{}\" of relation \"{}\" already exists", column.name, table.name);
                 if *if_not_exists {
                     session.notice("NOTICE", SqlState::DUPLICATE_COLUMN, format!("{message}, skipping"));
                     return Ok(());
@@ -310,9 +327,16 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             let place = place_of(&table, column)?;
             let mut changed = (*table).clone();
             if !changed.columns[place].generated {
-                let message = format!("column \"{column}\" of relation \"{}\" is not a stored generated column", table.name);
+                let message = format!(
+                    "column \"{column}\" of relation \"{}\" is not a stored generated column",
+                    table.name
+                );
                 if *if_exists {
-                    session.notice("NOTICE", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("{message}, skipping"));
+                    session.notice(
+                        "NOTICE",
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        format!("{message}, skipping"),
+                    );
                     return Ok(());
                 }
                 return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
@@ -327,13 +351,19 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             if target.identity.is_some() {
                 return Err(Error::new(
                     SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("column \"{column}\" of relation \"{}\" is already an identity column", table.name),
+                    format!(
+                        "column \"{column}\" of relation \"{}\" is already an identity column",
+                        table.name
+                    ),
                 ));
             }
             if !target.not_null {
                 return Err(Error::new(
                     SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("column \"{column}\" of relation \"{}\" must be declared NOT NULL before identity can be added", table.name),
+                    format!(
+                        "column \"{column}\" of relation \"{}\" must be declared NOT NULL before identity can be added",
+                        table.name
+                    ),
                 ));
             }
             if target.default.is_some() {
@@ -369,9 +399,14 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             let mut changed = (*table).clone();
             let target = &mut changed.columns[place];
             if target.identity.is_none() {
-                let message = format!("column \"{column}\" of relation \"{}\" is not an identity column", table.name);
+                let message =
+                    format!("column \"{column}\" of relation \"{}\" is not an identity column", table.name);
                 if *if_exists {
-                    session.notice("NOTICE", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("{message}, skipping"));
+                    session.notice(
+                        "NOTICE",
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        format!("{message}, skipping"),
+                    );
                     return Ok(());
                 }
                 return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
@@ -408,7 +443,10 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             if !matches!(constraint.kind, ConstraintKind::Foreign(_)) {
                 return Err(Error::new(
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("constraint \"{name}\" of relation \"{}\" is not a foreign key constraint", table.name),
+                    format!(
+                        "constraint \"{name}\" of relation \"{}\" is not a foreign key constraint",
+                        table.name
+                    ),
                 ));
             }
             constraint.deferrable = *deferrable;
@@ -450,7 +488,10 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             let mut changes = put(changed);
             if let Some(index) = index.and_then(|i| scope.catalog.index(i)) {
                 must_be_free(&scope.catalog, index.schema, to)?;
-                changes.push(Change::Put(Object::Index(Arc::new(Index { name: to.clone(), ..(**index).clone() }))));
+                changes.push(Change::Put(Object::Index(Arc::new(Index {
+                    name: to.clone(),
+                    ..(**index).clone()
+                }))));
             }
             session.change_catalog(changes)
         }
@@ -553,8 +594,13 @@ async fn add_column(session: &mut Session, table: &Arc<Table>, definition: &Colu
         return Err(contains_nulls(&scope, table, &column.name));
     }
     let indexes = std::mem::take(&mut builder.indexes);
-    let constraints: Vec<_> =
-        builder.table.constraints.iter().filter(|c| !table.constraints.iter().any(|o| o.oid == c.oid)).cloned().collect();
+    let constraints: Vec<_> = builder
+        .table
+        .constraints
+        .iter()
+        .filter(|c| !table.constraints.iter().any(|o| o.oid == c.oid))
+        .cloned()
+        .collect();
     let changed = Arc::new(builder.table.clone());
     session.change_catalog(builder.changes())?;
     if per_row.is_some() {
@@ -673,7 +719,10 @@ async fn set_type(
         Err(error) if using.is_none() && error.state() == SqlState::DATATYPE_MISMATCH => {
             return Err(Error::new(
                 SqlState::DATATYPE_MISMATCH,
-                format!("column \"{column}\" cannot be cast automatically to type {}", types::format_type(ty.oid, ty.typmod)),
+                format!(
+                    "column \"{column}\" cannot be cast automatically to type {}",
+                    types::format_type(ty.oid, ty.typmod)
+                ),
             )
             .hint(format!(
                 "You might need to specify \"USING {}::{}\".",
@@ -711,8 +760,11 @@ async fn set_type(
     if has_rows(session, table)? {
         // Hidden keys computed from the column change with it; they read the row as it was, so they go by
         // a second pass when any of them names the column.
-        let names_it =
-            |c: &Column| c.hidden && !c.dropped && c.default.as_deref().is_some_and(|t| columns_named(table, t).contains(&old.name));
+        let names_it = |c: &Column| {
+            c.hidden
+                && !c.dropped
+                && c.default.as_deref().is_some_and(|t| columns_named(table, t).contains(&old.name))
+        };
         let hidden = changed.columns.iter().any(names_it);
         rewrite(session, &changed, std::mem::take(&mut columns)).await?;
         if hidden {
@@ -737,7 +789,8 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
     let column = table.columns[place].clone();
     let dependents = column_dependents(&scope.catalog, table, column.number);
     if !dependents.is_empty() && !cascade {
-        let what = format!("column {} of table {}", column.name, scope.relation_text(table.schema, &table.name));
+        let what =
+            format!("column {} of table {}", column.name, scope.relation_text(table.schema, &table.name));
         let detail: Vec<String> =
             dependents.iter().map(|d| format!("{} depends on {what}", describe(&scope, d))).collect();
         return Err(Error::new(
@@ -750,7 +803,10 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
     for dependent in dependents {
         session.shared.notice(
             "NOTICE",
-            Error::new(SqlState::SUCCESSFUL_COMPLETION, format!("drop cascades to {}", describe(&scope, &dependent))),
+            Error::new(
+                SqlState::SUCCESSFUL_COMPLETION,
+                format!("drop cascades to {}", describe(&scope, &dependent)),
+            ),
         );
         match dependent {
             Dependent::Object(oid) => super::drop::remove(session, &[oid], true).await?,
@@ -781,7 +837,9 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
             number == column.number
                 || changed.columns.get(number as usize - 1).is_some_and(|c| {
                     c.hidden
-                        && c.default.as_deref().is_some_and(|t| columns_named(&changed, t).contains(&column.name))
+                        && c.default
+                            .as_deref()
+                            .is_some_and(|t| columns_named(&changed, t).contains(&column.name))
                 })
         };
         let hit = index.keys.iter().any(|k| uses(k.column))
@@ -789,7 +847,9 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
             || index.predicate.as_ref().is_some_and(|(n, _)| uses(*n));
         if hit {
             changes.push(Change::Drop(index.oid));
-            gone.extend(index.keys.iter().map(|k| k.column).filter(|n| changed.columns[*n as usize - 1].hidden));
+            gone.extend(
+                index.keys.iter().map(|k| k.column).filter(|n| changed.columns[*n as usize - 1].hidden),
+            );
             gone.extend(index.predicate.iter().map(|(n, _)| *n));
             let oid = index.oid;
             changed.constraints.retain(|c| constraint_index(&c.kind) != Some(oid));
@@ -819,14 +879,23 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
     session.change_catalog(changes)
 }
 
-async fn add_constraint(session: &mut Session, table: &Arc<Table>, constraint: &TableConstraint) -> Result<()> {
+async fn add_constraint(
+    session: &mut Session,
+    table: &Arc<Table>,
+    constraint: &TableConstraint,
+) -> Result<()> {
     session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
     let scope = session.scope()?;
     let mut builder = Builder::of(&scope, table);
     builder.constraint(session, constraint.clone())?;
     builder.foreign_keys(session).await?;
-    let added: Vec<_> =
-        builder.table.constraints.iter().filter(|c| !table.constraints.iter().any(|o| o.oid == c.oid)).cloned().collect();
+    let added: Vec<_> = builder
+        .table
+        .constraints
+        .iter()
+        .filter(|c| !table.constraints.iter().any(|o| o.oid == c.oid))
+        .cloned()
+        .collect();
     for (place, column) in builder.table.columns.iter().enumerate() {
         if column.not_null && !table.columns[place].not_null {
             no_nulls(session, table, place).await?;
@@ -847,7 +916,11 @@ async fn add_constraint(session: &mut Session, table: &Arc<Table>, constraint: &
 }
 
 /// Looks for a row that breaks a CHECK or FOREIGN KEY.
-async fn validate(session: &mut Session, table: &Table, constraint: &engine::catalog::Constraint) -> Result<()> {
+async fn validate(
+    session: &mut Session,
+    table: &Table,
+    constraint: &engine::catalog::Constraint,
+) -> Result<()> {
     let name = full_name(session, table)?;
     let scope = session.scope()?;
     match &constraint.kind {
@@ -856,7 +929,10 @@ async fn validate(session: &mut Session, table: &Table, constraint: &engine::cat
             if !query_inner(session, &text).await?.0.is_empty() {
                 return Err(Error::new(
                     SqlState::CHECK_VIOLATION,
-                    format!("check constraint \"{}\" of relation \"{}\" is violated by some row", constraint.name, table.name),
+                    format!(
+                        "check constraint \"{}\" of relation \"{}\" is violated by some row",
+                        constraint.name, table.name
+                    ),
                 )
                 .table(scope.schema_name(table.schema), &table.name)
                 .constraint(&constraint.name));
@@ -883,7 +959,9 @@ async fn validate(session: &mut Session, table: &Table, constraint: &engine::cat
                 let values: Vec<String> = row
                     .iter()
                     .zip(&key.columns)
-                    .map(|(v, n)| value::text::output_string(v, table.columns[*n as usize - 1].type_oid, &style))
+                    .map(|(v, n)| {
+                        value::text::output_string(v, table.columns[*n as usize - 1].type_oid, &style)
+                    })
                     .collect();
                 return Err(Error::new(
                     SqlState::FOREIGN_KEY_VIOLATION,
@@ -907,15 +985,18 @@ async fn validate(session: &mut Session, table: &Table, constraint: &engine::cat
     Ok(())
 }
 
-async fn drop_constraint(session: &mut Session, table: &Arc<Table>, constraint: Oid, cascade: bool) -> Result<()> {
+async fn drop_constraint(
+    session: &mut Session,
+    table: &Arc<Table>,
+    constraint: Oid,
+    cascade: bool,
+) -> Result<()> {
     let scope = session.scope()?;
     let Some(found) = table.constraints.iter().find(|c| c.oid == constraint).cloned() else { return Ok(()) };
     let mut changes = Vec::new();
     if let Some(index) = constraint_index(&found.kind) {
         for other in scope.catalog.referencing(table.oid) {
-            let uses = |c: &engine::catalog::Constraint| {
-                matches!(&c.kind, ConstraintKind::Foreign(key) if key.referenced_index == index)
-            };
+            let uses = |c: &engine::catalog::Constraint| matches!(&c.kind, ConstraintKind::Foreign(key) if key.referenced_index == index);
             let using: Vec<_> = other.constraints.iter().filter(|c| uses(c)).cloned().collect();
             if using.is_empty() {
                 continue;
@@ -934,7 +1015,13 @@ async fn drop_constraint(session: &mut Session, table: &Arc<Table>, constraint: 
                     SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                     format!("cannot drop {this} because other objects depend on it"),
                 )
-                .detail(lines.iter().map(|l| format!("{l} depends on index {}", found.name)).collect::<Vec<_>>().join("\n"))
+                .detail(
+                    lines
+                        .iter()
+                        .map(|l| format!("{l} depends on index {}", found.name))
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                )
                 .hint("Use DROP ... CASCADE to drop the dependent objects too."));
             }
             for line in lines {

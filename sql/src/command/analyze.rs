@@ -45,7 +45,8 @@ fn choose(session: &mut Session, tables: &[(Name, Vec<String>)]) -> Result<Vec<A
             .objects()
             .filter_map(|o| match o {
                 Object::Table(t)
-                    if t.database == session.shared.database && privilege::owns(&scope.catalog, scope.role, t.owner) =>
+                    if t.database == session.shared.database
+                        && privilege::owns(&scope.catalog, scope.role, t.owner) =>
                 {
                     Some(t.clone())
                 }
@@ -61,7 +62,10 @@ fn choose(session: &mut Session, tables: &[(Name, Vec<String>)]) -> Result<Vec<A
                 session.notice(
                     "WARNING",
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("skipping \"{}\" --- cannot analyze non-tables or special system tables", other.name()),
+                    format!(
+                        "skipping \"{}\" --- cannot analyze non-tables or special system tables",
+                        other.name()
+                    ),
                 );
                 continue;
             }
@@ -147,8 +151,10 @@ fn column_statistics(mut values: Vec<(Datum, usize)>, ty: value::Oid, rows: u64)
     }
     values.retain(|(v, _)| !v.is_null());
     let present = values.len();
-    let mut statistics =
-        ColumnStatistics { null_fraction: (total - present) as f64 / total as f64, ..ColumnStatistics::default() };
+    let mut statistics = ColumnStatistics {
+        null_fraction: (total - present) as f64 / total as f64,
+        ..ColumnStatistics::default()
+    };
     if present == 0 {
         return statistics;
     }
@@ -209,7 +215,8 @@ fn column_statistics(mut values: Vec<(Datum, usize)>, ty: value::Oid, rows: u64)
     if present > 1 {
         // Rank correlation of value order and row order.
         let mean = (present as f64 - 1.0) / 2.0;
-        let mut order: Vec<(usize, usize)> = values.iter().enumerate().map(|(rank, (_, row))| (*row, rank)).collect();
+        let mut order: Vec<(usize, usize)> =
+            values.iter().enumerate().map(|(rank, (_, row))| (*row, rank)).collect();
         order.sort_unstable();
         let (mut covariance, mut variance) = (0.0, 0.0);
         for (position, (_, rank)) in order.iter().enumerate() {

@@ -25,26 +25,32 @@ pub async fn run(session: &mut Session, target: &CommentTarget, text: Option<&st
             }
             found
         }
-        CommentTarget::Column(table, _) | CommentTarget::Constraint { table, .. } => super::relation(&scope, table)?,
+        CommentTarget::Column(table, _) | CommentTarget::Constraint { table, .. } => {
+            super::relation(&scope, table)?
+        }
         CommentTarget::Schema(name) => scope
             .catalog
             .schema_named(session.shared.database, name)
             .cloned()
             .map(Object::Schema)
-            .ok_or_else(|| Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))?,
-        CommentTarget::Database(name) => scope
-            .catalog
-            .database_named(name)
-            .cloned()
-            .map(Object::Database)
-            .ok_or_else(|| Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist")))?,
+            .ok_or_else(|| {
+                Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
+            })?,
+        CommentTarget::Database(name) => {
+            scope.catalog.database_named(name).cloned().map(Object::Database).ok_or_else(|| {
+                Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"))
+            })?
+        }
         CommentTarget::Role(name) => Object::Role(session.role_named(name)?),
         CommentTarget::Other(noun) => {
             // pg_dump comments on extensions it created; there is nothing to keep it on.
             if noun == ObjectKind::Extension.noun() {
                 return Ok(Outcome::Tag("COMMENT".into()));
             }
-            return Err(Error::unsupported(format!("COMMENT ON this kind of object ({noun})"), "StartDB has none of them."));
+            return Err(Error::unsupported(
+                format!("COMMENT ON this kind of object ({noun})"),
+                "StartDB has none of them.",
+            ));
         }
     };
     let kind = kind_of(&object);

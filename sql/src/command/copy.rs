@@ -64,7 +64,10 @@ impl Format {
         };
         for (given, what) in [(options.delimiter.is_some(), "DELIMITER"), (options.null.is_some(), "NULL")] {
             if binary && given {
-                return Err(Error::new(SqlState::SYNTAX_ERROR, format!("cannot specify {what} in BINARY mode")));
+                return Err(Error::new(
+                    SqlState::SYNTAX_ERROR,
+                    format!("cannot specify {what} in BINARY mode"),
+                ));
             }
         }
         if binary && options.header {
@@ -76,7 +79,10 @@ impl Format {
         if let Some(encoding) = &options.encoding {
             let plain: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect();
             if !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii") {
-                return Err(Error::unsupported(format!("encoding \"{encoding}\""), "Convert the data to UTF8."));
+                return Err(Error::unsupported(
+                    format!("encoding \"{encoding}\""),
+                    "Convert the data to UTF8.",
+                ));
             }
         }
         let marks = |list: &[String], what: &str| -> Result<Vec<bool>> {
@@ -91,8 +97,12 @@ impl Format {
             Ok(names.iter().map(|n| list.contains(n)).collect())
         };
         let delimiter = one(&options.delimiter, if csv { b',' } else { b'\t' }, "delimiter")?;
-        if matches!(delimiter, b'\n' | b'\r') || (!csv && (delimiter == b'\\' || delimiter.is_ascii_alphanumeric())) {
-            return Err(invalid("COPY delimiter cannot be newline, carriage return or one of these characters"));
+        if matches!(delimiter, b'\n' | b'\r')
+            || (!csv && (delimiter == b'\\' || delimiter.is_ascii_alphanumeric()))
+        {
+            return Err(invalid(
+                "COPY delimiter cannot be newline, carriage return or one of these characters",
+            ));
         }
         let quote = one(&options.quote, b'"', "quote")?;
         if csv && delimiter == quote {
@@ -121,7 +131,10 @@ pub async fn run(session: &mut Session, copy: &Copy) -> Result<Outcome> {
     match &copy.endpoint {
         CopyEndpoint::Client => {}
         CopyEndpoint::Program => {
-            return Err(Error::unsupported("COPY ... PROGRAM", "Pipe the data through the client: \\copy or COPY FROM STDIN."));
+            return Err(Error::unsupported(
+                "COPY ... PROGRAM",
+                "Pipe the data through the client: \\copy or COPY FROM STDIN.",
+            ));
         }
         CopyEndpoint::File(_) => {
             if !session.scope()?.superuser {
@@ -133,7 +146,9 @@ pub async fn run(session: &mut Session, copy: &Copy) -> Result<Outcome> {
                         if copy.from { "from" } else { "to" }
                     ),
                 )
-                .hint("Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone."));
+                .hint(
+                    "Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone.",
+                ));
             }
         }
     }
@@ -214,8 +229,14 @@ async fn copy_from(session: &mut Session, copy: &Copy) -> Result<Outcome> {
     let filter = match &copy.filter {
         None => None,
         Some(filter) => Some(
-            crate::rules::expression(&*scope, Some(&table), &filter.text, resolve::Purpose::Check, Some(Type::new(oid::BOOL)))
-                .map_err(|e| crate::grammar::error_shifted(e, filter.offset))?,
+            crate::rules::expression(
+                &*scope,
+                Some(&table),
+                &filter.text,
+                resolve::Purpose::Check,
+                Some(Type::new(oid::BOOL)),
+            )
+            .map_err(|e| crate::grammar::error_shifted(e, filter.offset))?,
         ),
     };
     let types = places.iter().map(|n| table.columns[*n].ty()).collect();
@@ -242,7 +263,8 @@ async fn copy_from(session: &mut Session, copy: &Copy) -> Result<Outcome> {
         let mut file = std::fs::File::open(path).map_err(|error| file_error(path, "reading", &error))?;
         let mut buffer = vec![0; 256 * 1024];
         loop {
-            let n = std::io::Read::read(&mut file, &mut buffer).map_err(|error| file_error(path, "reading", &error))?;
+            let n = std::io::Read::read(&mut file, &mut buffer)
+                .map_err(|error| file_error(path, "reading", &error))?;
             if n == 0 {
                 break;
             }
@@ -324,7 +346,9 @@ impl CopyIn {
         if self.format.kind == CopyFormat::Binary {
             if !self.ended && (!self.pending.is_empty() || !self.started) {
                 self.line += 1;
-                return Err(self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unexpected EOF in COPY data")));
+                return Err(
+                    self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unexpected EOF in COPY data"))
+                );
             }
         } else if !self.ended
             && let Some(line) = self.next_line(true)?
@@ -375,7 +399,9 @@ impl CopyIn {
         if last && !self.pending.is_empty() {
             if self.in_quotes {
                 self.line += 1;
-                return Err(self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")));
+                return Err(
+                    self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"))
+                );
             }
             self.scanned = 0;
             let mut line = self.pending.split().freeze();
@@ -400,7 +426,8 @@ impl CopyIn {
             self.ended = true;
             return Ok(());
         }
-        let fields = if self.format.kind == CopyFormat::Csv { self.csv_fields(text)? } else { self.text_fields(text) };
+        let fields =
+            if self.format.kind == CopyFormat::Csv { self.csv_fields(text)? } else { self.text_fields(text) };
         if self.format.header && !self.header_seen {
             self.header_seen = true;
             if self.format.header_match {
@@ -510,7 +537,9 @@ impl CopyIn {
                 at += 1;
             }
             if inside {
-                return Err(self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")));
+                return Err(
+                    self.at_line(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"))
+                );
             }
             let text = String::from_utf8_lossy(&field).into_owned();
             let n = out.len();
@@ -567,7 +596,9 @@ impl CopyIn {
         self.line += u64::from(self.scanned == 0);
         self.scanned = 1;
         if count as usize != self.types.len() {
-            return Err(self.at_line(bad(&format!("row field count is {count}, expected {}", self.types.len()))));
+            return Err(
+                self.at_line(bad(&format!("row field count is {count}, expected {}", self.types.len())))
+            );
         }
         let mut at = 2;
         let mut row = Vec::with_capacity(self.types.len());
@@ -584,7 +615,10 @@ impl CopyIn {
             }
             let Some(bytes) = self.pending.get(at..at + length as usize) else { return Ok(None) };
             row.push(value::binary::receive(*ty, bytes).map_err(|error| {
-                error.context(format!("COPY {}, line {}, column {}", self.table.name, self.line, self.names[n]))
+                error.context(format!(
+                    "COPY {}, line {}, column {}",
+                    self.table.name, self.line, self.names[n]
+                ))
             })?);
             at += length as usize;
         }
@@ -640,7 +674,11 @@ impl CopyIn {
             if error.fields().context.is_some() {
                 error
             } else {
-                let line = if count == 1 { format!("line {}", self.line) } else { format!("lines {first_line} to {}", self.line) };
+                let line = if count == 1 {
+                    format!("line {}", self.line)
+                } else {
+                    format!("lines {first_line} to {}", self.line)
+                };
                 error.context(format!("COPY {}, {line}", self.table.name))
             }
         })?;
@@ -774,7 +812,8 @@ async fn copy_to(session: &mut Session, copy: &Copy) -> Result<Outcome> {
             };
             let list: Vec<String> =
                 columns(&table, &copy.columns)?.iter().map(|n| quote_name(&table.columns[*n].name)).collect();
-            let target = format!("{}.{}", quote_name(&scope.schema_name(table.schema)), quote_name(&table.name));
+            let target =
+                format!("{}.{}", quote_name(&scope.schema_name(table.schema)), quote_name(&table.name));
             Fragment { text: format!("SELECT {} FROM {target}", list.join(", ")), offset: 0 }
         }
     };
@@ -901,7 +940,9 @@ impl CopyOut {
         let texts: Vec<Option<String>> = row
             .iter()
             .zip(&self.types)
-            .map(|(value, ty)| (!value.is_null()).then(|| value::text::output_string(value, *ty, &self.style)))
+            .map(|(value, ty)| {
+                (!value.is_null()).then(|| value::text::output_string(value, *ty, &self.style))
+            })
             .collect();
         self.write_line(&texts, false, out);
     }
@@ -961,7 +1002,9 @@ impl CopyOut {
 mod tests {
     #[test]
     fn escapes() {
-        for (raw, value) in [("a\\tb", "a\tb"), ("\\\\N", "\\N"), ("\\101", "A"), ("\\x41z", "Az"), ("\\q", "q")] {
+        for (raw, value) in
+            [("a\\tb", "a\tb"), ("\\\\N", "\\N"), ("\\101", "A"), ("\\x41z", "Az"), ("\\q", "q")]
+        {
             assert_eq!(super::unescaped(raw), value);
         }
     }

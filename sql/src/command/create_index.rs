@@ -30,10 +30,16 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         "btree" => IndexKind::BTree,
         "hash" => IndexKind::Hash,
         "gin" | "gist" | "brin" | "spgist" => {
-            return Err(Error::unsupported(format!("access method \"{}\"", statement.method), "Use btree or hash."));
+            return Err(Error::unsupported(
+                format!("access method \"{}\"", statement.method),
+                "Use btree or hash.",
+            ));
         }
         other => {
-            return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("access method \"{other}\" does not exist")));
+            return Err(Error::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("access method \"{other}\" does not exist"),
+            ));
         }
     };
     if kind == IndexKind::Hash {
@@ -79,11 +85,19 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         let nulls_first = key.nulls_first.unwrap_or(key.descending);
         if let Some(name) = &key.column {
             let Some((_, column)) = table.column(name) else {
-                return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
-                    .at(Some(key.position)));
+                return Err(Error::new(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" does not exist"),
+                )
+                .at(Some(key.position)));
             };
             check_indexable(column.type_oid)?;
-            keys.push(IndexKey { column: column.number, descending: key.descending, nulls_first, expression: None });
+            keys.push(IndexKey {
+                column: column.number,
+                descending: key.descending,
+                nulls_first,
+                expression: None,
+            });
             names.push(name.clone());
             continue;
         }
@@ -114,8 +128,14 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     let predicate = match &statement.predicate {
         None => None,
         Some(text) => {
-            rules::expression(&*scope, Some(&shared), &text.text, Purpose::IndexPredicate, Some(Type::new(oid::BOOL)))
-                .map_err(|e| error_shifted(e, text.offset))?;
+            rules::expression(
+                &*scope,
+                Some(&shared),
+                &text.text,
+                Purpose::IndexPredicate,
+                Some(Type::new(oid::BOOL)),
+            )
+            .map_err(|e| error_shifted(e, text.offset))?;
             let number = changed.columns.len() as i16 + 1;
             changed.columns.push(hidden_column(number, Type::new(oid::BOOL), &text.text));
             hidden = true;
@@ -131,7 +151,9 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     }
     let name = match &statement.name {
         Some(name) => name.clone(),
-        None => free_name(&scope.catalog, table.schema, &mut HashSet::new(), &table.name, &names.join("_"), "idx"),
+        None => {
+            free_name(&scope.catalog, table.schema, &mut HashSet::new(), &table.name, &names.join("_"), "idx")
+        }
     };
     let index = Index {
         oid: session.database.engine.new_oid(),
@@ -184,13 +206,19 @@ pub async fn fill_hidden(session: &mut Session, table: &Arc<Table>, first: usize
     let scope = session.scope()?;
     let rules = scope.planning(|context| rules::of(context, table))?;
     let wanted: Vec<_> = rules.computed.iter().filter(|(n, _)| *n >= first).cloned().collect();
-    rewrite_in_place(session, table, move |evaluator, row| {
-        let before = row.to_vec();
-        for (place, (column, _)) in wanted.iter().enumerate() {
-            row[*column] = evaluator.value(place, &before)?;
-        }
-        Ok(())
-    }, |columns| rules.computed.iter().filter(|(n, _)| *n >= columns).map(|(_, e)| e.clone()).collect(), first)
+    rewrite_in_place(
+        session,
+        table,
+        move |evaluator, row| {
+            let before = row.to_vec();
+            for (place, (column, _)) in wanted.iter().enumerate() {
+                row[*column] = evaluator.value(place, &before)?;
+            }
+            Ok(())
+        },
+        |columns| rules.computed.iter().filter(|(n, _)| *n >= columns).map(|(_, e)| e.clone()).collect(),
+        first,
+    )
     .await
 }
 
@@ -250,7 +278,10 @@ pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> 
                 tables.push(index.table);
             }
             other => {
-                return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not an index", other.name())));
+                return Err(Error::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("\"{}\" is not an index", other.name()),
+                ));
             }
         },
         ("table", Some(name)) => tables.push(super::table(&scope, name)?.oid),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine::TableLockMode;
 use engine::catalog::{
-    Change, Column, Constraint, ConstraintKind, ForeignKey, Identity, Index, IndexKey, IndexKind, IndexState, Object,
-    Persistence, Sequence, Table,
+    Change, Column, Constraint, ConstraintKind, ForeignKey, Identity, Index, IndexKey, IndexKind, IndexState,
+    Object, Persistence, Sequence, Table,
 };
 use resolve::Purpose;
 use value::types::{self, oid};
@@ -46,7 +46,10 @@ pub async fn run(session: &mut Session, statement: &CreateTable) -> Result<Outco
                 "ON COMMIT can only be used on temporary tables",
             ));
         }
-        return Err(Error::unsupported("ON COMMIT DROP and DELETE ROWS", "TRUNCATE or DROP the table at the end of the transaction."));
+        return Err(Error::unsupported(
+            "ON COMMIT DROP and DELETE ROWS",
+            "TRUNCATE or DROP the table at the end of the transaction.",
+        ));
     }
     let temporary = statement.temporary || statement.name.schema.as_deref() == Some("pg_temp");
     let schema = session.schema_for(&statement.name, temporary).await?;
@@ -149,7 +152,10 @@ impl Builder {
         }
         check_column_name(&definition.name)?;
         if self.table.columns.len() >= MOST_COLUMNS {
-            return Err(Error::new(SqlState::TOO_MANY_COLUMNS, format!("tables can have at most {MOST_COLUMNS} columns")));
+            return Err(Error::new(
+                SqlState::TOO_MANY_COLUMNS,
+                format!("tables can have at most {MOST_COLUMNS} columns"),
+            ));
         }
         let (ty, serial) = match definition.ty {
             TypeName::Known(ty) => (ty, false),
@@ -165,7 +171,10 @@ impl Builder {
         if definition.not_null && definition.null {
             return Err(Error::new(
                 SqlState::SYNTAX_ERROR,
-                format!("conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{}\"", definition.name, self.table.name),
+                format!(
+                    "conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{}\"",
+                    definition.name, self.table.name
+                ),
             ));
         }
         let mut column = Column {
@@ -187,7 +196,10 @@ impl Builder {
             if definition.default.is_some() {
                 return Err(Error::new(
                     SqlState::SYNTAX_ERROR,
-                    format!("multiple default values specified for column \"{}\" of table \"{}\"", definition.name, self.table.name),
+                    format!(
+                        "multiple default values specified for column \"{}\" of table \"{}\"",
+                        definition.name, self.table.name
+                    ),
                 ));
             }
             let options = SequenceOptions { ty: Some(ty), ..SequenceOptions::default() };
@@ -204,7 +216,10 @@ impl Builder {
             if column.default.is_some() || column.identity.is_some() {
                 return Err(Error::new(
                     SqlState::SYNTAX_ERROR,
-                    format!("both default and generation expression specified for column \"{}\" of table \"{}\"", definition.name, self.table.name),
+                    format!(
+                        "both default and generation expression specified for column \"{}\" of table \"{}\"",
+                        definition.name, self.table.name
+                    ),
                 ));
             }
             column.default = Some(generated.text.clone());
@@ -225,7 +240,10 @@ impl Builder {
         if has_default {
             return Err(Error::new(
                 SqlState::SYNTAX_ERROR,
-                format!("both default and identity specified for column \"{}\" of table \"{}\"", column.name, self.table.name),
+                format!(
+                    "both default and identity specified for column \"{}\" of table \"{}\"",
+                    column.name, self.table.name
+                ),
             ));
         }
         if !matches!(column.type_oid, oid::INT2 | oid::INT4 | oid::INT8) {
@@ -243,7 +261,12 @@ impl Builder {
     }
 
     /// A sequence that lives and dies with a column.
-    fn owned_sequence(&mut self, session: &mut Session, column: &Column, options: &SequenceOptions) -> Result<Oid> {
+    fn owned_sequence(
+        &mut self,
+        session: &mut Session,
+        column: &Column,
+        options: &SequenceOptions,
+    ) -> Result<Oid> {
         let name = match &options.name {
             Some(name) => name.name.clone(),
             None => free_name(
@@ -333,8 +356,14 @@ impl Builder {
                     None => self.free_constraint_name(&base, "check"),
                 };
                 let table = Arc::new(self.table.clone());
-                rules::expression(&*self.scope, Some(&table), &fragment.text, Purpose::Check, Some(Type::new(oid::BOOL)))
-                    .map_err(|e| error_shifted(e, fragment.offset))?;
+                rules::expression(
+                    &*self.scope,
+                    Some(&table),
+                    &fragment.text,
+                    Purpose::Check,
+                    Some(Type::new(oid::BOOL)),
+                )
+                .map_err(|e| error_shifted(e, fragment.offset))?;
                 self.table.constraints.push(Constraint {
                     oid: session.database.engine.new_oid(),
                     name,
@@ -347,7 +376,9 @@ impl Builder {
                 Ok(())
             }
             ConstraintForm::Unique { columns, include, primary, nulls_distinct, using_index } => {
-                if *primary && self.table.constraints.iter().any(|c| matches!(c.kind, ConstraintKind::Primary { .. })) {
+                if *primary
+                    && self.table.constraints.iter().any(|c| matches!(c.kind, ConstraintKind::Primary { .. }))
+                {
                     return Err(Error::new(
                         SqlState::INVALID_TABLE_DEFINITION,
                         format!("multiple primary keys for table \"{}\" are not allowed", self.table.name),
@@ -408,7 +439,12 @@ impl Builder {
                     kind: IndexKind::BTree,
                     keys: numbers
                         .iter()
-                        .map(|number| IndexKey { column: *number, descending: false, nulls_first: false, expression: None })
+                        .map(|number| IndexKey {
+                            column: *number,
+                            descending: false,
+                            nulls_first: false,
+                            expression: None,
+                        })
                         .collect(),
                     include,
                     unique: true,
@@ -470,7 +506,11 @@ impl Builder {
         self.table.constraints.push(Constraint {
             oid: session.database.engine.new_oid(),
             name,
-            kind: if primary { ConstraintKind::Primary { index: oid } } else { ConstraintKind::Unique { index: oid } },
+            kind: if primary {
+                ConstraintKind::Primary { index: oid }
+            } else {
+                ConstraintKind::Unique { index: oid }
+            },
             deferrable: constraint.deferrable,
             initially_deferred: constraint.initially_deferred,
             validated: true,
@@ -493,9 +533,12 @@ impl Builder {
                     Some(schema) => self.scope.schema_oid(schema) == Some(self.table.schema),
                     None => find_relation(&self.scope, table).is_none_or(|o| o.oid() == self.table.oid),
                 };
-            let target = if itself { Arc::new(self.table.clone()) } else { super::table(&self.scope, table)? };
+            let target =
+                if itself { Arc::new(self.table.clone()) } else { super::table(&self.scope, table)? };
             if !itself {
-                if (target.persistence == Persistence::Temporary) != (self.table.persistence == Persistence::Temporary) {
+                if (target.persistence == Persistence::Temporary)
+                    != (self.table.persistence == Persistence::Temporary)
+                {
                     let (own, other) = if self.table.persistence == Persistence::Temporary {
                         ("temporary", "temporary")
                     } else {
@@ -544,7 +587,9 @@ impl Builder {
                     let (_, column) = target.column(column).ok_or_else(|| {
                         Error::new(
                             SqlState::UNDEFINED_COLUMN,
-                            format!("column \"{column}\" referenced in foreign key constraint does not exist"),
+                            format!(
+                                "column \"{column}\" referenced in foreign key constraint does not exist"
+                            ),
                         )
                     })?;
                     numbers.push(column.number);
@@ -630,7 +675,9 @@ impl Builder {
                     if self.table.column(&other).is_some_and(|(_, c)| c.generated) {
                         return Err(Error::new(
                             SqlState::INVALID_OBJECT_DEFINITION,
-                            format!("cannot use generated column \"{other}\" in column generation expression"),
+                            format!(
+                                "cannot use generated column \"{other}\" in column generation expression"
+                            ),
                         )
                         .detail("A generated column cannot reference another generated column."));
                     }
@@ -709,19 +756,22 @@ impl Builder {
                 matches!(c.kind, ConstraintKind::Primary { index: i } | ConstraintKind::Unique { index: i } if i == index.oid)
             });
             if constrained {
-                self.constraint(session, TableConstraint {
-                    name: None,
-                    kind: ConstraintForm::Unique {
-                        columns,
-                        include,
-                        primary: index.primary,
-                        nulls_distinct: index.nulls_distinct,
-                        using_index: None,
+                self.constraint(
+                    session,
+                    TableConstraint {
+                        name: None,
+                        kind: ConstraintForm::Unique {
+                            columns,
+                            include,
+                            primary: index.primary,
+                            nulls_distinct: index.nulls_distinct,
+                            using_index: None,
+                        },
+                        deferrable: false,
+                        initially_deferred: false,
+                        not_valid: false,
                     },
-                    deferrable: false,
-                    initially_deferred: false,
-                    not_valid: false,
-                })?;
+                )?;
                 continue;
             }
             let name = free_name(
@@ -820,7 +870,9 @@ fn with_sequence_oids(scope: &Scope, text: &str) -> Result<String> {
         let (call, open, literal) = (&tokens[window], &tokens[window + 1], &tokens[window + 2]);
         let Kind::Word { text: function, .. } = &call.kind else { continue };
         let Kind::Text(name) = &literal.kind else { continue };
-        if !matches!(function.as_str(), "nextval" | "currval" | "setval") || &text[open.start..open.end] != "(" {
+        if !matches!(function.as_str(), "nextval" | "currval" | "setval")
+            || &text[open.start..open.end] != "("
+        {
             continue;
         }
         if name.parse::<u32>().is_ok() {

@@ -80,11 +80,7 @@ pub async fn run(session: &mut Session, statement: &Statement) -> Result<Outcome
             acl: None,
         });
     }
-    let full = format!(
-        "{}.{}",
-        lex::quote_name(&scope.schema_name(schema)),
-        lex::quote_name(&name.name)
-    );
+    let full = format!("{}.{}", lex::quote_name(&scope.schema_name(schema)), lex::quote_name(&name.name));
     session.change_catalog(vec![Change::Put(Object::Table(Arc::new(table)))])?;
     if !data {
         return Ok(Outcome::Tag("CREATE TABLE AS".into()));

@@ -46,8 +46,9 @@ pub async fn create(session: &mut Session, name: &str, options: &[(String, Strin
                     return Err(Error::unsupported(format!("encoding \"{value}\""), "Use UTF8."));
                 }
             }
-            "lc_collate" | "lc_ctype" | "locale" | "locale_provider" | "icu_locale" | "tablespace" | "connection_limit"
-            | "allow_connections" | "is_template" | "strategy" | "oid" | "collation_version" => {}
+            "lc_collate" | "lc_ctype" | "locale" | "locale_provider" | "icu_locale" | "tablespace"
+            | "connection_limit" | "allow_connections" | "is_template" | "strategy" | "oid"
+            | "collation_version" => {}
             other => {
                 return Err(Error::new(SqlState::SYNTAX_ERROR, format!("option \"{other}\" not recognized")));
             }
@@ -63,7 +64,10 @@ pub async fn create(session: &mut Session, name: &str, options: &[(String, Strin
                 format!("template database \"{template}\" does not exist"),
             ));
         };
-        let used = scope.catalog.objects().any(|o| o.database() == Some(source.oid) && o.relation_schema().is_some());
+        let used = scope
+            .catalog
+            .objects()
+            .any(|o| o.database() == Some(source.oid) && o.relation_schema().is_some());
         if used {
             return Err(Error::unsupported(
                 "copying a database that has tables",
@@ -81,7 +85,10 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
     session.lock(LOCK, TableLockMode::ShareUpdateExclusive).await?;
     let scope = session.scope()?;
     let Some(found) = scope.catalog.database_named(name) else {
-        return Err(Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist")));
+        return Err(Error::new(
+            SqlState::INVALID_CATALOG_NAME,
+            format!("database \"{name}\" does not exist"),
+        ));
     };
     privilege::must_own(&scope.catalog, scope.role, found.owner, "database", name)?;
     let mut changed = found.clone();
@@ -89,10 +96,16 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
         SchemaAction::Rename(to) => {
             may_create(session)?;
             if found.oid == session.shared.database {
-                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "current database cannot be renamed"));
+                return Err(Error::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "current database cannot be renamed",
+                ));
             }
             if scope.catalog.database_named(to).is_some() {
-                return Err(Error::new(SqlState::DUPLICATE_DATABASE, format!("database \"{to}\" already exists")));
+                return Err(Error::new(
+                    SqlState::DUPLICATE_DATABASE,
+                    format!("database \"{to}\" already exists"),
+                ));
             }
             must_be_unused(session, found.oid, name)?;
             changed.name = to.clone();
@@ -106,7 +119,10 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
                     "allow_connections" => changed.allow_connections = on,
                     "connection_limit" => {}
                     other => {
-                        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("option \"{other}\" not recognized")));
+                        return Err(Error::new(
+                            SqlState::SYNTAX_ERROR,
+                            format!("option \"{other}\" not recognized"),
+                        ));
                     }
                 }
             }
@@ -153,8 +169,12 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
     }
     must_be_unused(session, found.oid, name)?;
     let database = found.oid;
-    let mut changes: Vec<Change> =
-        scope.catalog.objects().filter(|o| o.database() == Some(database)).map(|o| Change::Drop(o.oid())).collect();
+    let mut changes: Vec<Change> = scope
+        .catalog
+        .objects()
+        .filter(|o| o.database() == Some(database))
+        .map(|o| Change::Drop(o.oid()))
+        .collect();
     changes.push(Change::Drop(database));
     session.change_catalog(changes)
 }

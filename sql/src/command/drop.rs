@@ -48,7 +48,9 @@ pub async fn run(
         ObjectKind::Policy => "DROP POLICY",
         ObjectKind::MaterializedView => "DROP MATERIALIZED VIEW",
         ObjectKind::ForeignTable => "DROP FOREIGN TABLE",
-        ObjectKind::Other => return Err(Error::unsupported("DROP of this object", "StartDB has no such object.")),
+        ObjectKind::Other => {
+            return Err(Error::unsupported("DROP of this object", "StartDB has no such object."));
+        }
     };
     match kind {
         ObjectKind::Database => {
@@ -61,7 +63,11 @@ pub async fn run(
                 super::role::drop(session, &name.name, if_exists).await?;
             }
         }
-        ObjectKind::Table | ObjectKind::Index | ObjectKind::View | ObjectKind::Sequence | ObjectKind::Schema => {
+        ObjectKind::Table
+        | ObjectKind::Index
+        | ObjectKind::View
+        | ObjectKind::Sequence
+        | ObjectKind::Schema => {
             objects(session, kind, names, if_exists, cascade).await?;
         }
         _ => {
@@ -130,7 +136,8 @@ async fn objects(
             session.lock(index.table, TableLockMode::AccessExclusive).await?;
             let scope = session.scope()?;
             if let Some(table) = scope.catalog.table(index.table)
-                && let Some(constraint) = table.constraints.iter().find(|c| constraint_index(&c.kind) == Some(index.oid))
+                && let Some(constraint) =
+                    table.constraints.iter().find(|c| constraint_index(&c.kind) == Some(index.oid))
             {
                 return Err(Error::new(
                     SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
@@ -263,7 +270,9 @@ pub async fn remove(session: &mut Session, targets: &[Oid], cascade: bool) -> Re
                 };
                 let table = &mut tables[place];
                 match item {
-                    Dependent::Constraint { constraint, .. } => table.constraints.retain(|c| c.oid != *constraint),
+                    Dependent::Constraint { constraint, .. } => {
+                        table.constraints.retain(|c| c.oid != *constraint)
+                    }
                     Dependent::Default { column, .. } => {
                         if let Some(column) = table.columns.get_mut(*column as usize - 1) {
                             column.default = None;
@@ -347,9 +356,10 @@ pub fn column_dependents(catalog: &Catalog, table: &Table, column: i16) -> Vec<D
     for object in catalog.objects() {
         if let Object::View(view) = object
             && view.depends_on.contains(&table.oid)
-            && crate::lex::tokens(&view.query).unwrap_or_default().iter().any(
-                |t| matches!(&t.kind, crate::lex::Kind::Word { text, .. } if *text == name),
-            )
+            && crate::lex::tokens(&view.query)
+                .unwrap_or_default()
+                .iter()
+                .any(|t| matches!(&t.kind, crate::lex::Kind::Word { text, .. } if *text == name))
         {
             out.push(Dependent::Object(view.oid));
         }
@@ -391,7 +401,8 @@ pub fn describe(scope: &Scope, item: &Dependent) -> String {
         Dependent::Object(oid) => catalog.get(*oid).map_or_else(|| oid.to_string(), relation),
         Dependent::Constraint { table, constraint } => match catalog.table(*table) {
             Some(table) => {
-                let name = table.constraints.iter().find(|c| c.oid == *constraint).map_or("?", |c| c.name.as_str());
+                let name =
+                    table.constraints.iter().find(|c| c.oid == *constraint).map_or("?", |c| c.name.as_str());
                 format!(
                     "constraint {} on table {}",
                     crate::lex::quote_name(name),
@@ -404,7 +415,8 @@ pub fn describe(scope: &Scope, item: &Dependent) -> String {
             Some(table) => {
                 let found = table.columns.get(*column as usize - 1);
                 let name = found.map_or("?", |c| c.name.as_str());
-                let what = if found.is_some_and(|c| c.generated) { "column" } else { "default value for column" };
+                let what =
+                    if found.is_some_and(|c| c.generated) { "column" } else { "default value for column" };
                 format!("{what} {name} of table {}", scope.relation_text(table.schema, &table.name))
             }
             None => "default value".into(),

@@ -26,7 +26,9 @@ pub async fn run(
             let Some(prepared) = session.statements.get(name).cloned() else {
                 return Err(crate::session::missing_statement(name));
             };
-            let Some(parsed) = prepared.parsed.clone() else { return Err(Error::internal("an empty statement")) };
+            let Some(parsed) = prepared.parsed.clone() else {
+                return Err(Error::internal("an empty statement"));
+            };
             let values = super::prepare::values(session, arguments, &prepared.types)?;
             (parsed, values, prepared)
         }
@@ -35,7 +37,12 @@ pub async fn run(
             let prepared = session.prepare("", Some(parsed.clone()), &[])?;
             (parsed, Arc::from([]), Arc::new(prepared))
         }
-        _ => return Err(Error::new(SqlState::SYNTAX_ERROR, "EXPLAIN is for queries, EXECUTE, DECLARE and CREATE TABLE AS")),
+        _ => {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "EXPLAIN is for queries, EXECUTE, DECLARE and CREATE TABLE AS",
+            ));
+        }
     };
     let Statement::Query(query) = &*parsed.statement else {
         return Err(Error::unsupported("EXPLAIN of this statement", "EXPLAIN the query in it."));

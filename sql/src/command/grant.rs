@@ -71,13 +71,17 @@ pub async fn run(session: &mut Session, grant: &Grant) -> Result<Outcome> {
         GrantObjects::AllInSchema { kind, schemas } => {
             for name in schemas {
                 let schema = schema_of(name)?;
-                targets.extend(scope.catalog.objects().filter_map(|object| match object {
-                    Object::Table(_) | Object::View(_) if *kind == ObjectKind::Table => object
-                        .relation_schema()
-                        .filter(|s| *s == schema && object.database() == Some(database))
-                        .map(|_| object.oid()),
-                    Object::Sequence(s) if *kind == ObjectKind::Sequence && s.schema == schema => Some(s.oid),
-                    _ => None,
+                targets.extend(scope.catalog.objects().filter_map(|object| {
+                    match object {
+                        Object::Table(_) | Object::View(_) if *kind == ObjectKind::Table => object
+                            .relation_schema()
+                            .filter(|s| *s == schema && object.database() == Some(database))
+                            .map(|_| object.oid()),
+                        Object::Sequence(s) if *kind == ObjectKind::Sequence && s.schema == schema => {
+                            Some(s.oid)
+                        }
+                        _ => None,
+                    }
                 }));
             }
         }
@@ -115,7 +119,10 @@ fn change(session: &mut Session, grant: &Grant, object: &Object, grantees: &[Oid
     }
     for (word, on) in &grant.privileges {
         let Some(letter) = privilege::letter(word) else {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, format!("unrecognized privilege type \"{word}\"")));
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("unrecognized privilege type \"{word}\""),
+            ));
         };
         if on.is_empty() {
             if kind.letter(word).is_none() {
@@ -148,13 +155,17 @@ fn change(session: &mut Session, grant: &Grant, object: &Object, grantees: &[Oid
                     format!("permission denied for {noun} {}", object.name()),
                 ));
             }
-            let what = if grant.grant { "no privileges were granted" } else { "no privileges could be revoked" };
+            let what =
+                if grant.grant { "no privileges were granted" } else { "no privileges could be revoked" };
             session.notice("WARNING", SqlState::WARNING, format!("{what} for \"{}\"", object.name()));
             return Ok(None);
         }
         if after < before {
-            let what =
-                if grant.grant { "not all privileges were granted" } else { "not all privileges could be revoked" };
+            let what = if grant.grant {
+                "not all privileges were granted"
+            } else {
+                "not all privileges could be revoked"
+            };
             session.notice("WARNING", SqlState::WARNING, format!("{what} for \"{}\"", object.name()));
         }
     }

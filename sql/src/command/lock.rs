@@ -1,7 +1,7 @@
 //! LOCK TABLE.
 
-use engine::{TableLockMode, Wait};
 use engine::catalog::Object;
+use engine::{TableLockMode, Wait};
 use value::{Error, Result, SqlState};
 
 use crate::privilege;
@@ -24,7 +24,9 @@ pub async fn run(session: &mut Session, names: &[Name], mode: &str, no_wait: boo
         "share row exclusive" => TableLockMode::ShareRowExclusive,
         "exclusive" => TableLockMode::Exclusive,
         "access exclusive" => TableLockMode::AccessExclusive,
-        other => return Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{other}\""))),
+        other => {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{other}\"")));
+        }
     };
     for name in names {
         let scope = session.scope()?;
@@ -35,7 +37,10 @@ pub async fn run(session: &mut Session, names: &[Name], mode: &str, no_wait: boo
                     TableLockMode::RowShare | TableLockMode::RowExclusive => &['a', 'w', 'd', 'D'],
                     _ => &['w', 'd', 'D'],
                 };
-                if !letters.iter().any(|l| privilege::check_table(&scope.catalog, scope.role, &table, *l).is_ok()) {
+                if !letters
+                    .iter()
+                    .any(|l| privilege::check_table(&scope.catalog, scope.role, &table, *l).is_ok())
+                {
                     return Err(Error::new(
                         SqlState::INSUFFICIENT_PRIVILEGE,
                         format!("permission denied for table {}", table.name),

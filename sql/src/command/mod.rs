@@ -104,8 +104,9 @@ pub fn relation(scope: &Scope, name: &Name) -> Result<Object> {
             format!("permission denied: \"{}\" is a system catalog", name.name),
         ));
     }
-    let error = Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", written(name)))
-        .at(Some(name.position));
+    let error =
+        Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", written(name)))
+            .at(Some(name.position));
     let nearest = scope
         .catalog
         .objects()
@@ -123,10 +124,7 @@ pub fn relation(scope: &Scope, name: &Name) -> Result<Object> {
 pub fn table(scope: &Scope, name: &Name) -> Result<Arc<Table>> {
     match relation(scope, name)? {
         Object::Table(table) => Ok(table),
-        other => Err(Error::new(
-            SqlState::WRONG_OBJECT_TYPE,
-            format!("\"{}\" is not a table", other.name()),
-        )),
+        other => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", other.name()))),
     }
 }
 
@@ -139,7 +137,11 @@ impl Session {
     }
 
     /// A table behind an exclusive lock, as it is then. 42501 unless the role owns it.
-    pub(crate) async fn own_table(&mut self, name: &Name, mode: TableLockMode) -> Result<(Arc<Scope>, Arc<Table>)> {
+    pub(crate) async fn own_table(
+        &mut self,
+        name: &Name,
+        mode: TableLockMode,
+    ) -> Result<(Arc<Scope>, Arc<Table>)> {
         loop {
             let scope = self.scope()?;
             let found = table(&scope, name)?;
@@ -167,12 +169,17 @@ impl Session {
                 ));
             }
             let scope = self.scope()?;
-            privilege::check_database(&scope.catalog, scope.role, self.shared.database, 'T').map_err(|_| {
-                Error::new(
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    format!("permission denied to create temporary tables in database \"{}\"", self.shared.database_name),
-                )
-            })?;
+            privilege::check_database(&scope.catalog, scope.role, self.shared.database, 'T').map_err(
+                |_| {
+                    Error::new(
+                        SqlState::INSUFFICIENT_PRIVILEGE,
+                        format!(
+                            "permission denied to create temporary tables in database \"{}\"",
+                            self.shared.database_name
+                        ),
+                    )
+                },
+            )?;
             return Ok(self.temporary_schema());
         }
         let scope = self.scope()?;
@@ -193,7 +200,8 @@ impl Session {
             )
             .detail("System catalog modifications are currently disallowed."));
         }
-        privilege::check_schema(&scope.catalog, scope.role, schema, 'C').map_err(|e| e.at(Some(name.position)))?;
+        privilege::check_schema(&scope.catalog, scope.role, schema, 'C')
+            .map_err(|e| e.at(Some(name.position)))?;
         self.lock(schema, TableLockMode::ShareUpdateExclusive).await?;
         Ok(schema)
     }
@@ -209,9 +217,9 @@ impl Session {
             }
             name => scope.catalog.role_named(name),
         };
-        found.cloned().ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
-        })
+        found
+            .cloned()
+            .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
     }
 }
 

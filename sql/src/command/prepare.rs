@@ -9,7 +9,12 @@ use crate::grammar::error_shifted;
 use crate::session::{Outcome, Session};
 use crate::statement::{Fragment, Statement, TypeName};
 
-pub fn prepare(session: &mut Session, name: &str, types: &[TypeName], statement: &Fragment) -> Result<Outcome> {
+pub fn prepare(
+    session: &mut Session,
+    name: &str,
+    types: &[TypeName],
+    statement: &Fragment,
+) -> Result<Outcome> {
     let declared: Vec<Oid> = types
         .iter()
         .map(|ty| match ty {
@@ -18,7 +23,10 @@ pub fn prepare(session: &mut Session, name: &str, types: &[TypeName], statement:
         .collect();
     let parsed = session.fragment(statement)?;
     if !matches!(*parsed.statement, Statement::Query(_)) {
-        return Err(Error::new(SqlState::INVALID_PREPARED_STATEMENT_DEFINITION, "utility statements cannot be prepared"));
+        return Err(Error::new(
+            SqlState::INVALID_PREPARED_STATEMENT_DEFINITION,
+            "utility statements cannot be prepared",
+        ));
     }
     let prepared = session.prepare(name, Some(parsed), &declared)?;
     session.remember_statement(prepared, true)?;

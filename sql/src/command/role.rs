@@ -37,7 +37,11 @@ fn apply(session: &Session, role: &mut Role, options: &RoleOptions) -> Result<()
         None => {}
         Some(None) => role.verifier = None,
         Some(Some(password)) if password.is_empty() => {
-            session.notice("NOTICE", SqlState::WARNING, "empty string is not a valid password, clearing password");
+            session.notice(
+                "NOTICE",
+                SqlState::WARNING,
+                "empty string is not a valid password, clearing password",
+            );
             role.verifier = None;
         }
         Some(Some(password)) => role.verifier = Some(scram::verifier_of(password)?),
@@ -57,7 +61,11 @@ fn may_change(scope: &Scope, options: &RoleOptions, was_superuser: bool) -> Resu
     if scope.superuser {
         return Ok(());
     }
-    if was_superuser || options.superuser.is_some() || options.replication.is_some() || options.bypass_rls.is_some() {
+    if was_superuser
+        || options.superuser.is_some()
+        || options.replication.is_some()
+        || options.bypass_rls.is_some()
+    {
         return Err(Error::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be superuser to alter superuser, replication or bypassrls roles or change these attributes",
@@ -69,7 +77,12 @@ fn may_change(scope: &Scope, options: &RoleOptions, was_superuser: bool) -> Resu
     Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied"))
 }
 
-pub async fn create(session: &mut Session, name: &str, login: bool, options: &RoleOptions) -> Result<Outcome> {
+pub async fn create(
+    session: &mut Session,
+    name: &str,
+    login: bool,
+    options: &RoleOptions,
+) -> Result<Outcome> {
     session.lock(LOCK, TableLockMode::ShareUpdateExclusive).await?;
     let scope = session.scope()?;
     if !scope.superuser && !scope.catalog.role(scope.role).is_some_and(|r| r.create_role) {
@@ -214,7 +227,10 @@ pub async fn alter_setting(
     }
     let scope = session.scope()?;
     let Some(found) = scope.catalog.database_named(target) else {
-        return Err(Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{target}\" does not exist")));
+        return Err(Error::new(
+            SqlState::INVALID_CATALOG_NAME,
+            format!("database \"{target}\" does not exist"),
+        ));
     };
     privilege::must_own(&scope.catalog, scope.role, found.owner, "database", target)?;
     let mut changed = found.clone();
@@ -257,7 +273,10 @@ pub async fn membership(
                         session.notice(
                             "NOTICE",
                             SqlState::WARNING,
-                            format!("role \"{}\" is already a member of role \"{}\"", member.name, group.name),
+                            format!(
+                                "role \"{}\" is already a member of role \"{}\"",
+                                member.name, group.name
+                            ),
                         );
                         continue;
                     }
@@ -305,7 +324,8 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
         Err(error) => return Err(error),
     };
     let scope = session.scope()?;
-    if !scope.superuser && !(scope.catalog.role(scope.role).is_some_and(|r| r.create_role) && !role.superuser) {
+    if !scope.superuser && !(scope.catalog.role(scope.role).is_some_and(|r| r.create_role) && !role.superuser)
+    {
         return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied to drop role"));
     }
     if role.oid == scope.role {

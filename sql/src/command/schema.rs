@@ -22,7 +22,10 @@ pub async fn create(
     };
     if !privilege::is_member(&scope.catalog, scope.role, owner) {
         let name = scope.catalog.role(owner).map(|r| r.name.clone()).unwrap_or_default();
-        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("must be member of role \"{name}\"")));
+        return Err(Error::new(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!("must be member of role \"{name}\""),
+        ));
     }
     let name = match name {
         Some(name) => name.to_string(),
@@ -67,11 +70,17 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
         SchemaAction::Rename(to) => {
             privilege::check_database(&scope.catalog, scope.role, session.shared.database, 'C')?;
             if scope.schema_oid(to).is_some() {
-                return Err(Error::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{to}\" already exists")));
+                return Err(Error::new(
+                    SqlState::DUPLICATE_SCHEMA,
+                    format!("schema \"{to}\" already exists"),
+                ));
             }
             if to.starts_with("pg_") {
-                return Err(Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{to}\""))
-                    .detail("The prefix \"pg_\" is reserved for system schemas."));
+                return Err(Error::new(
+                    SqlState::RESERVED_NAME,
+                    format!("unacceptable schema name \"{to}\""),
+                )
+                .detail("The prefix \"pg_\" is reserved for system schemas."));
             }
             if let Some(view) = scope.catalog.objects().find_map(|o| match o {
                 Object::View(view) if view.query.contains(&format!("\"{name}\".")) => Some(view.name.clone()),
@@ -94,7 +103,9 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
             }
             schema.owner = owner.oid;
         }
-        SchemaAction::Options(_) => return Err(Error::new(SqlState::SYNTAX_ERROR, "a schema has no options")),
+        SchemaAction::Options(_) => {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, "a schema has no options"));
+        }
     }
     session.change_catalog(vec![Change::Put(Object::Schema(schema))])?;
     Ok(Outcome::Tag("ALTER SCHEMA".into()))
@@ -114,7 +125,9 @@ pub fn create_extension(session: &mut Session, name: &str, if_not_exists: bool) 
             );
             Ok(Outcome::Tag("CREATE EXTENSION".into()))
         }
-        _ => Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("extension \"{name}\" is not available"))
-            .hint("StartDB loads no extensions; see pg_proc for the functions it has.")),
+        _ => {
+            Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("extension \"{name}\" is not available"))
+                .hint("StartDB loads no extensions; see pg_proc for the functions it has."))
+        }
     }
 }

@@ -60,10 +60,16 @@ pub fn apply(sequence: &mut Sequence, options: &SequenceOptions, new: bool) -> R
     }
     let name = types::format_type(sequence.type_oid, -1);
     if sequence.maximum > highest || sequence.maximum < lowest {
-        return Err(invalid(format!("MAXVALUE ({}) is out of range for sequence data type {name}", sequence.maximum)));
+        return Err(invalid(format!(
+            "MAXVALUE ({}) is out of range for sequence data type {name}",
+            sequence.maximum
+        )));
     }
     if sequence.minimum > highest || sequence.minimum < lowest {
-        return Err(invalid(format!("MINVALUE ({}) is out of range for sequence data type {name}", sequence.minimum)));
+        return Err(invalid(format!(
+            "MINVALUE ({}) is out of range for sequence data type {name}",
+            sequence.minimum
+        )));
     }
     if sequence.minimum >= sequence.maximum {
         return Err(invalid(format!(
@@ -173,7 +179,12 @@ pub async fn create(
     Ok(done)
 }
 
-pub async fn alter(session: &mut Session, name: &Name, if_exists: bool, options: &SequenceOptions) -> Result<Outcome> {
+pub async fn alter(
+    session: &mut Session,
+    name: &Name,
+    if_exists: bool,
+    options: &SequenceOptions,
+) -> Result<Outcome> {
     let done = Outcome::Tag("ALTER SEQUENCE".into());
     let scope = session.scope()?;
     let Some(found) = find_relation(&scope, name) else {
@@ -197,7 +208,11 @@ pub async fn alter(session: &mut Session, name: &Name, if_exists: bool, options:
 }
 
 /// Applies options to an existing sequence; RESTART gives it a new counter in the same commit.
-pub fn alter_sequence(session: &mut Session, sequence: &Arc<Sequence>, options: &SequenceOptions) -> Result<()> {
+pub fn alter_sequence(
+    session: &mut Session,
+    sequence: &Arc<Sequence>,
+    options: &SequenceOptions,
+) -> Result<()> {
     let scope = session.scope()?;
     let mut changed = (**sequence).clone();
     let (value, called) = session.transaction()?.tx()?.sequence_state(sequence);
@@ -210,7 +225,10 @@ pub fn alter_sequence(session: &mut Session, sequence: &Arc<Sequence>, options: 
     };
     if let Some(value) = restart {
         if value < changed.minimum {
-            return Err(invalid(format!("RESTART value ({value}) cannot be less than MINVALUE ({})", changed.minimum)));
+            return Err(invalid(format!(
+                "RESTART value ({value}) cannot be less than MINVALUE ({})",
+                changed.minimum
+            )));
         }
         if value > changed.maximum {
             return Err(invalid(format!(

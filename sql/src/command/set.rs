@@ -19,7 +19,10 @@ fn done(tag: &str) -> Result<Outcome> {
 /// The modes that a transaction_* setting stands for.
 pub fn transaction_modes(name: &str, value: &str) -> Result<Modes> {
     let invalid = || {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
+        Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"{name}\": \"{value}\""),
+        )
     };
     let mut modes = Modes::default();
     match name {
@@ -72,6 +75,17 @@ pub fn set(session: &mut Session, name: &str, local: bool, values: Option<&[Stri
 }
 
 pub fn reset(session: &mut Session, name: Option<&str>) -> Result<Outcome> {
+    match name {
+        Some("role") => {
+            session.set_role(None, false)?;
+            return done("RESET");
+        }
+        Some("session_authorization") => {
+            session_authorization(session, None, false)?;
+            return done("RESET");
+        }
+        _ => {}
+    }
     session.transaction()?;
     let mut settings = session.shared.settings.lock();
     match name {
@@ -126,10 +140,18 @@ pub fn set_transaction(session: &mut Session, modes: Modes, characteristics: boo
             settings.set_text("default_transaction_isolation", level(isolation), false)?;
         }
         if let Some(read_only) = modes.read_only {
-            settings.set_text("default_transaction_read_only", if read_only { "on" } else { "off" }, false)?;
+            settings.set_text(
+                "default_transaction_read_only",
+                if read_only { "on" } else { "off" },
+                false,
+            )?;
         }
         if let Some(deferrable) = modes.deferrable {
-            settings.set_text("default_transaction_deferrable", if deferrable { "on" } else { "off" }, false)?;
+            settings.set_text(
+                "default_transaction_deferrable",
+                if deferrable { "on" } else { "off" },
+                false,
+            )?;
         }
         return done("SET");
     }
@@ -145,7 +167,11 @@ pub fn set_transaction(session: &mut Session, modes: Modes, characteristics: boo
     done("SET")
 }
 
-pub async fn set_constraints(session: &mut Session, names: Option<&[Name]>, deferred: bool) -> Result<Outcome> {
+pub async fn set_constraints(
+    session: &mut Session,
+    names: Option<&[Name]>,
+    deferred: bool,
+) -> Result<Outcome> {
     let scope = session.scope()?;
     let mut oids = Vec::new();
     for name in names.unwrap_or_default() {
@@ -233,7 +259,10 @@ pub fn session_authorization(session: &mut Session, role: Option<&str>, local: b
     };
     let scope = session.scope()?;
     if target.oid != login && !privilege::is_superuser(&scope.catalog, login) {
-        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied to set session authorization"));
+        return Err(Error::new(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "permission denied to set session authorization",
+        ));
     }
     session.transaction()?;
     {

@@ -35,7 +35,10 @@ pub async fn create(
         return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
     }
     let Some(output) = &prepared.columns else {
-        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "views must not contain data-modifying statements"));
+        return Err(Error::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "views must not contain data-modifying statements",
+        ));
     };
     if columns.len() > output.len() {
         return Err(Error::new(
@@ -115,7 +118,10 @@ pub async fn create(
             view.comment = old.comment.clone();
         }
         Some(other) if or_replace => {
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a view", other.name())));
+            return Err(Error::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("\"{}\" is not a view", other.name()),
+            ));
         }
         _ => must_be_free(&scope.catalog, schema, &name.name)?,
     }
@@ -124,7 +130,10 @@ pub async fn create(
 }
 
 /// The query with qualified names, the relations it reads, and whether it has a `*` in its outermost list.
-pub fn qualified(scope: &Arc<Scope>, query: &Arc<resolve::parse::Parsed>) -> Result<(String, Vec<Oid>, bool)> {
+pub fn qualified(
+    scope: &Arc<Scope>,
+    query: &Arc<resolve::parse::Parsed>,
+) -> Result<(String, Vec<Oid>, bool)> {
     let ast::Statement::Query(query) = &*query.ast else {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "a view is made of a query"));
     };
@@ -159,7 +168,12 @@ impl VisitorMut for Qualifier<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
-        let names = query.with.iter().flat_map(|w| &w.cte_tables).map(|c| resolve::identifier(&c.alias.name)).collect();
+        let names = query
+            .with
+            .iter()
+            .flat_map(|w| &w.cte_tables)
+            .map(|c| resolve::identifier(&c.alias.name))
+            .collect();
         self.ctes.push(names);
         ControlFlow::Continue(())
     }
@@ -181,7 +195,8 @@ impl VisitorMut for Qualifier<'_> {
             [.., schema, name] => (Some(schema.clone()), name.clone()),
             [] => return ControlFlow::Continue(()),
         };
-        let found = find_relation(self.scope, &Name { schema: schema.clone(), name: name.clone(), position: 1 });
+        let found =
+            find_relation(self.scope, &Name { schema: schema.clone(), name: name.clone(), position: 1 });
         if let Some(found) = found {
             if !self.depends_on.contains(&found.oid()) {
                 self.depends_on.push(found.oid());

@@ -53,32 +53,44 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
                 })
                 .collect(),
         },
-        "pg_stat_user_tables" | "pg_stat_all_tables" | "pg_stat_xact_user_tables" | "pg_stat_xact_all_tables" => {
-            Filled {
-                columns: &["relid", "schemaname", "relname", "n_live_tup", "n_dead_tup", "last_analyze", "analyze_count"],
-                rows: each_table(scope)
-                    .map(|t| {
-                        let statistics = scope.database.engine.statistics(t);
-                        vec![
-                            Datum::Oid(t.oid),
-                            text(&scope.schema_name(t.schema)),
-                            text(&t.name),
-                            Datum::Int8(statistics.rows as i64),
-                            Datum::Int8(0),
-                            statistics.analyzed_at.map_or(Datum::Null, Datum::TimestampTz),
-                            Datum::Int8(i64::from(statistics.analyzed_at.is_some())),
-                        ]
-                    })
-                    .collect(),
-            }
-        }
+        "pg_stat_user_tables"
+        | "pg_stat_all_tables"
+        | "pg_stat_xact_user_tables"
+        | "pg_stat_xact_all_tables" => Filled {
+            columns: &[
+                "relid",
+                "schemaname",
+                "relname",
+                "n_live_tup",
+                "n_dead_tup",
+                "last_analyze",
+                "analyze_count",
+            ],
+            rows: each_table(scope)
+                .map(|t| {
+                    let statistics = scope.database.engine.statistics(t);
+                    vec![
+                        Datum::Oid(t.oid),
+                        text(&scope.schema_name(t.schema)),
+                        text(&t.name),
+                        Datum::Int8(statistics.rows as i64),
+                        Datum::Int8(0),
+                        statistics.analyzed_at.map_or(Datum::Null, Datum::TimestampTz),
+                        Datum::Int8(i64::from(statistics.analyzed_at.is_some())),
+                    ]
+                })
+                .collect(),
+        },
         "pg_statio_user_tables" | "pg_statio_all_tables" => Filled {
             columns: &["relid", "schemaname", "relname"],
             rows: each_table(scope)
                 .map(|t| vec![Datum::Oid(t.oid), text(&scope.schema_name(t.schema)), text(&t.name)])
                 .collect(),
         },
-        "pg_stat_user_indexes" | "pg_stat_all_indexes" | "pg_statio_user_indexes" | "pg_statio_all_indexes" => Filled {
+        "pg_stat_user_indexes"
+        | "pg_stat_all_indexes"
+        | "pg_statio_user_indexes"
+        | "pg_statio_all_indexes" => Filled {
             columns: &["relid", "indexrelid", "schemaname", "relname", "indexrelname"],
             rows: each_table(scope)
                 .flat_map(|t| {
@@ -130,7 +142,9 @@ fn settings(scope: &Scope) -> Filled {
                 SettingType::Integer { unit, min, max } => {
                     ("integer", unit, text(&min.to_string()), text(&max.to_string()))
                 }
-                SettingType::Real { unit, min, max } => ("real", unit, text(&min.to_string()), text(&max.to_string())),
+                SettingType::Real { unit, min, max } => {
+                    ("real", unit, text(&min.to_string()), text(&max.to_string()))
+                }
                 SettingType::Enum => ("enum", "", Datum::Null, Datum::Null),
                 SettingType::String => ("string", "", Datum::Null, Datum::Null),
             };
@@ -140,7 +154,11 @@ fn settings(scope: &Scope) -> Filled {
                 if unit.is_empty() { Datum::Null } else { text(unit) },
                 text(s.category),
                 text(description(s.name)),
-                text(if s.context == Context::Server && s.context_name.is_empty() { "postmaster" } else { s.context_name }),
+                text(if s.context == Context::Server && s.context_name.is_empty() {
+                    "postmaster"
+                } else {
+                    s.context_name
+                }),
                 text(kind),
                 text(settings.source(s)),
                 min,
@@ -154,8 +172,20 @@ fn settings(scope: &Scope) -> Filled {
         .collect();
     Filled {
         columns: &[
-            "name", "setting", "unit", "category", "short_desc", "context", "vartype", "source", "min_val", "max_val",
-            "enumvals", "boot_val", "reset_val", "pending_restart",
+            "name",
+            "setting",
+            "unit",
+            "category",
+            "short_desc",
+            "context",
+            "vartype",
+            "source",
+            "min_val",
+            "max_val",
+            "enumvals",
+            "boot_val",
+            "reset_val",
+            "pending_restart",
         ],
         rows,
     }
@@ -177,7 +207,9 @@ fn activity(scope: &Scope) -> Filled {
                 s.settings.lock().show("application_name")
             };
             let (address, port) = match &s.peer {
-                Peer::Tcp { address, port, .. } => (text(&address.to_string()), Datum::Int4(i32::from(*port))),
+                Peer::Tcp { address, port, .. } => {
+                    (text(&address.to_string()), Datum::Int4(i32::from(*port)))
+                }
                 Peer::Unix => (Datum::Null, Datum::Int4(-1)),
                 Peer::Internal => (Datum::Null, Datum::Null),
             };
@@ -207,9 +239,23 @@ fn activity(scope: &Scope) -> Filled {
         .collect();
     Filled {
         columns: &[
-            "datid", "datname", "pid", "usesysid", "usename", "application_name", "client_addr", "client_port",
-            "backend_start", "xact_start", "query_start", "state_change", "wait_event_type", "wait_event", "state",
-            "query", "backend_type",
+            "datid",
+            "datname",
+            "pid",
+            "usesysid",
+            "usename",
+            "application_name",
+            "client_addr",
+            "client_port",
+            "backend_start",
+            "xact_start",
+            "query_start",
+            "state_change",
+            "wait_event_type",
+            "wait_event",
+            "state",
+            "query",
+            "backend_type",
         ],
         rows,
     }
@@ -262,8 +308,20 @@ fn locks(scope: &Scope) -> Filled {
         .collect();
     Filled {
         columns: &[
-            "locktype", "database", "relation", "page", "tuple", "classid", "objid", "objsubid", "virtualtransaction",
-            "pid", "mode", "granted", "fastpath", "waitstart",
+            "locktype",
+            "database",
+            "relation",
+            "page",
+            "tuple",
+            "classid",
+            "objid",
+            "objsubid",
+            "virtualtransaction",
+            "pid",
+            "mode",
+            "granted",
+            "fastpath",
+            "waitstart",
         ],
         rows,
     }
@@ -323,7 +381,10 @@ fn statistics(scope: &Scope) -> Filled {
                 if s.most_common.is_empty() {
                     Datum::Null
                 } else {
-                    array(oid::FLOAT4, s.most_common.iter().map(|v| Datum::Float4(v.frequency as f32)).collect())
+                    array(
+                        oid::FLOAT4,
+                        s.most_common.iter().map(|v| Datum::Float4(v.frequency as f32)).collect(),
+                    )
                 },
                 list(s.histogram.iter().map(|v| v.text.as_str()).collect()),
                 Datum::Float4(s.correlation as f32),
@@ -332,8 +393,17 @@ fn statistics(scope: &Scope) -> Filled {
     }
     Filled {
         columns: &[
-            "schemaname", "tablename", "attname", "inherited", "null_frac", "avg_width", "n_distinct",
-            "most_common_vals", "most_common_freqs", "histogram_bounds", "correlation",
+            "schemaname",
+            "tablename",
+            "attname",
+            "inherited",
+            "null_frac",
+            "avg_width",
+            "n_distinct",
+            "most_common_vals",
+            "most_common_freqs",
+            "histogram_bounds",
+            "correlation",
         ],
         rows,
     }

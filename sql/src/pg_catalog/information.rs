@@ -26,7 +26,9 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
                 .map(|n| vec![text(database), text(n), text(&role_name(scope, 10))])
                 .collect();
             rows.extend(visible(scope).filter_map(|o| match o {
-                Object::Schema(s) => Some(vec![text(database), text(&s.name), text(&role_name(scope, s.owner))]),
+                Object::Schema(s) => {
+                    Some(vec![text(database), text(&s.name), text(&role_name(scope, s.owner))])
+                }
                 _ => None,
             }));
             Filled { columns: &["catalog_name", "schema_name", "schema_owner"], rows }
@@ -35,8 +37,16 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
         "columns" => columns(scope, database),
         "views" => Filled {
             columns: &[
-                "table_catalog", "table_schema", "table_name", "view_definition", "check_option", "is_updatable",
-                "is_insertable_into", "is_trigger_updatable", "is_trigger_deletable", "is_trigger_insertable_into",
+                "table_catalog",
+                "table_schema",
+                "table_name",
+                "view_definition",
+                "check_option",
+                "is_updatable",
+                "is_insertable_into",
+                "is_trigger_updatable",
+                "is_trigger_deletable",
+                "is_trigger_insertable_into",
             ],
             rows: visible(scope)
                 .filter_map(|o| match o {
@@ -58,8 +68,17 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
         },
         "sequences" => Filled {
             columns: &[
-                "sequence_catalog", "sequence_schema", "sequence_name", "data_type", "numeric_precision",
-                "numeric_precision_radix", "numeric_scale", "start_value", "minimum_value", "maximum_value", "increment",
+                "sequence_catalog",
+                "sequence_schema",
+                "sequence_name",
+                "data_type",
+                "numeric_precision",
+                "numeric_precision_radix",
+                "numeric_scale",
+                "start_value",
+                "minimum_value",
+                "maximum_value",
+                "increment",
                 "cycle_option",
             ],
             rows: visible(scope)
@@ -115,7 +134,12 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
                 .collect(),
         },
         "character_sets" => Filled {
-            columns: &["character_set_name", "character_repertoire", "form_of_use", "default_collate_catalog"],
+            columns: &[
+                "character_set_name",
+                "character_repertoire",
+                "form_of_use",
+                "default_collate_catalog",
+            ],
             rows: vec![vec![text("UTF8"), text("UCS"), text("UTF8"), text(database)]],
         },
         _ => return None,
@@ -153,28 +177,74 @@ fn tables(scope: &Scope, database: &str) -> Filled {
         }
     }
     Filled {
-        columns: &["table_catalog", "table_schema", "table_name", "table_type", "is_insertable_into", "is_typed"],
+        columns: &[
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "table_type",
+            "is_insertable_into",
+            "is_typed",
+        ],
         rows,
     }
 }
 
 fn columns(scope: &Scope, database: &str) -> Filled {
     let names: &[&str] = &[
-        "table_catalog", "table_schema", "table_name", "column_name", "ordinal_position", "column_default",
-        "is_nullable", "data_type", "character_maximum_length", "character_octet_length", "numeric_precision",
-        "numeric_precision_radix", "numeric_scale", "datetime_precision", "udt_catalog", "udt_schema", "udt_name",
-        "dtd_identifier", "is_self_referencing", "is_identity", "identity_generation", "identity_start",
-        "identity_increment", "identity_maximum", "identity_minimum", "identity_cycle", "is_generated",
-        "generation_expression", "is_updatable",
+        "table_catalog",
+        "table_schema",
+        "table_name",
+        "column_name",
+        "ordinal_position",
+        "column_default",
+        "is_nullable",
+        "data_type",
+        "character_maximum_length",
+        "character_octet_length",
+        "numeric_precision",
+        "numeric_precision_radix",
+        "numeric_scale",
+        "datetime_precision",
+        "udt_catalog",
+        "udt_schema",
+        "udt_name",
+        "dtd_identifier",
+        "is_self_referencing",
+        "is_identity",
+        "identity_generation",
+        "identity_start",
+        "identity_increment",
+        "identity_maximum",
+        "identity_minimum",
+        "identity_cycle",
+        "is_generated",
+        "generation_expression",
+        "is_updatable",
     ];
     let mut rows = Vec::new();
-    let mut add = |schema: &str, table: &str, name: &str, number: i32, ty: Oid, typmod: i32, not_null: bool, extra: Extra| {
+    let mut add = |schema: &str,
+                   table: &str,
+                   name: &str,
+                   number: i32,
+                   ty: Oid,
+                   typmod: i32,
+                   not_null: bool,
+                   extra: Extra| {
         let info = types::info(ty);
         let array = info.is_some_and(|i| i.element != 0);
-        let data_type = if array { "ARRAY".to_string() } else { info.map_or("USER-DEFINED".into(), |i| if ty == oid::BPCHAR { "character".into() } else { i.sql_name.to_string() }) };
-        let length = matches!(ty, oid::VARCHAR | oid::BPCHAR).then(|| types::length_of_typmod(typmod)).flatten();
+        let data_type = if array {
+            "ARRAY".to_string()
+        } else {
+            info.map_or("USER-DEFINED".into(), |i| {
+                if ty == oid::BPCHAR { "character".into() } else { i.sql_name.to_string() }
+            })
+        };
+        let length =
+            matches!(ty, oid::VARCHAR | oid::BPCHAR).then(|| types::length_of_typmod(typmod)).flatten();
         let octets = match ty {
-            oid::TEXT | oid::VARCHAR | oid::BPCHAR => Datum::Int4(length.map_or(1 << 30, |l| l.saturating_mul(4))),
+            oid::TEXT | oid::VARCHAR | oid::BPCHAR => {
+                Datum::Int4(length.map_or(1 << 30, |l| l.saturating_mul(4)))
+            }
             _ => Datum::Null,
         };
         let (precision, radix, scale) = match ty {
@@ -192,7 +262,9 @@ fn columns(scope: &Scope, database: &str) -> Filled {
         let number_or_null = |n: Option<i32>| n.map_or(Datum::Null, Datum::Int4);
         let time = match ty {
             oid::DATE => Datum::Int4(0),
-            oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => Datum::Int4(if typmod >= 0 { typmod } else { 6 }),
+            oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => {
+                Datum::Int4(if typmod >= 0 { typmod } else { 6 })
+            }
             oid::INTERVAL => Datum::Int4(types::interval_precision(typmod).unwrap_or(6)),
             _ => Datum::Null,
         };
@@ -268,12 +340,30 @@ fn columns(scope: &Scope, database: &str) -> Filled {
                     } else {
                         extra.sequence[4] = yes(false);
                     }
-                    add(&scope.schema_name(t.schema), &t.name, &c.name, i32::from(c.number), c.type_oid, c.typmod, c.not_null, extra);
+                    add(
+                        &scope.schema_name(t.schema),
+                        &t.name,
+                        &c.name,
+                        i32::from(c.number),
+                        c.type_oid,
+                        c.typmod,
+                        c.not_null,
+                        extra,
+                    );
                 }
             }
             Object::View(v) if shown(scope, v.owner, &v.acl) => {
                 for (n, c) in v.columns.iter().enumerate() {
-                    add(&scope.schema_name(v.schema), &v.name, &c.name, n as i32 + 1, c.type_oid, c.typmod, false, Extra::default());
+                    add(
+                        &scope.schema_name(v.schema),
+                        &v.name,
+                        &c.name,
+                        n as i32 + 1,
+                        c.type_oid,
+                        c.typmod,
+                        false,
+                        Extra::default(),
+                    );
                 }
             }
             _ => {}
@@ -327,8 +417,17 @@ fn table_constraints(scope: &Scope, database: &str) -> Filled {
     }
     Filled {
         columns: &[
-            "constraint_catalog", "constraint_schema", "constraint_name", "table_catalog", "table_schema", "table_name",
-            "constraint_type", "is_deferrable", "initially_deferred", "enforced", "nulls_distinct",
+            "constraint_catalog",
+            "constraint_schema",
+            "constraint_name",
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "constraint_type",
+            "is_deferrable",
+            "initially_deferred",
+            "enforced",
+            "nulls_distinct",
         ],
         rows,
     }
@@ -371,8 +470,15 @@ fn key_columns(scope: &Scope, database: &str) -> Filled {
     }
     Filled {
         columns: &[
-            "constraint_catalog", "constraint_schema", "constraint_name", "table_catalog", "table_schema", "table_name",
-            "column_name", "ordinal_position", "position_in_unique_constraint",
+            "constraint_catalog",
+            "constraint_schema",
+            "constraint_name",
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "column_name",
+            "ordinal_position",
+            "position_in_unique_constraint",
         ],
         rows,
     }
@@ -408,8 +514,15 @@ fn referential(scope: &Scope, database: &str) -> Filled {
     }
     Filled {
         columns: &[
-            "constraint_catalog", "constraint_schema", "constraint_name", "unique_constraint_catalog",
-            "unique_constraint_schema", "unique_constraint_name", "match_option", "update_rule", "delete_rule",
+            "constraint_catalog",
+            "constraint_schema",
+            "constraint_name",
+            "unique_constraint_catalog",
+            "unique_constraint_schema",
+            "unique_constraint_name",
+            "match_option",
+            "update_rule",
+            "delete_rule",
         ],
         rows,
     }
@@ -445,7 +558,12 @@ fn constraint_columns(scope: &Scope, database: &str) -> Filled {
     }
     Filled {
         columns: &[
-            "table_catalog", "table_schema", "table_name", "column_name", "constraint_catalog", "constraint_schema",
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "column_name",
+            "constraint_catalog",
+            "constraint_schema",
             "constraint_name",
         ],
         rows,
@@ -461,7 +579,11 @@ fn table_privileges(scope: &Scope, database: &str) -> Filled {
             for letter in item.privileges.chars() {
                 rows.push(vec![
                     text(&role_name(scope, item.grantor)),
-                    text(&if item.grantee == 0 { "PUBLIC".to_string() } else { role_name(scope, item.grantee) }),
+                    text(&if item.grantee == 0 {
+                        "PUBLIC".to_string()
+                    } else {
+                        role_name(scope, item.grantee)
+                    }),
                     text(database),
                     text(&scope.schema_name(object.relation_schema().unwrap_or(0))),
                     text(object.name()),
@@ -474,7 +596,13 @@ fn table_privileges(scope: &Scope, database: &str) -> Filled {
     }
     Filled {
         columns: &[
-            "grantor", "grantee", "table_catalog", "table_schema", "table_name", "privilege_type", "is_grantable",
+            "grantor",
+            "grantee",
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "privilege_type",
+            "is_grantable",
             "with_hierarchy",
         ],
         rows,

@@ -72,8 +72,9 @@ pub fn all() -> &'static [Relation] {
     &RELATIONS
 }
 
-static FAST: LazyLock<HashMap<String, usize>> =
-    LazyLock::new(|| RELATIONS.iter().enumerate().map(|(n, r)| (format!("{}.{}", r.schema, r.name), n)).collect());
+static FAST: LazyLock<HashMap<String, usize>> = LazyLock::new(|| {
+    RELATIONS.iter().enumerate().map(|(n, r)| (format!("{}.{}", r.schema, r.name), n)).collect()
+});
 
 pub fn find(schema: &str, name: &str) -> Option<&'static Relation> {
     RELATIONS.get(*FAST.get(&format!("{schema}.{name}"))?)
@@ -123,7 +124,8 @@ pub fn rows(scope: &Scope, schema: &str, name: &str, columns: &[usize]) -> Resul
     let Some(relation) = find(schema, name) else {
         return Err(Error::internal(format!("no relation {schema}.{name}")));
     };
-    let filled = if schema == "information_schema" { information::rows(scope, name) } else { catalog(scope, name)? };
+    let filled =
+        if schema == "information_schema" { information::rows(scope, name) } else { catalog(scope, name)? };
     let Some(filled) = filled else { return Ok(Vec::new()) };
     enum Source {
         From(usize),
@@ -198,7 +200,8 @@ pub(crate) fn letter(letter: char) -> Datum {
 
 /// An int2vector or oidvector: subscripts from 0.
 pub(crate) fn vector(element: Oid, values: Vec<Datum>) -> Datum {
-    let dims = if values.is_empty() { Vec::new() } else { vec![Dimension { len: values.len() as i32, lower: 0 }] };
+    let dims =
+        if values.is_empty() { Vec::new() } else { vec![Dimension { len: values.len() as i32, lower: 0 }] };
     Datum::Array(Arc::new(Array { element, dims, values }))
 }
 

@@ -1,6 +1,8 @@
 //! Relations about tables and what belongs to them.
 
-use engine::catalog::{ConstraintKind, IndexKind, Object, Persistence, ReferentialAction, Table, oid as fixed};
+use engine::catalog::{
+    ConstraintKind, IndexKind, Object, Persistence, ReferentialAction, Table, oid as fixed,
+};
 use value::types::{self, oid};
 use value::{Datum, Oid};
 
@@ -36,7 +38,12 @@ pub fn visible(scope: &Scope) -> impl Iterator<Item = &Object> {
 }
 
 fn namespaces(scope: &Scope) -> Filled {
-    let system = [(fixed::PG_CATALOG, "pg_catalog"), (fixed::PG_TOAST, "pg_toast"), (fixed::INFORMATION_SCHEMA, "information_schema"), (fixed::STARTDB_SCHEMA, "startdb")];
+    let system = [
+        (fixed::PG_CATALOG, "pg_catalog"),
+        (fixed::PG_TOAST, "pg_toast"),
+        (fixed::INFORMATION_SCHEMA, "information_schema"),
+        (fixed::STARTDB_SCHEMA, "startdb"),
+    ];
     let owner = fixed::BOOTSTRAP_SUPERUSER;
     let usage = format!("={}/{}", "U", role_name(scope, owner));
     let mut rows: Vec<Vec<Datum>> = system
@@ -45,17 +52,27 @@ fn namespaces(scope: &Scope) -> Filled {
             let list = if *name == "pg_toast" {
                 Datum::Null
             } else {
-                super::array(oid::ACLITEM, vec![text(&format!("{0}=UC/{0}", role_name(scope, owner))), text(&usage)])
+                super::array(
+                    oid::ACLITEM,
+                    vec![text(&format!("{0}=UC/{0}", role_name(scope, owner))), text(&usage)],
+                )
             };
             vec![Datum::Oid(*oid), text(name), Datum::Oid(owner), list]
         })
         .collect();
     rows.extend(visible(scope).filter_map(|o| match o {
-        Object::Schema(s) => Some(vec![Datum::Oid(s.oid), text(&s.name), Datum::Oid(s.owner), acl(scope, &s.acl)]),
+        Object::Schema(s) => {
+            Some(vec![Datum::Oid(s.oid), text(&s.name), Datum::Oid(s.owner), acl(scope, &s.acl)])
+        }
         _ => None,
     }));
     if let Some(temporary) = scope.temporary {
-        rows.push(vec![Datum::Oid(temporary), text(&scope.schema_name(temporary)), Datum::Oid(owner), Datum::Null]);
+        rows.push(vec![
+            Datum::Oid(temporary),
+            text(&scope.schema_name(temporary)),
+            Datum::Oid(owner),
+            Datum::Null,
+        ]);
     }
     Filled { columns: &["oid", "nspname", "nspowner", "nspacl"], rows }
 }
@@ -66,9 +83,26 @@ fn schema_of(name: &str) -> Oid {
 
 fn classes(scope: &Scope) -> Filled {
     let columns: &[&str] = &[
-        "oid", "relname", "relnamespace", "reltype", "relowner", "relam", "relfilenode", "relpages", "reltuples",
-        "relhasindex", "relpersistence", "relkind", "relnatts", "relchecks", "relhasrules", "relhastriggers",
-        "relispopulated", "relreplident", "relacl", "reloptions",
+        "oid",
+        "relname",
+        "relnamespace",
+        "reltype",
+        "relowner",
+        "relam",
+        "relfilenode",
+        "relpages",
+        "reltuples",
+        "relhasindex",
+        "relpersistence",
+        "relkind",
+        "relnatts",
+        "relchecks",
+        "relhasrules",
+        "relhastriggers",
+        "relispopulated",
+        "relreplident",
+        "relacl",
+        "reloptions",
     ];
     let engine = &scope.database.engine;
     let row = |oid: Oid,
@@ -110,18 +144,45 @@ fn classes(scope: &Scope) -> Filled {
         .iter()
         .map(|r| {
             let am = if r.kind == 'r' { 2 } else { 0 };
-            row(r.oid, r.name, schema_of(r.schema), fixed::BOOTSTRAP_SUPERUSER, am, r.kind, 'p', r.columns.len(), -1.0, none())
+            row(
+                r.oid,
+                r.name,
+                schema_of(r.schema),
+                fixed::BOOTSTRAP_SUPERUSER,
+                am,
+                r.kind,
+                'p',
+                r.columns.len(),
+                -1.0,
+                none(),
+            )
         })
         .collect();
     for registered in scope.database.registered.read().iter() {
-        rows.push(row(registered.oid, registered.name, fixed::STARTDB_SCHEMA, fixed::BOOTSTRAP_SUPERUSER, 0, 'v', 'p', registered.columns.len(), -1.0, none()));
+        rows.push(row(
+            registered.oid,
+            registered.name,
+            fixed::STARTDB_SCHEMA,
+            fixed::BOOTSTRAP_SUPERUSER,
+            0,
+            'v',
+            'p',
+            registered.columns.len(),
+            -1.0,
+            none(),
+        ));
     }
     for object in visible(scope) {
         match object {
             Object::Table(t) => {
                 let statistics = engine.statistics(t);
-                let tuples = if statistics.analyzed_rows.is_some() || statistics.rows > 0 { statistics.rows as f32 } else { -1.0 };
-                let checks = t.constraints.iter().filter(|c| matches!(c.kind, ConstraintKind::Check { .. })).count();
+                let tuples = if statistics.analyzed_rows.is_some() || statistics.rows > 0 {
+                    statistics.rows as f32
+                } else {
+                    -1.0
+                };
+                let checks =
+                    t.constraints.iter().filter(|c| matches!(c.kind, ConstraintKind::Check { .. })).count();
                 let foreign = t.constraints.iter().any(|c| matches!(c.kind, ConstraintKind::Foreign(_)))
                     || scope.catalog.referencing(t.oid).next().is_some();
                 let options = if t.options.is_empty() {
@@ -131,20 +192,64 @@ fn classes(scope: &Scope) -> Filled {
                 };
                 let persistence = if t.persistence == Persistence::Temporary { 't' } else { 'p' };
                 let has_index = scope.catalog.indexes(t.oid).next().is_some();
-                rows.push(row(t.oid, &t.name, t.schema, t.owner, 2, 'r', persistence, t.columns.iter().filter(|c| !c.hidden).count(), tuples, (has_index, checks, false, foreign, acl(scope, &t.acl), options)));
+                rows.push(row(
+                    t.oid,
+                    &t.name,
+                    t.schema,
+                    t.owner,
+                    2,
+                    'r',
+                    persistence,
+                    t.columns.iter().filter(|c| !c.hidden).count(),
+                    tuples,
+                    (has_index, checks, false, foreign, acl(scope, &t.acl), options),
+                ));
             }
             Object::Index(i) => {
                 let am = if i.kind == IndexKind::Hash { 405 } else { 403 };
                 let persistence = if scope.temporary == Some(i.schema) { 't' } else { 'p' };
                 let tuples = scope.catalog.table(i.table).map_or(0.0, |t| engine.statistics(t).rows as f32);
-                rows.push(row(i.oid, &i.name, i.schema, i.owner, am, 'i', persistence, i.keys.len() + i.include.len(), tuples, none()));
+                rows.push(row(
+                    i.oid,
+                    &i.name,
+                    i.schema,
+                    i.owner,
+                    am,
+                    'i',
+                    persistence,
+                    i.keys.len() + i.include.len(),
+                    tuples,
+                    none(),
+                ));
             }
             Object::View(v) => {
-                rows.push(row(v.oid, &v.name, v.schema, v.owner, 0, 'v', if v.persistence_temporary { 't' } else { 'p' }, v.columns.len(), 0.0, (false, 0, true, false, acl(scope, &v.acl), Datum::Null)));
+                rows.push(row(
+                    v.oid,
+                    &v.name,
+                    v.schema,
+                    v.owner,
+                    0,
+                    'v',
+                    if v.persistence_temporary { 't' } else { 'p' },
+                    v.columns.len(),
+                    0.0,
+                    (false, 0, true, false, acl(scope, &v.acl), Datum::Null),
+                ));
             }
             Object::Sequence(s) => {
                 let persistence = if scope.temporary == Some(s.schema) { 't' } else { 'p' };
-                rows.push(row(s.oid, &s.name, s.schema, s.owner, 0, 'S', persistence, 3, 1.0, (false, 0, false, false, acl(scope, &s.acl), Datum::Null)));
+                rows.push(row(
+                    s.oid,
+                    &s.name,
+                    s.schema,
+                    s.owner,
+                    0,
+                    'S',
+                    persistence,
+                    3,
+                    1.0,
+                    (false, 0, false, false, acl(scope, &s.acl), Datum::Null),
+                ));
             }
             _ => {}
         }
@@ -196,9 +301,27 @@ fn attribute(a: Attribute<'_>) -> Vec<Datum> {
 
 fn attributes(scope: &Scope) -> Filled {
     let columns: &[&str] = &[
-        "attrelid", "attname", "atttypid", "attstattarget", "attlen", "attnum", "attndims", "attcacheoff", "atttypmod",
-        "attbyval", "attalign", "attstorage", "attcompression", "attnotnull", "atthasdef", "attidentity", "attgenerated",
-        "attisdropped", "attislocal", "attcollation", "attacl",
+        "attrelid",
+        "attname",
+        "atttypid",
+        "attstattarget",
+        "attlen",
+        "attnum",
+        "attndims",
+        "attcacheoff",
+        "atttypmod",
+        "attbyval",
+        "attalign",
+        "attstorage",
+        "attcompression",
+        "attnotnull",
+        "atthasdef",
+        "attidentity",
+        "attgenerated",
+        "attisdropped",
+        "attislocal",
+        "attcollation",
+        "attacl",
     ];
     let plain = |relation: Oid, number: usize, name: &str, ty: Oid, typmod: i32, not_null: bool| {
         attribute(Attribute {
@@ -261,7 +384,9 @@ fn attributes(scope: &Scope) -> Filled {
             }
             Object::Index(i) => {
                 let Some(table) = scope.catalog.table(i.table) else { continue };
-                for (n, number) in i.keys.iter().map(|k| k.column).chain(i.include.iter().copied()).enumerate() {
+                for (n, number) in
+                    i.keys.iter().map(|k| k.column).chain(i.include.iter().copied()).enumerate()
+                {
                     let Some(column) = table.columns.get(number as usize - 1) else { continue };
                     let expression = i.keys.get(n).is_some_and(|k| k.expression.is_some());
                     let name = if expression { "expr" } else { column.name.as_str() };
@@ -269,7 +394,11 @@ fn attributes(scope: &Scope) -> Filled {
                 }
             }
             Object::Sequence(s) => {
-                for (n, (name, ty)) in [("last_value", oid::INT8), ("log_cnt", oid::INT8), ("is_called", oid::BOOL)].iter().enumerate() {
+                for (n, (name, ty)) in
+                    [("last_value", oid::INT8), ("log_cnt", oid::INT8), ("is_called", oid::BOOL)]
+                        .iter()
+                        .enumerate()
+                {
                     rows.push(plain(s.oid, n, name, *ty, -1, true));
                 }
             }
@@ -281,9 +410,23 @@ fn attributes(scope: &Scope) -> Filled {
 
 fn indexes(scope: &Scope) -> Filled {
     let columns: &[&str] = &[
-        "indexrelid", "indrelid", "indnatts", "indnkeyatts", "indisunique", "indnullsnotdistinct", "indisprimary",
-        "indimmediate", "indisvalid", "indisready", "indislive", "indkey", "indcollation", "indclass", "indoption",
-        "indexprs", "indpred",
+        "indexrelid",
+        "indrelid",
+        "indnatts",
+        "indnkeyatts",
+        "indisunique",
+        "indnullsnotdistinct",
+        "indisprimary",
+        "indimmediate",
+        "indisvalid",
+        "indisready",
+        "indislive",
+        "indkey",
+        "indcollation",
+        "indclass",
+        "indoption",
+        "indexprs",
+        "indpred",
     ];
     let rows = visible(scope)
         .filter_map(|o| match o {
@@ -355,9 +498,24 @@ pub fn each_table(scope: &Scope) -> impl Iterator<Item = &std::sync::Arc<Table>>
 
 fn constraints(scope: &Scope) -> Filled {
     let columns: &[&str] = &[
-        "oid", "conname", "connamespace", "contype", "condeferrable", "condeferred", "convalidated", "conrelid",
-        "conindid", "confrelid", "confupdtype", "confdeltype", "confmatchtype", "conislocal", "connoinherit", "conkey",
-        "confkey", "conbin",
+        "oid",
+        "conname",
+        "connamespace",
+        "contype",
+        "condeferrable",
+        "condeferred",
+        "convalidated",
+        "conrelid",
+        "conindid",
+        "confrelid",
+        "confupdtype",
+        "confdeltype",
+        "confmatchtype",
+        "conislocal",
+        "connoinherit",
+        "conkey",
+        "confkey",
+        "conbin",
     ];
     let mut rows = Vec::new();
     for t in each_table(scope) {
@@ -372,8 +530,11 @@ fn constraints(scope: &Scope) -> Filled {
                     ('c', 0, 0, blank(), blank(), blank(), int2s(&used), Datum::Null, text(expression))
                 }
                 ConstraintKind::Primary { index } | ConstraintKind::Unique { index } => {
-                    let keys: Vec<i16> =
-                        scope.catalog.index(*index).map(|i| i.keys.iter().map(|k| k.column).collect()).unwrap_or_default();
+                    let keys: Vec<i16> = scope
+                        .catalog
+                        .index(*index)
+                        .map(|i| i.keys.iter().map(|k| k.column).collect())
+                        .unwrap_or_default();
                     let kind = if matches!(c.kind, ConstraintKind::Primary { .. }) { 'p' } else { 'u' };
                     (kind, *index, 0, blank(), blank(), blank(), int2s(&keys), Datum::Null, Datum::Null)
                 }
@@ -459,7 +620,16 @@ fn sequences(scope: &Scope) -> Filled {
         })
         .collect();
     Filled {
-        columns: &["seqrelid", "seqtypid", "seqstart", "seqincrement", "seqmax", "seqmin", "seqcache", "seqcycle"],
+        columns: &[
+            "seqrelid",
+            "seqtypid",
+            "seqstart",
+            "seqincrement",
+            "seqmax",
+            "seqmin",
+            "seqcache",
+            "seqcycle",
+        ],
         rows,
     }
 }
@@ -485,8 +655,17 @@ fn sequences_view(scope: &Scope) -> Filled {
         .collect();
     Filled {
         columns: &[
-            "schemaname", "sequencename", "sequenceowner", "data_type", "start_value", "min_value", "max_value",
-            "increment_by", "cycle", "cache_size", "last_value",
+            "schemaname",
+            "sequencename",
+            "sequenceowner",
+            "data_type",
+            "start_value",
+            "min_value",
+            "max_value",
+            "increment_by",
+            "cycle",
+            "cache_size",
+            "last_value",
         ],
         rows,
     }
@@ -502,7 +681,12 @@ fn descriptions(scope: &Scope) -> Filled {
     let mut rows = Vec::new();
     let mut add = |object: Oid, class: Oid, part: i16, comment: &Option<String>| {
         if let Some(comment) = comment {
-            rows.push(vec![Datum::Oid(object), Datum::Oid(class), Datum::Int4(i32::from(part)), text(comment)]);
+            rows.push(vec![
+                Datum::Oid(object),
+                Datum::Oid(class),
+                Datum::Int4(i32::from(part)),
+                text(comment),
+            ]);
         }
     };
     for object in visible(scope) {
@@ -581,7 +765,15 @@ fn depends(scope: &Scope) -> Filled {
             }
             Object::Index(i) => {
                 for key in &i.keys {
-                    add(CLASS, i.oid, 0, CLASS, i.table, if key.expression.is_some() { 0 } else { key.column }, 'a');
+                    add(
+                        CLASS,
+                        i.oid,
+                        0,
+                        CLASS,
+                        i.table,
+                        if key.expression.is_some() { 0 } else { key.column },
+                        'a',
+                    );
                 }
             }
             Object::Sequence(s) => {
@@ -604,7 +796,10 @@ fn depends(scope: &Scope) -> Filled {
             _ => {}
         }
     }
-    Filled { columns: &["classid", "objid", "objsubid", "refclassid", "refobjid", "refobjsubid", "deptype"], rows }
+    Filled {
+        columns: &["classid", "objid", "objsubid", "refclassid", "refobjid", "refobjsubid", "deptype"],
+        rows,
+    }
 }
 
 fn rewrites(scope: &Scope) -> Filled {
@@ -624,7 +819,16 @@ fn rewrites(scope: &Scope) -> Filled {
         })
         .collect();
     Filled {
-        columns: &["oid", "rulename", "ev_class", "ev_type", "ev_enabled", "is_instead", "ev_qual", "ev_action"],
+        columns: &[
+            "oid",
+            "rulename",
+            "ev_class",
+            "ev_type",
+            "ev_enabled",
+            "is_instead",
+            "ev_qual",
+            "ev_action",
+        ],
         rows,
     }
 }
@@ -660,7 +864,15 @@ fn tables(scope: &Scope) -> Filled {
         ]
     }));
     Filled {
-        columns: &["schemaname", "tablename", "tableowner", "hasindexes", "hasrules", "hastriggers", "rowsecurity"],
+        columns: &[
+            "schemaname",
+            "tablename",
+            "tableowner",
+            "hasindexes",
+            "hasrules",
+            "hastriggers",
+            "rowsecurity",
+        ],
         rows,
     }
 }

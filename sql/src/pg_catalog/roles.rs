@@ -32,8 +32,18 @@ pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
             secret("table pg_authid")?;
             Filled {
                 columns: &[
-                    "oid", "rolname", "rolsuper", "rolinherit", "rolcreaterole", "rolcreatedb", "rolcanlogin",
-                    "rolreplication", "rolbypassrls", "rolconnlimit", "rolpassword", "rolvaliduntil",
+                    "oid",
+                    "rolname",
+                    "rolsuper",
+                    "rolinherit",
+                    "rolcreaterole",
+                    "rolcreatedb",
+                    "rolcanlogin",
+                    "rolreplication",
+                    "rolbypassrls",
+                    "rolconnlimit",
+                    "rolpassword",
+                    "rolvaliduntil",
                 ],
                 rows: each_role(scope)
                     .map(|r| {
@@ -57,8 +67,19 @@ pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
         }
         "pg_roles" => Filled {
             columns: &[
-                "rolname", "rolsuper", "rolinherit", "rolcreaterole", "rolcreatedb", "rolcanlogin", "rolreplication",
-                "rolconnlimit", "rolpassword", "rolvaliduntil", "rolbypassrls", "rolconfig", "oid",
+                "rolname",
+                "rolsuper",
+                "rolinherit",
+                "rolcreaterole",
+                "rolcreatedb",
+                "rolcanlogin",
+                "rolreplication",
+                "rolconnlimit",
+                "rolpassword",
+                "rolvaliduntil",
+                "rolbypassrls",
+                "rolconfig",
+                "oid",
             ],
             rows: each_role(scope)
                 .map(|r| {
@@ -91,7 +112,16 @@ pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
                 secret("view pg_shadow")?;
             }
             Filled {
-                columns: &["usename", "usesysid", "usecreatedb", "usesuper", "userepl", "usebypassrls", "passwd", "valuntil"],
+                columns: &[
+                    "usename",
+                    "usesysid",
+                    "usecreatedb",
+                    "usesuper",
+                    "userepl",
+                    "usebypassrls",
+                    "passwd",
+                    "valuntil",
+                ],
                 rows: each_role(scope)
                     .filter(|r| r.login)
                     .map(|r| {
@@ -127,15 +157,30 @@ pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
             rows: each_role(scope)
                 .flat_map(|r| {
                     r.member_of.iter().map(|m| {
-                        vec![Datum::Oid(m.role), Datum::Oid(r.oid), Datum::Oid(m.grantor), Datum::Bool(m.admin)]
+                        vec![
+                            Datum::Oid(m.role),
+                            Datum::Oid(r.oid),
+                            Datum::Oid(m.grantor),
+                            Datum::Bool(m.admin),
+                        ]
                     })
                 })
                 .collect(),
         },
         "pg_database" => Filled {
             columns: &[
-                "oid", "datname", "datdba", "encoding", "datlocprovider", "datistemplate", "datallowconn",
-                "datconnlimit", "dattablespace", "datcollate", "datctype", "datacl",
+                "oid",
+                "datname",
+                "datdba",
+                "encoding",
+                "datlocprovider",
+                "datistemplate",
+                "datallowconn",
+                "datconnlimit",
+                "dattablespace",
+                "datcollate",
+                "datctype",
+                "datacl",
             ],
             rows: scope
                 .catalog

@@ -27,7 +27,10 @@ static TYPE_IO: LazyLock<HashMap<Oid, TypeIo>> = LazyLock::new(|| {
             let number = |n: usize| w.get(n).and_then(|t| t.parse::<Oid>().ok()).unwrap_or(0);
             let functions = [number(1), number(2), number(3), number(4), number(5), number(6), number(7)];
             let storage = w.get(8).and_then(|t| t.chars().next()).unwrap_or('p');
-            Some((w.first()?.parse().ok()?, TypeIo { functions, storage, collation: number(9), subscript: number(10) }))
+            Some((
+                w.first()?.parse().ok()?,
+                TypeIo { functions, storage, collation: number(9), subscript: number(10) },
+            ))
         })
         .collect()
 });
@@ -100,10 +103,7 @@ pub fn opclass_of(method: &str, ty: Oid) -> Oid {
         ty if types::element_of(ty) != 0 => oid::ANYARRAY,
         ty => ty,
     };
-    OPCLASSES
-        .iter()
-        .find(|c| c.method == method && c.default && c.ty == wanted)
-        .map_or(0, |c| c.oid)
+    OPCLASSES.iter().find(|c| c.method == method && c.default && c.ty == wanted).map_or(0, |c| c.oid)
 }
 
 /// A function's name by oid, whoever declares it.
@@ -159,35 +159,60 @@ pub fn rows(_: &Scope, name: &str) -> Option<Filled> {
             rows: [(12, "internal", false), (13, "c", false), (14, "sql", true)]
                 .iter()
                 .map(|(oid, name, trusted)| {
-                    vec![Datum::Oid(*oid), text(name), Datum::Oid(10), Datum::Bool(false), Datum::Bool(*trusted)]
+                    vec![
+                        Datum::Oid(*oid),
+                        text(name),
+                        Datum::Oid(10),
+                        Datum::Bool(false),
+                        Datum::Bool(*trusted),
+                    ]
                 })
                 .collect(),
         },
         "pg_collation" => Filled {
             columns: &[
-                "oid", "collname", "collnamespace", "collowner", "collprovider", "collisdeterministic", "collencoding",
-                "collcollate", "collctype",
+                "oid",
+                "collname",
+                "collnamespace",
+                "collowner",
+                "collprovider",
+                "collisdeterministic",
+                "collencoding",
+                "collcollate",
+                "collctype",
             ],
-            rows: [(100, "default", 'd', ""), (950, "C", 'c', "C"), (951, "POSIX", 'c', "POSIX"), (12342, "ucs_basic", 'c', "C")]
-                .iter()
-                .map(|(oid, name, provider, locale)| {
-                    vec![
-                        Datum::Oid(*oid),
-                        text(name),
-                        Datum::Oid(fixed::PG_CATALOG),
-                        Datum::Oid(10),
-                        letter(*provider),
-                        Datum::Bool(true),
-                        Datum::Int4(if *oid == 12342 { 6 } else { -1 }),
-                        text(locale),
-                        text(locale),
-                    ]
-                })
-                .collect(),
+            rows: [
+                (100, "default", 'd', ""),
+                (950, "C", 'c', "C"),
+                (951, "POSIX", 'c', "POSIX"),
+                (12342, "ucs_basic", 'c', "C"),
+            ]
+            .iter()
+            .map(|(oid, name, provider, locale)| {
+                vec![
+                    Datum::Oid(*oid),
+                    text(name),
+                    Datum::Oid(fixed::PG_CATALOG),
+                    Datum::Oid(10),
+                    letter(*provider),
+                    Datum::Bool(true),
+                    Datum::Int4(if *oid == 12342 { 6 } else { -1 }),
+                    text(locale),
+                    text(locale),
+                ]
+            })
+            .collect(),
         },
         "pg_opclass" => Filled {
             columns: &[
-                "oid", "opcmethod", "opcname", "opcnamespace", "opcowner", "opcfamily", "opcintype", "opcdefault",
+                "oid",
+                "opcmethod",
+                "opcname",
+                "opcnamespace",
+                "opcowner",
+                "opcfamily",
+                "opcintype",
+                "opcdefault",
                 "opckeytype",
             ],
             rows: OPCLASSES
@@ -266,9 +291,30 @@ fn pg_type() -> Filled {
         .collect();
     Filled {
         columns: &[
-            "oid", "typname", "typnamespace", "typowner", "typlen", "typbyval", "typtype", "typcategory",
-            "typispreferred", "typisdefined", "typdelim", "typsubscript", "typelem", "typarray", "typinput", "typoutput",
-            "typreceive", "typsend", "typmodin", "typmodout", "typanalyze", "typalign", "typstorage", "typtypmod",
+            "oid",
+            "typname",
+            "typnamespace",
+            "typowner",
+            "typlen",
+            "typbyval",
+            "typtype",
+            "typcategory",
+            "typispreferred",
+            "typisdefined",
+            "typdelim",
+            "typsubscript",
+            "typelem",
+            "typarray",
+            "typinput",
+            "typoutput",
+            "typreceive",
+            "typsend",
+            "typmodin",
+            "typmodout",
+            "typanalyze",
+            "typalign",
+            "typstorage",
+            "typtypmod",
             "typcollation",
         ],
         rows,
@@ -393,7 +439,14 @@ fn pg_proc() -> Filled {
         }));
     }
     for w in function::window_functions() {
-        rows.push(proc_row(Proc { oid: w.oid, name: w.name, args: w.args, returns: w.returns, kind: 'w', ..base }));
+        rows.push(proc_row(Proc {
+            oid: w.oid,
+            name: w.name,
+            args: w.args,
+            returns: w.returns,
+            kind: 'w',
+            ..base
+        }));
     }
     for s in function::set_functions() {
         rows.push(proc_row(Proc {
@@ -423,9 +476,27 @@ fn pg_proc() -> Filled {
     }
     Filled {
         columns: &[
-            "oid", "proname", "pronamespace", "proowner", "prolang", "procost", "prorows", "provariadic", "prokind",
-            "proisstrict", "proretset", "provolatile", "proparallel", "pronargs", "pronargdefaults", "prorettype",
-            "proargtypes", "proallargtypes", "proargmodes", "proargnames", "prosrc",
+            "oid",
+            "proname",
+            "pronamespace",
+            "proowner",
+            "prolang",
+            "procost",
+            "prorows",
+            "provariadic",
+            "prokind",
+            "proisstrict",
+            "proretset",
+            "provolatile",
+            "proparallel",
+            "pronargs",
+            "pronargdefaults",
+            "prorettype",
+            "proargtypes",
+            "proallargtypes",
+            "proargmodes",
+            "proargnames",
+            "prosrc",
         ],
         rows,
     }
@@ -434,7 +505,9 @@ fn pg_proc() -> Filled {
 fn pg_operator() -> Filled {
     let find = |name: Option<&str>, left: Option<Oid>, right: Oid| -> Oid {
         let Some(name) = name else { return 0 };
-        function::operators().find(|o| o.name == name && o.left == left && o.right == right).map_or(0, |o| o.oid)
+        function::operators()
+            .find(|o| o.name == name && o.left == left && o.right == right)
+            .map_or(0, |o| o.oid)
     };
     let rows = function::operators()
         .map(|o| {
@@ -457,8 +530,19 @@ fn pg_operator() -> Filled {
         .collect();
     Filled {
         columns: &[
-            "oid", "oprname", "oprnamespace", "oprowner", "oprkind", "oprcanmerge", "oprcanhash", "oprleft", "oprright",
-            "oprresult", "oprcom", "oprnegate", "oprcode",
+            "oid",
+            "oprname",
+            "oprnamespace",
+            "oprowner",
+            "oprkind",
+            "oprcanmerge",
+            "oprcanhash",
+            "oprleft",
+            "oprright",
+            "oprresult",
+            "oprcom",
+            "oprnegate",
+            "oprcode",
         ],
         rows,
     }
@@ -500,7 +584,10 @@ fn pg_aggregate() -> Filled {
             vec![Datum::Oid(a.oid), letter(kind), Datum::Int2(direct as i16), letter('r'), letter('r')]
         })
         .collect();
-    Filled { columns: &["aggfnoid", "aggkind", "aggnumdirectargs", "aggfinalmodify", "aggmfinalmodify"], rows }
+    Filled {
+        columns: &["aggfnoid", "aggkind", "aggnumdirectargs", "aggfinalmodify", "aggmfinalmodify"],
+        rows,
+    }
 }
 
 fn timezones() -> Filled {
@@ -514,7 +601,11 @@ fn timezones() -> Filled {
             Some(vec![
                 text(&name),
                 text(&value::datetime::zone_abbreviation(&zone, now)),
-                Datum::Interval(value::Interval { months: 0, days: 0, micros: i64::from(offset) * 1_000_000 }),
+                Datum::Interval(value::Interval {
+                    months: 0,
+                    days: 0,
+                    micros: i64::from(offset) * 1_000_000,
+                }),
                 Datum::Bool(false),
             ])
         })

@@ -65,7 +65,10 @@ impl Session {
         }
         let parsed = self.fragment(query)?;
         let Statement::Query(tree) = &*parsed.statement else {
-            return Err(Error::new(SqlState::INVALID_CURSOR_DEFINITION, "DECLARE CURSOR must specify a query"));
+            return Err(Error::new(
+                SqlState::INVALID_CURSOR_DEFINITION,
+                "DECLARE CURSOR must specify a query",
+            ));
         };
         let tree = tree.clone();
         let prepared = Arc::new(self.prepare("", Some(parsed.clone()), &[])?);
@@ -85,7 +88,8 @@ impl Session {
         }
         let mut columns = prepared.columns.clone();
         if binary && let Some(columns) = &mut columns {
-            let changed = columns.iter().map(|c| session::Column { format: session::Format::Binary, ..c.clone() });
+            let changed =
+                columns.iter().map(|c| session::Column { format: session::Format::Binary, ..c.clone() });
             *columns = changed.collect();
         }
         let mut portal = Portal::new(prepared, Arc::from([]), columns);
@@ -112,13 +116,24 @@ impl Session {
         Ok(Outcome::Tag("DECLARE CURSOR".into()))
     }
 
-    pub(crate) async fn fetch_cursor(&mut self, name: &str, direction: Direction, movement: bool) -> Result<Outcome> {
+    pub(crate) async fn fetch_cursor(
+        &mut self,
+        name: &str,
+        direction: Direction,
+        movement: bool,
+    ) -> Result<Outcome> {
         let Some(mut portal) = self.portals.remove(name) else {
-            return Err(Error::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist")));
+            return Err(Error::new(
+                SqlState::INVALID_CURSOR_NAME,
+                format!("cursor \"{name}\" does not exist"),
+            ));
         };
         if portal.cursor.is_none() {
             self.portals.insert(name.to_string(), portal);
-            return Err(Error::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist")));
+            return Err(Error::new(
+                SqlState::INVALID_CURSOR_NAME,
+                format!("cursor \"{name}\" does not exist"),
+            ));
         }
         let rows = step(self, &mut portal, direction).await;
         self.portals.insert(name.to_string(), portal);
@@ -197,7 +212,11 @@ async fn read_to(session: &mut Session, portal: &mut Portal, wanted: usize) -> R
 }
 
 /// Moves a cursor and gives the rows it passed (forward and backward) or stands on.
-async fn step(session: &mut Session, portal: &mut Portal, direction: Direction) -> Result<VecDeque<Vec<Datum>>> {
+async fn step(
+    session: &mut Session,
+    portal: &mut Portal,
+    direction: Direction,
+) -> Result<VecDeque<Vec<Datum>>> {
     let position = portal.cursor.as_ref().map_or(0, |c| c.position);
     let target = match direction {
         Direction::Relative(0) | Direction::Offset(0) => position as i64,
@@ -215,11 +234,8 @@ async fn step(session: &mut Session, portal: &mut Portal, direction: Direction) 
     let backward = target < position || matches!(direction, Direction::Relative(0) | Direction::Offset(0));
     let Some(cursor) = &portal.cursor else { return Err(Error::internal("no cursor")) };
     if backward && (target < position && !cursor.keeps || cursor.scroll == Some(false)) {
-        return Err(Error::new(
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "cursor can only scan forward",
-        )
-        .hint("Declare it with SCROLL option to enable backward scan."));
+        return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+            .hint("Declare it with SCROLL option to enable backward scan."));
     }
     read_to(session, portal, target).await?;
     let Some(cursor) = &mut portal.cursor else { return Err(Error::internal("no cursor")) };
@@ -247,7 +263,11 @@ async fn step(session: &mut Session, portal: &mut Portal, direction: Direction) 
 }
 
 /// Execute of the protocol on a declared cursor.
-pub(super) async fn fetch_as_portal(session: &mut Session, portal: &mut Portal, max_rows: usize) -> Result<Fetched> {
+pub(super) async fn fetch_as_portal(
+    session: &mut Session,
+    portal: &mut Portal,
+    max_rows: usize,
+) -> Result<Fetched> {
     let n = if max_rows == 0 { 512 } else { (max_rows - portal.given.min(max_rows)).min(512) };
     if max_rows > 0 && portal.given >= max_rows {
         portal.given = 0;

@@ -116,7 +116,11 @@ impl Session {
     pub(crate) fn begin(&mut self, modes: Modes) -> Result<()> {
         match &mut self.block {
             Some(block) if block.explicit => {
-                self.notice("WARNING", SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
+                self.notice(
+                    "WARNING",
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "there is already a transaction in progress",
+                );
                 self.set_transaction(modes)
             }
             Some(block) => {
@@ -187,7 +191,9 @@ impl Session {
             return Err(error);
         }
         let Some(mut block) = self.block.take() else { return Ok(()) };
-        let Some(tx) = block.tx.take() else { return Err(Error::internal("a failed transaction was committed")) };
+        let Some(tx) = block.tx.take() else {
+            return Err(Error::internal("a failed transaction was committed"));
+        };
         let changed = tx.has_catalog_changes();
         if tx.has_writes()
             && let Some(delay) = self.database.engine.commit_delay()
@@ -292,7 +298,8 @@ impl Session {
     }
 
     fn ended(&mut self, committed: bool) {
-        self.portals.retain(|_, portal: &mut Portal| portal.cursor.as_ref().is_some_and(|c| c.survives(committed)));
+        self.portals
+            .retain(|_, portal: &mut Portal| portal.cursor.as_ref().is_some_and(|c| c.survives(committed)));
         let names: Vec<String> = self.portals.keys().cloned().collect();
         self.shared.cursors.lock().retain(|c| names.contains(&c.name));
         self.shared.activity.lock().transaction_start = None;
@@ -407,7 +414,10 @@ impl Session {
     fn find_savepoint(&self, name: &str) -> Result<usize> {
         let frames = self.block.as_ref().map_or(&[][..], |b| &b.savepoints);
         frames.iter().rposition(|f| f.name == name).ok_or_else(|| {
-            Error::new(SqlState::INVALID_SAVEPOINT_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
+            Error::new(
+                SqlState::INVALID_SAVEPOINT_SPECIFICATION,
+                format!("savepoint \"{name}\" does not exist"),
+            )
         })
     }
 

@@ -15,9 +15,15 @@ use crate::statement::*;
 /// What a utility statement gives.
 pub enum Outcome {
     Tag(String),
-    Rows { rows: Vec<Vec<Datum>>, tag: String },
+    Rows {
+        rows: Vec<Vec<Datum>>,
+        tag: String,
+    },
     /// The tag ends in the number of rows (FETCH).
-    Counted { rows: VecDeque<Vec<Datum>>, tag: String },
+    Counted {
+        rows: VecDeque<Vec<Datum>>,
+        tag: String,
+    },
     /// Goes on as a query (EXECUTE).
     State(PortalState),
     CopyIn(Box<command::copy::CopyIn>),
@@ -105,11 +111,15 @@ impl Session {
                 self.rollback_to(name)?;
                 tag("ROLLBACK")
             }
-            Statement::SetTransaction { modes, session } => command::set::set_transaction(self, *modes, *session),
+            Statement::SetTransaction { modes, session } => {
+                command::set::set_transaction(self, *modes, *session)
+            }
             Statement::SetConstraints { names, deferred } => {
                 command::set::set_constraints(self, names.as_deref(), *deferred).await
             }
-            Statement::Set { name, local, values } => command::set::set(self, name, *local, values.as_deref()),
+            Statement::Set { name, local, values } => {
+                command::set::set(self, name, *local, values.as_deref())
+            }
             Statement::Reset(name) => command::set::reset(self, name.as_deref()),
             Statement::Show(name) => command::set::show(self, name.as_deref()),
             Statement::SetRole { role, local } => {
@@ -131,7 +141,9 @@ impl Session {
             Statement::CreateSchema { name, if_not_exists, owner, .. } => {
                 command::schema::create(self, name.as_deref(), *if_not_exists, owner.as_deref()).await
             }
-            Statement::CreateDatabase { name, options } => command::database::create(self, name, options).await,
+            Statement::CreateDatabase { name, options } => {
+                command::database::create(self, name, options).await
+            }
             Statement::CreateRole { name, login, options } => {
                 command::role::create(self, name, *login, options).await
             }
@@ -156,9 +168,10 @@ impl Session {
                 "ALTER SYSTEM",
                 "Change the server's configuration file, or use ALTER ROLE or ALTER DATABASE ... SET.",
             )),
-            Statement::AlterDefaultPrivileges => {
-                Err(Error::unsupported("ALTER DEFAULT PRIVILEGES", "GRANT on the objects after creating them."))
-            }
+            Statement::AlterDefaultPrivileges => Err(Error::unsupported(
+                "ALTER DEFAULT PRIVILEGES",
+                "GRANT on the objects after creating them.",
+            )),
             Statement::Drop { kind, names, if_exists, cascade } => {
                 command::drop::run(self, *kind, names, *if_exists, *cascade).await
             }
@@ -170,7 +183,9 @@ impl Session {
             Statement::GrantRole { grant, roles, members, admin, option_only } => {
                 command::role::membership(self, *grant, roles, members, *admin, *option_only).await
             }
-            Statement::Prepare { name, types, statement } => command::prepare::prepare(self, name, types, statement),
+            Statement::Prepare { name, types, statement } => {
+                command::prepare::prepare(self, name, types, statement)
+            }
             Statement::Execute { name, arguments } => command::prepare::execute(self, name, arguments).await,
             Statement::Deallocate(name) => command::prepare::deallocate(self, name.as_deref()),
             Statement::Explain { options, statement } => {
@@ -179,18 +194,26 @@ impl Session {
             Statement::Declare { name, hold, scroll, binary, query } => {
                 self.declare(name, *hold, *scroll, *binary, query, &parsed.text).await
             }
-            Statement::Fetch { name, direction, movement } => self.fetch_cursor(name, *direction, *movement).await,
+            Statement::Fetch { name, direction, movement } => {
+                self.fetch_cursor(name, *direction, *movement).await
+            }
             Statement::Close(name) => self.close_cursor(name.as_deref()),
             Statement::Copy(copy) => command::copy::run(self, copy).await,
             Statement::Lock { names, mode, no_wait } => command::lock::run(self, names, mode, *no_wait).await,
             Statement::Listen(channel) => command::notify::listen(self, channel),
             Statement::Unlisten(channel) => command::notify::unlisten(self, channel.as_deref()),
-            Statement::Notify { channel, payload } => command::notify::notify(self, channel, payload.as_deref()),
+            Statement::Notify { channel, payload } => {
+                command::notify::notify(self, channel, payload.as_deref())
+            }
             Statement::Discard(what) => command::set::discard(self, what),
             Statement::Analyze { tables, .. } => command::analyze::run(self, tables).await,
-            Statement::Vacuum { tables, analyze, .. } => command::analyze::vacuum(self, tables, *analyze).await,
+            Statement::Vacuum { tables, analyze, .. } => {
+                command::analyze::vacuum(self, tables, *analyze).await
+            }
             Statement::Checkpoint => command::analyze::checkpoint(self),
-            Statement::Reindex { kind, name } => command::create_index::reindex(self, kind, name.as_ref()).await,
+            Statement::Reindex { kind, name } => {
+                command::create_index::reindex(self, kind, name.as_ref()).await
+            }
             Statement::Cluster => tag("CLUSTER"),
             Statement::DropOwned => {
                 Err(Error::unsupported("DROP OWNED", "Drop the objects, and REVOKE, one by one."))
