@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -90,7 +90,7 @@ impl Collector for Readings {
             None,
             MetricType::Histogram,
         )?;
-        histogram.encode_histogram::<()>(sync.sum(), sync.count(), &buckets, None)
+        histogram.encode_histogram::<NoLabelSet>(sync.sum(), sync.count(), &buckets, None)
     }
 }
 
