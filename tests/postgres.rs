@@ -17,7 +17,7 @@ use crate::server::free_address;
 const KEEPER: &str = r#"
 set -e
 trap '' INT TERM
-"$BIN/initdb" -D "$DIR/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$DIR/log" 2>&1
+"$BIN/initdb" -D "$DIR/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --lc-collate=C --no-sync >"$DIR/log" 2>&1
 "$BIN/postgres" -D "$DIR/data" -c port="$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$DIR" \
     -c timezone=UTC -c log_timezone=UTC $OPTIONS >>"$DIR/log" 2>&1 &
 pid=$!

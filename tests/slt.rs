@@ -131,6 +131,11 @@ fn sorted(lines: &[String]) -> Vec<String> {
     lines
 }
 
+/// Two parsers stumble over different words of the same wrong statement; that both refuse its syntax is what counts.
+fn both_syntax(expected: &[String], got: &[String]) -> bool {
+    [expected, got].iter().all(|lines| lines.len() == 1 && lines[0].starts_with("ERROR 42601"))
+}
+
 struct Run<'a> {
     login: &'a Login,
     protocol: Protocol,
@@ -201,7 +206,7 @@ fn run_file(path: &Path, login: &Login, protocol: Protocol, keep: bool) -> Vec<S
             let unordered = block.asks("sort").is_some();
             let (right, got) =
                 if unordered { (sorted(&block.expected), sorted(&answer)) } else { (block.expected.clone(), answer) };
-            if right != got {
+            if right != got && !both_syntax(&right, &got) {
                 wrong.push(format!(
                     "{}.slt:{}\n{}\n  expected:\n    {}\n  got:\n    {}\n",
                     name.display(),

@@ -75,7 +75,7 @@ async function main() {
         await client.query(parameters ? { text: line, values: parameters } : line);
         console.log('accepted', line);
       } catch (error) {
-        console.log(error.code, error.constraint, error.position, line);
+        console.log(error.code, error.constraint, line);
       }
     }
   }
