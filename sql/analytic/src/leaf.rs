@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use datafusion::arrow::compute::prep_null_mask_filter;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result as DfResult;
@@ -26,17 +25,15 @@ use value::arrow_form::{ColumnBuilder, ColumnReader};
 use value::{Datum, Error, Result, Type};
 
 use crate::compute::settled;
-use crate::error::{Failure, broken, outward};
-use crate::vector::{Output, Vector};
+use crate::error::{broken, outward};
+use crate::vector::{Output, Vector, certain};
 
 /// Rows per batch.
 pub(crate) const BATCH: usize = 8192;
-/// Row ids that a partition of a scan takes at a time.
-const CHUNK: u64 = 16 * engine_group();
-
-const fn engine_group() -> u64 {
-    8192
-}
+/// Most groups of rows that a partition of a scan takes at a time.
+const CHUNK_GROUPS: u64 = 16;
+/// Rows per group: where scans can be cut without reading a block twice.
+const GROUP: u64 = 8192;
 
 /// A schema of nullable columns with these types.
 pub(crate) fn schema(types: &[DataType]) -> SchemaRef {
@@ -97,6 +94,7 @@ pub(crate) struct ScanExec {
     leaf: Arc<TableLeaf>,
     next: Arc<AtomicU64>,
     end: u64,
+    chunk: u64,
     properties: Arc<PlanProperties>,
 }
 
@@ -106,11 +104,14 @@ impl ScanExec {
             leaf.output.iter().map(|place| value::arrow_form::data_type(leaf.types[*place])).collect();
         let schema = schema(&types);
         let end = leaf.context.snapshot.scan(&leaf.table, None)?.bound().0;
-        let partitions = partitions.min(end.div_ceil(CHUNK) as usize).max(1);
+        let groups = end.div_ceil(GROUP);
+        let partitions = partitions.min(groups as usize).max(1);
+        let chunk = (groups / (partitions as u64 * 4)).clamp(1, CHUNK_GROUPS) * GROUP;
         Ok(ScanExec {
             leaf: Arc::new(leaf),
             next: Arc::default(),
             end,
+            chunk,
             properties: properties(&schema, partitions),
         })
     }
@@ -149,6 +150,7 @@ impl ExecutionPlan for ScanExec {
             leaf: self.leaf.clone(),
             next: self.next.clone(),
             end: self.end,
+            chunk: self.chunk,
             schema: schema.clone(),
             scan: None,
             rows: RowBatch::new(),
@@ -165,6 +167,7 @@ struct Reader {
     leaf: Arc<TableLeaf>,
     next: Arc<AtomicU64>,
     end: u64,
+    chunk: u64,
     schema: SchemaRef,
     scan: Option<TableScan>,
     rows: RowBatch,
@@ -180,11 +183,11 @@ impl Reader {
         while count < BATCH - 1024 {
             leaf.context.cancel.check().map_err(outward)?;
             if self.scan.is_none() {
-                let from = self.next.fetch_add(CHUNK, Ordering::Relaxed);
+                let from = self.next.fetch_add(self.chunk, Ordering::Relaxed);
                 if from >= self.end {
                     break;
                 }
-                let range = RowId(from)..RowId((from + CHUNK).min(self.end));
+                let range = RowId(from)..RowId((from + self.chunk).min(self.end));
                 self.scan = Some(leaf.context.snapshot.scan(&leaf.table, Some(range)).map_err(outward)?);
             }
             let Some(scan) = &mut self.scan else { break };
@@ -217,7 +220,7 @@ impl Reader {
         let rows = self.rows.len();
         let truths = filter.evaluate(&columns, rows).and_then(|column| column.expand(rows)).map_err(settled)?;
         let truths = truths.as_boolean_opt().ok_or_else(|| broken("a filter that is not boolean"))?;
-        Ok(Some(prep_null_mask_filter(truths)))
+        Ok(Some(certain(truths)))
     }
 
     fn append(&self, builder: &mut ColumnBuilder, place: usize, mask: Option<&BooleanArray>) -> Result<()> {
@@ -451,9 +454,4 @@ impl ExecutionPlan for BatchesExec {
         let batches = stream::iter(batches.into_iter().map(Ok::<_, datafusion::common::DataFusionError>));
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches))))
     }
-}
-
-/// What went wrong in a row of ours, for DataFusion.
-pub(crate) fn failure(failure: Failure) -> datafusion::common::DataFusionError {
-    settled(failure).into()
 }

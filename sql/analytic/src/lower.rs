@@ -22,6 +22,7 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::{ColumnIndex, JoinFilter};
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
@@ -39,7 +40,7 @@ use plan::ir::*;
 use resolve::tree::{Expr, OutputColumn, SubplanKind};
 use value::arrow_form::ColumnReader;
 use value::types::oid;
-use value::{Datum, Error, Result, SqlState, Type};
+use value::{Datum, Error, SqlState, Type};
 
 use crate::aggregate;
 use crate::compute::Compute;
@@ -599,6 +600,10 @@ impl<'a> Lowering<'a> {
                 let mut lowered = self.lower(input, needed, below)?;
                 let offset = self.count(offset.as_ref(), SqlState::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET")?.unwrap_or(0);
                 let limit = self.count(limit.as_ref(), SqlState::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT")?;
+                if limit == Some(0) {
+                    lowered.exec = Arc::new(EmptyExec::new(lowered.exec.schema()));
+                    return Ok(lowered);
+                }
                 if let Some(limit) = limit
                     && partitions(&lowered.exec) > 1
                 {
@@ -1081,6 +1086,10 @@ impl<'a> Lowering<'a> {
             PhysicalSortExpr::new(expr, SortOptions { descending: key.descending, nulls_first: key.nulls_first })
         });
         let fetch = self.count(limit, SqlState::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT")?;
+        if fetch == Some(0) {
+            lowered.exec = Arc::new(EmptyExec::new(lowered.exec.schema()));
+            return Ok(lowered);
+        }
         let Some(order) = LexOrdering::new(orders) else { return Ok(lowered) };
         let parallel = partitions(&lowered.exec) > 1;
         let sort = SortExec::new(order.clone(), lowered.exec).with_preserve_partitioning(parallel).with_fetch(fetch);

@@ -22,7 +22,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::compute::kernels::{boolean, cmp, numeric, zip::zip};
-use datafusion::arrow::compute::{cast, filter, interleave, is_not_null, is_null, prep_null_mask_filter, take};
+use datafusion::arrow::compute::{cast, filter, interleave, is_not_null, is_null, take};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
@@ -349,6 +349,14 @@ fn truths(column: Column, rows: usize) -> Result<BooleanArray, Failure> {
     Ok(array.as_boolean_opt().ok_or_else(|| Error::internal("a condition that is not boolean"))?.clone())
 }
 
+/// True where the condition is true: not where it is false or NULL.
+pub(crate) fn certain(truths: &BooleanArray) -> BooleanArray {
+    match truths.nulls() {
+        None => truths.clone(),
+        Some(valid) => BooleanArray::new(truths.values() & valid.inner(), None),
+    }
+}
+
 /// The rows of `mask` in every column that is one.
 fn select(columns: &[ArrayRef], mask: &BooleanArray) -> Result<Vec<ArrayRef>, Failure> {
     columns.iter().map(|column| Ok(filter(column, mask)?)).collect()
@@ -612,7 +620,7 @@ impl Vector {
                 Ok(Arc::new(if *negated { is_not_null(array)? } else { is_null(array)? }))
             }),
             Op::IsBool { input, value, negated } => input.evaluate(columns, rows)?.map(|array| {
-                let truths = prep_null_mask_filter(&same_truth(array.as_boolean(), *value));
+                let truths = certain(&same_truth(array.as_boolean(), *value));
                 Ok(Arc::new(if *negated { boolean::not(&truths)? } else { truths }))
             }),
             Op::Case { whens, otherwise } => self.case(whens, otherwise, columns, rows),
@@ -677,7 +685,7 @@ impl Vector {
                 continue;
             };
             // Rows that are not decided yet: neither false for AND nor true for OR.
-            let decided = prep_null_mask_filter(&same_truth(&known, stop));
+            let decided = certain(&same_truth(&known, stop));
             let open = rows - decided.true_count();
             if open == 0 {
                 return Ok(Column::Array(Arc::new(known)));
@@ -707,7 +715,7 @@ impl Vector {
     ) -> Result<Column, Failure> {
         let fallible = whens.iter().any(|(when, then)| when.fallible || then.fallible) || otherwise.fallible;
         if let ([(when, then)], false) = (whens, fallible) {
-            let mask = prep_null_mask_filter(&truths(when.evaluate(columns, rows)?, rows)?);
+            let mask = certain(&truths(when.evaluate(columns, rows)?, rows)?);
             let (a, b) = (then.evaluate(columns, rows)?, otherwise.evaluate(columns, rows)?);
             let (x, y) = (a.array().clone(), b.array().clone());
             return Ok(Column::Array(match (a.is_scalar(), b.is_scalar()) {
@@ -736,7 +744,7 @@ impl Vector {
                 break;
             }
             let truth = truths(when.evaluate(&pick(columns, &open, rows)?, open.len())?, open.len())?;
-            let truth = prep_null_mask_filter(&truth);
+            let truth = certain(&truth);
             let mut numbers = 0..;
             let is_hit = |_: &u32| numbers.next().is_some_and(|number| truth.value(number));
             let (hits, rest): (Vec<u32>, Vec<u32>) = open.into_iter().partition(is_hit);
