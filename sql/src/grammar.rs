@@ -397,17 +397,13 @@ impl<'a> Reader<'a> {
                     return self.arrays(Type::with_typmod(oid::INTERVAL, typmod), position);
                 }
             }
-            "float" => {
-                if self.symbol_is(0, "(") {
-                    let bits = self.modifiers()?.first().copied().unwrap_or(53);
-                    name = if bits <= 24 { "float4".into() } else { "float8".into() };
-                }
+            "float" if self.symbol_is(0, "(") => {
+                let bits = self.modifiers()?.first().copied().unwrap_or(53);
+                name = if bits <= 24 { "float4".into() } else { "float8".into() };
             }
             _ => {}
         }
         if modifiers.is_empty() && self.symbol_is(0, "(") {
-            modifiers = self.modifiers()?;
-        } else if name == "bpchar" && self.symbol_is(0, "(") {
             modifiers = self.modifiers()?;
         }
         if schema.as_deref().is_none_or(|s| s == "pg_catalog") && !setof {
@@ -604,11 +600,9 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 let name = self.identifier()?;
                 let mut arguments = Vec::new();
-                if self.symbol("(") {
-                    if !self.symbol(")") {
-                        arguments = self.list(|r| r.expression(|_| false))?;
-                        self.expect_symbol(")")?;
-                    }
+                if self.symbol("(") && !self.symbol(")") {
+                    arguments = self.list(|r| r.expression(|_| false))?;
+                    self.expect_symbol(")")?;
                 }
                 Statement::Execute { name, arguments }
             }

@@ -677,7 +677,7 @@ impl Session {
         portal.state = match outcome {
             Outcome::Tag(tag) => PortalState::Buffered { rows: VecDeque::new(), tag, counted: false },
             Outcome::Rows { rows, tag } => PortalState::Buffered { rows: rows.into(), tag, counted: false },
-            Outcome::Counted { rows, tag } => PortalState::Buffered { rows: rows.into(), tag, counted: true },
+            Outcome::Counted { rows, tag } => PortalState::Buffered { rows, tag, counted: true },
             Outcome::State(state) => state,
             Outcome::CopyIn(copy) => {
                 self.copy = Some(copy);

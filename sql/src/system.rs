@@ -843,7 +843,10 @@ fn who<'a>(
         (Datum::Text(name), _) => match scope.catalog.role_named(name) {
             Some(role) => role.oid,
             None => {
-                return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("role \"{name}\" does not exist"),
+                ));
             }
         },
         _ => scope.role,
@@ -989,7 +992,10 @@ fn has_role(scope: &Scope, function: &Function, args: &[Datum]) -> Result<Datum>
         Datum::Text(name) => match scope.catalog.role_named(name) {
             Some(role) => role.oid,
             None => {
-                return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("role \"{name}\" does not exist"),
+                ));
             }
         },
         other => oid_at(std::slice::from_ref(other), 0),

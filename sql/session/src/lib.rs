@@ -56,7 +56,11 @@ pub struct Login {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    Tcp { address: IpAddr, port: u16, tls: bool },
+    Tcp {
+        address: IpAddr,
+        port: u16,
+        tls: bool,
+    },
     Unix,
     /// A session inside this process (optimizer, tests).
     Internal,
@@ -98,8 +102,13 @@ pub trait Session: Send {
     async fn parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<()>;
     /// Parameter types and, for statements that return rows, the columns.
     async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription>;
-    async fn bind(&mut self, portal: &str, statement: &str, parameters: Vec<Parameter>, result_formats: &[Format])
-    -> Result<()>;
+    async fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        parameters: Vec<Parameter>,
+        result_formats: &[Format],
+    ) -> Result<()>;
     /// Columns with the formats asked for in `bind`, `None` for statements without rows.
     async fn describe_portal(&mut self, portal: &str) -> Result<Option<Arc<[Column]>>>;
     fn close_statement(&mut self, name: &str);

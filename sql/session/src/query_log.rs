@@ -30,6 +30,12 @@ pub struct Record {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A fingerprint's normalised text, before its first record.
-    Text { fingerprint: u64, database: Oid, text: Arc<str>, /** One statement as it was sent, literals and all. */ sample: Arc<str> },
+    Text {
+        fingerprint: u64,
+        database: Oid,
+        text: Arc<str>,
+        /** One statement as it was sent, literals and all. */
+        sample: Arc<str>,
+    },
     Finished(Record),
 }

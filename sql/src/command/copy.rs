@@ -447,13 +447,12 @@ impl CopyIn {
             }
             return Ok(());
         }
-        if fields.len() > self.types.len() {
-            if !(self.types.is_empty() && fields.len() == 1 && text.is_empty()) {
-                return Err(self.at_line(Error::new(
-                    SqlState::BAD_COPY_FILE_FORMAT,
-                    "extra data after last expected column",
-                )));
-            }
+        let no_columns = self.types.is_empty() && fields.len() == 1 && text.is_empty();
+        if fields.len() > self.types.len() && !no_columns {
+            return Err(self.at_line(Error::new(
+                SqlState::BAD_COPY_FILE_FORMAT,
+                "extra data after last expected column",
+            )));
         }
         if fields.len() < self.types.len() {
             return Err(self.at_line(Error::new(

@@ -324,8 +324,8 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
         Err(error) => return Err(error),
     };
     let scope = session.scope()?;
-    if !scope.superuser && !(scope.catalog.role(scope.role).is_some_and(|r| r.create_role) && !role.superuser)
-    {
+    let creator = scope.catalog.role(scope.role).is_some_and(|r| r.create_role);
+    if !(scope.superuser || creator && !role.superuser) {
         return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied to drop role"));
     }
     if role.oid == scope.role {
