@@ -1,9 +1,12 @@
 //! Rewrites of the query tree that give the join planner more to work with:
 //! - simple subqueries and views in FROM become part of the query around them, so that their tables take part in join
 //!   ordering and conditions reach their indexes;
+//! - what every arm of an OR asks for is asked once, outside of it;
 //! - conditions on other subqueries move into them where that changes nothing;
 //! - a correlated scalar aggregate in WHERE becomes a join with a grouped subquery (Kim's method, restricted to
 //!   aggregates that are NULL over no rows, where a left join gives the same NULL).
+
+use std::collections::BTreeMap;
 
 use function::{OnEmpty, Strategy};
 use resolve::tree::{
@@ -17,6 +20,12 @@ use crate::operator;
 /// Applies all of them to `query` (not to the queries inside; they get their turn when they are planned).
 pub fn flatten(query: &mut Query) {
     pull_up(query);
+    if let Some(filter) = query.filter.take() {
+        let (mut parts, mut factored) = (Vec::new(), Vec::new());
+        expr::conjuncts(filter, &mut parts);
+        parts.into_iter().for_each(|part| factor(part, &mut factored));
+        query.filter = expr::and(factored);
+    }
     decorrelate_scalars(query);
     push_into_subqueries(query);
 }
@@ -136,7 +145,8 @@ fn candidate(query: &Query, item: &FromItem, place: Place) -> Option<usize> {
         }
         FromItem::Relation(number) => {
             let relation = &query.relations[*number];
-            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) = &relation.kind
+            let (RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. }) =
+                &relation.kind
             else {
                 return None;
             };
@@ -149,8 +159,10 @@ fn candidate(query: &Query, item: &FromItem, place: Place) -> Option<usize> {
             if fixed || subquery.targets.iter().any(opaque) {
                 return None;
             }
-            let all_bare =
-                subquery.targets.iter().all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
+            let all_bare = subquery
+                .targets
+                .iter()
+                .all(|target| matches!(target.expr, Expr::Column { levels_up: 0, .. }));
             let single = subquery.filter.is_none() && subquery.from.len() == 1;
             let allowed = match place {
                 Place::Inner => true,
@@ -415,21 +427,29 @@ fn push_into_subqueries(query: &mut Query) {
     query.from.iter().for_each(|item| inner_relations(item, &mut top));
     let (mut parts, mut kept) = (Vec::new(), Vec::new());
     expr::conjuncts(filter, &mut parts);
+    let mut pushed: BTreeMap<usize, Vec<Expr>> = BTreeMap::new();
     for part in parts {
-        let target = only_relation(&part).filter(|number| top.contains(number));
-        let pushed = match target {
-            Some(number) if !expr::is_volatile(&part) && !expr::has_sublink(&part) => {
-                match &mut query.relations[number].kind {
-                    RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } => {
-                        push_into(subquery, number, &part)
-                    }
-                    _ => false,
-                }
+        let target = only_relation(&part)
+            .filter(|number| top.contains(number) && !expr::is_volatile(&part) && !expr::has_sublink(&part));
+        let inner = target.and_then(|number| match &query.relations[number].kind {
+            RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } => {
+                Some((number, pushable(subquery, number, &part)?))
             }
-            _ => false,
-        };
-        if !pushed {
-            kept.push(part);
+            _ => None,
+        });
+        match inner {
+            Some((number, inner)) => pushed.entry(number).or_default().push(inner),
+            None => kept.push(part),
+        }
+    }
+    for (number, mut inner) in pushed {
+        if let RelationKind::Subquery(subquery) | RelationKind::View { query: subquery, .. } =
+            &mut query.relations[number].kind
+        {
+            let mut all = Vec::new();
+            subquery.filter.take().into_iter().for_each(|filter| expr::conjuncts(filter, &mut all));
+            all.append(&mut inner);
+            subquery.filter = expr::and(all);
         }
     }
     query.filter = expr::and(kept);
@@ -450,7 +470,8 @@ fn only_relation(expr: &Expr) -> Option<usize> {
     one.filter(|_| fine)
 }
 
-fn push_into(subquery: &mut Query, number: usize, part: &Expr) -> bool {
+/// The condition as one inside the subquery, if it may stand there.
+fn pushable(subquery: &Query, number: usize, part: &Expr) -> Option<Expr> {
     let closed = subquery.limit.is_none()
         && subquery.offset.is_none()
         && subquery.windows.is_empty()
@@ -460,11 +481,11 @@ fn push_into(subquery: &mut Query, number: usize, part: &Expr) -> bool {
         && subquery.modify.is_none()
         && subquery.set_operation.is_none();
     if !closed {
-        return false;
+        return None;
     }
     let grouped = !subquery.grouping_sets.is_empty() || subquery.has_aggregates;
     if grouped && subquery.grouping_sets.len() != 1 {
-        return false;
+        return None;
     }
     let mut columns = Vec::new();
     expr::visit(part, 0, &mut |node, _| {
@@ -478,13 +499,42 @@ fn push_into(subquery: &mut Query, number: usize, part: &Expr) -> bool {
         !expr::is_volatile(target) && !expr::has_sublink(target) && (!grouped || is_key())
     });
     if !fits {
-        return false;
+        return None;
     }
     let mut part = part.clone();
     expr::rewrite(&mut part, 0, &mut Substitute { relation: number, by: &subquery.targets });
-    let mut all = Vec::new();
-    subquery.filter.take().into_iter().for_each(|filter| expr::conjuncts(filter, &mut all));
-    all.push(part);
-    subquery.filter = expr::and(all);
-    true
+    Some(part)
 }
+
+/// `(a AND b) OR (a AND c)` is `a AND (b OR c)`: what all arms ask for can then be a join key or an index bound. An arm that
+/// asks for nothing else makes the rest of the OR true.
+fn factor(part: Expr, out: &mut Vec<Expr>) {
+    let Expr::Or(arms) = part else { return out.push(part) };
+    if arms.len() > MOST_ARMS || !arms.iter().all(|arm| matches!(arm, Expr::And(_))) {
+        return out.push(Expr::Or(arms));
+    }
+    let mut split: Vec<Vec<Expr>> = arms
+        .into_iter()
+        .map(|arm| {
+            let mut parts = Vec::new();
+            expr::conjuncts(arm, &mut parts);
+            parts
+        })
+        .collect();
+    let common: Vec<Expr> = split[0]
+        .iter()
+        .filter(|part| !expr::is_volatile(part) && !expr::is_fallible(part))
+        .filter(|part| split[1..].iter().all(|arm| arm.iter().any(|other| expr::same(part, other))))
+        .cloned()
+        .collect();
+    for arm in &mut split {
+        arm.retain(|part| !common.iter().any(|shared| expr::same(shared, part)));
+    }
+    out.extend(common);
+    if split.iter().all(|arm| !arm.is_empty()) {
+        out.push(Expr::Or(split.into_iter().filter_map(expr::and).collect()));
+    }
+}
+
+/// Arms of an OR that are searched for common parts; longer ones are lists, not join conditions.
+const MOST_ARMS: usize = 100;
