@@ -9,19 +9,22 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use execute::Cancel;
 
-use crate::error::Failure;
+use crate::error::{Failure, outward};
 use crate::vector::{Column, Vector};
 
 /// `vector` over the values of `inputs`.
 pub(crate) struct Compute {
     vector: Arc<Vector>,
     inputs: Vec<Arc<dyn PhysicalExpr>>,
+    cancel: Arc<Cancel>,
 }
 
 impl Compute {
-    pub fn new(vector: Vector, inputs: Vec<Arc<dyn PhysicalExpr>>) -> Compute {
-        Compute { vector: Arc::new(vector), inputs }
+    /// `cancel` is looked at for every batch: joins evaluate conditions for long before they give a row.
+    pub fn new(vector: Vector, inputs: Vec<Arc<dyn PhysicalExpr>>, cancel: Arc<Cancel>) -> Compute {
+        Compute { vector: Arc::new(vector), inputs, cancel }
     }
 }
 
@@ -69,6 +72,7 @@ impl PhysicalExpr for Compute {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.cancel.check().map_err(outward)?;
         let rows = batch.num_rows();
         let mut columns = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
@@ -85,7 +89,7 @@ impl PhysicalExpr for Compute {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
-        Ok(Arc::new(Compute { vector: self.vector.clone(), inputs: children }))
+        Ok(Arc::new(Compute { vector: self.vector.clone(), inputs: children, cancel: self.cancel.clone() }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use engine::catalog::Table;
 use engine::{RowBatch, RowId, TableScan};
-use execute::{Context, Rows, SystemRelations, TableRules};
+use execute::{Cancel, Context, Rows, SystemRelations, TableRules};
 use futures::{StreamExt, TryStreamExt, stream};
 use plan::ir::Plan;
 use value::arrow_form::{ColumnBuilder, ColumnReader};
@@ -453,5 +453,67 @@ impl ExecutionPlan for BatchesExec {
             self.batches.iter().skip(partition).step_by(self.partitions).cloned().collect();
         let batches = stream::iter(batches.into_iter().map(Ok::<_, datafusion::common::DataFusionError>));
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches))))
+    }
+}
+
+/// Passes batches on, one look at the cancel flag each, and lets other tasks run now and then: joins can make any number
+/// of batches out of one of a table.
+pub(crate) struct WatchExec {
+    input: Arc<dyn ExecutionPlan>,
+    cancel: Arc<Cancel>,
+}
+
+impl WatchExec {
+    pub fn new(input: Arc<dyn ExecutionPlan>, cancel: Arc<Cancel>) -> WatchExec {
+        WatchExec { input, cancel }
+    }
+}
+
+impl fmt::Debug for WatchExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WatchExec")
+    }
+}
+
+impl DisplayAs for WatchExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl ExecutionPlan for WatchExec {
+    fn name(&self) -> &str {
+        "WatchExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let input = children.pop().ok_or_else(|| broken("a step without its input"))?;
+        Ok(Arc::new(WatchExec { input, cancel: self.cancel.clone() }))
+    }
+
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, task)?;
+        let (schema, cancel) = (input.schema(), self.cancel.clone());
+        let watched = input.map(move |batch| cancel.check().map_err(outward).and(batch));
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, watched))))
     }
 }

@@ -48,7 +48,7 @@ use crate::memory::AccountPool;
 /// Batches that may wait for a slow reader.
 const WAITING: usize = 4;
 /// Least bytes that an operator may hold before it is made to spill: below, files would be tiny.
-const LEAST_SPILL: u64 = 16 << 20;
+const LEAST_SPILL: u64 = 8 << 20;
 
 /// How the vectorised executor runs.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use execute::Context;
+use execute::{Cancel, Context};
 use function::AggregateKind;
 use futures::StreamExt;
 use plan::ir::*;
@@ -45,7 +45,7 @@ use value::{Datum, Error, SqlState, Type};
 use crate::aggregate;
 use crate::compute::Compute;
 use crate::error::{Failure, inward};
-use crate::leaf::{self, BatchesExec, INPUTS, RowsExec, SCHEMA, ScanExec, TableLeaf};
+use crate::leaf::{self, BatchesExec, INPUTS, RowsExec, SCHEMA, ScanExec, TableLeaf, WatchExec};
 use crate::vector::{self, Compiler, Input, SubplanResult, Vector};
 
 type Exec = Arc<dyn ExecutionPlan>;
@@ -68,6 +68,13 @@ pub(crate) struct Lowered {
 struct Bound {
     vector: Vector,
     used: Vec<usize>,
+    cancel: Arc<Cancel>,
+}
+
+impl Bound {
+    fn map(self, f: impl FnOnce(Vector) -> Outcome<Vector>) -> Outcome<Bound> {
+        Ok(Bound { vector: f(self.vector)?, ..self })
+    }
 }
 
 pub(crate) struct Lowering<'a> {
@@ -338,7 +345,7 @@ impl Lowered {
             return self.column(bound.used[input]);
         }
         let inputs = bound.used.iter().map(|slot| self.column(*slot)).collect::<Outcome<Vec<_>>>()?;
-        Ok(Arc::new(Compute::new(bound.vector, inputs)))
+        Ok(Arc::new(Compute::new(bound.vector, inputs, bound.cancel)))
     }
 
     /// With an output of just these slots, in this order.
@@ -542,7 +549,7 @@ impl<'a> Lowering<'a> {
             used: Vec::new(),
         };
         let vector = compiler.compile(expr)?;
-        Ok(Bound { vector, used: compiler.used })
+        Ok(Bound { vector, used: compiler.used, cancel: self.context.cancel.clone() })
     }
 
     /// The operator of a node that gives (at least) the slots in `needed`. `below`: everything it gives is read before the
@@ -774,7 +781,7 @@ impl<'a> Lowering<'a> {
         }
         let expr: Physical = match bound.vector.input() {
             Some(input) => inputs[input].clone(),
-            None => Arc::new(Compute::new(bound.vector, inputs)),
+            None => Arc::new(Compute::new(bound.vector, inputs, bound.cancel)),
         };
         Ok(Some(JoinFilter::new(expr, indices, Arc::new(Schema::new(fields)))))
     }
@@ -795,8 +802,8 @@ impl<'a> Lowering<'a> {
         for (a, b) in &join.keys {
             let (a, b) = (self.bind(&left, a, below)?, self.bind(&right, b, below)?);
             let (x, y) = vector::join_keys(a.vector, b.vector)?;
-            left_keys.push(Bound { vector: x, used: a.used });
-            right_keys.push(Bound { vector: y, used: b.used });
+            left_keys.push(Bound { vector: x, used: a.used, cancel: a.cancel });
+            right_keys.push(Bound { vector: y, used: b.used, cancel: b.cancel });
         }
         let left_on = with_keys(&mut left, left_keys)?;
         let right_on = with_keys(&mut right, right_keys)?;
@@ -838,7 +845,7 @@ impl<'a> Lowering<'a> {
             NullEquality::NullEqualsNothing,
             join.kind == JoinType::NullAwareAnti,
         ))?;
-        Ok(Lowered { exec: Arc::new(exec), slots, place })
+        Ok(Lowered { exec: self.watched(Arc::new(exec)), slots, place })
     }
 
     fn nested_loop(&mut self, join: &NestedLoop, needed: &[bool], below: bool) -> Outcome<Lowered> {
@@ -861,7 +868,11 @@ impl<'a> Lowering<'a> {
         let filter = self.join_filter(&left, &right, true, join.condition.as_ref(), below)?;
         let (projection, slots, place) = Self::joined(&left, &right, true, one_sided, needed);
         let exec = df(NestedLoopJoinExec::try_new(gathered(right.exec), left.exec, filter, &kind, Some(projection)))?;
-        Ok(Lowered { exec: Arc::new(exec), slots, place })
+        Ok(Lowered { exec: self.watched(Arc::new(exec)), slots, place })
+    }
+
+    fn watched(&self, exec: Exec) -> Exec {
+        Arc::new(WatchExec::new(exec, self.context.cancel.clone()))
     }
 
     fn aggregate(&mut self, aggregation: &Aggregation, node: &Node, needed: &[bool], below: bool) -> Outcome<Lowered> {
@@ -893,8 +904,7 @@ impl<'a> Lowering<'a> {
                 columns.push(input.physical(bound)?);
                 continue;
             }
-            let used = bound.used.clone();
-            let key_vector = Bound { vector: self.bind(&input, expr, below)?.vector.key(), used };
+            let key_vector = self.bind(&input, expr, below)?.map(|vector| Ok(vector.key()))?;
             groups.push(columns.len());
             columns.push(input.physical(key_vector)?);
             if is_needed(*key) {
@@ -1048,7 +1058,7 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let bound = self.bind(&lowered, &expr, false)?;
-            columns.push(lowered.physical(Bound { vector: bound.vector.key(), used: bound.used })?);
+            columns.push(lowered.physical(bound.map(|vector| Ok(vector.key()))?)?);
             if needed.get(slot).copied().unwrap_or(false) {
                 carried.push((slot, columns.len()));
                 columns.push(lowered.column(slot)?);
@@ -1079,7 +1089,7 @@ impl<'a> Lowering<'a> {
         let mut bounds = Vec::with_capacity(keys.len());
         for key in keys {
             let bound = self.bind(&lowered, &key.expr, below)?;
-            bounds.push(Bound { vector: bound.vector.key(), used: bound.used });
+            bounds.push(bound.map(|vector| Ok(vector.key()))?);
         }
         let on = with_keys(&mut lowered, bounds)?;
         let orders = on.into_iter().zip(keys).map(|(expr, key)| {
@@ -1123,9 +1133,9 @@ impl<'a> Lowering<'a> {
                     continue;
                 }
                 let bound = self.bind(&arm, &Expr::Slot { index: slot, ty: input.ty }, false)?;
-                let vector = bound.vector.into_form(&input.data_type)?;
                 place[slot] = Some(columns.len());
-                columns.push(arm.physical(Bound { vector, used: bound.used })?);
+                let bound = bound.map(|vector| Ok(vector.into_form(&input.data_type)?))?;
+                columns.push(arm.physical(bound)?);
             }
             if columns.is_empty() {
                 columns.push(literal(ScalarValue::Boolean(Some(true))));

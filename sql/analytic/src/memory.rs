@@ -61,7 +61,9 @@ impl MemoryPool for AccountPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let consumer = reservation.consumer();
-        if consumer.can_spill() && reservation.size() + additional > self.spill_at {
+        // What is nothing yet cannot be made less by spilling: a single batch always fits.
+        let held = reservation.size();
+        if consumer.can_spill() && held > 0 && held + additional > self.spill_at {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} reached the {} kB one operator should stay below",
                 consumer.name(),
