@@ -50,8 +50,8 @@ fn is_call(text: &str) -> bool {
     false
 }
 
-/// CREATE INDEX as PostgreSQL writes it: the table with its schema.
-pub fn index(scope: &Scope, index: &Index) -> String {
+/// CREATE INDEX as PostgreSQL writes it: the table with its schema. `pretty` leaves out needless parentheses.
+pub fn index(scope: &Scope, index: &Index, pretty: bool) -> String {
     let Some(table) = scope.catalog.table(index.table) else { return String::new() };
     let keys: Vec<String> = (1..=index.keys.len())
         .map(|n| {
@@ -82,7 +82,7 @@ pub fn index(scope: &Scope, index: &Index) -> String {
         out.push_str(" NULLS NOT DISTINCT");
     }
     if let Some((_, text)) = &index.predicate {
-        out.push_str(&format!(" WHERE ({text})"));
+        out.push_str(&if pretty { format!(" WHERE {text}") } else { format!(" WHERE ({text})") });
     }
     out
 }
@@ -98,8 +98,14 @@ fn action(action: ReferentialAction) -> &'static str {
 }
 
 /// A constraint as it stands in ALTER TABLE ... ADD.
-pub fn constraint(scope: &Scope, table: &Table, constraint: &engine::catalog::Constraint) -> String {
+pub fn constraint(
+    scope: &Scope,
+    table: &Table,
+    constraint: &engine::catalog::Constraint,
+    pretty: bool,
+) -> String {
     let mut out = match &constraint.kind {
+        ConstraintKind::Check { expression } if pretty => format!("CHECK ({expression})"),
         ConstraintKind::Check { expression } => format!("CHECK (({expression}))"),
         ConstraintKind::Primary { index } | ConstraintKind::Unique { index } => {
             let word = if matches!(constraint.kind, ConstraintKind::Primary { .. }) {

@@ -146,12 +146,12 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
                 let Some(table) = scope.catalog.table(index.table) else { return Ok(Datum::Null) };
                 return Ok(text(&describe::index_column(table, index, column as usize)));
             }
-            Ok(text(&describe::index(scope, index)))
+            Ok(text(&describe::index(scope, index, truth(args, 2))))
         }
         "pg_get_constraintdef" => {
             for table in tables(scope) {
                 if let Some(constraint) = table.constraints.iter().find(|c| c.oid == oid_at(args, 0)) {
-                    return Ok(text(&describe::constraint(scope, table, constraint)));
+                    return Ok(text(&describe::constraint(scope, table, constraint, truth(args, 1))));
                 }
             }
             Ok(Datum::Null)

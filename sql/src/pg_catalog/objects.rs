@@ -899,7 +899,7 @@ fn indexes_view(scope: &Scope) -> Filled {
                 text(&scope.schema_name(i.schema)),
                 maybe_text(scope.catalog.table(i.table).map(|t| t.name.as_str())),
                 text(&i.name),
-                text(&describe::index(scope, i)),
+                text(&describe::index(scope, i, false)),
             ]),
             _ => None,
         })
