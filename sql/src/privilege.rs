@@ -364,14 +364,14 @@ mod tests {
         }
         let mut acl = written_out(&None, 100, AclKind::Table);
         change(&mut acl, true, 101, 100, "ra", false, false);
+        let mut list = acl.clone();
         let acl = Some(acl);
         assert!(has(&catalog, 102, 100, &acl, AclKind::Table, 'r'));
         assert!(!has(&catalog, 102, 100, &acl, AclKind::Table, 'd'));
         assert!(has(&catalog, 100, 100, &acl, AclKind::Table, 'd'));
-        assert_eq!(item_text(&catalog, &acl.as_ref().unwrap().0[1]), "staff=ar/boss");
-        let mut acl = acl.unwrap();
-        change(&mut acl, false, 101, 100, "ra", false, false);
-        assert_eq!(acl.0.len(), 1);
+        assert_eq!(item_text(&catalog, &list.0[1]), "staff=ar/boss");
+        change(&mut list, false, 101, 100, "ra", false, false);
+        assert_eq!(list.0.len(), 1);
         assert!(has(&catalog, 102, 100, &None, AclKind::Database, 'c'));
     }
 }

@@ -4,6 +4,8 @@
 //! as `! SQLSTATE` (with the message behind it where it matters). What stands in the scripts was compared with
 //! PostgreSQL 15.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use session::{Chunk, Database as _, Fetched, Peer, Session, Startup};
