@@ -14,7 +14,7 @@ CREATE TABLE shop.customer (
     name varchar(40) NOT NULL,
     email text UNIQUE,
     born date,
-    credit numeric(10,2) DEFAULT 0.00 NOT NULL CHECK (credit >= 0),
+    credit numeric(10,2) DEFAULT 0.00 NOT NULL CHECK (credit >= 0.00),
     tags text[],
     created timestamptz(3) DEFAULT now()
 );
@@ -22,11 +22,12 @@ CREATE TABLE shop.purchase (
     id bigserial PRIMARY KEY,
     customer int NOT NULL REFERENCES shop.customer ON DELETE CASCADE,
     amount numeric NOT NULL,
-    note char(3) DEFAULT 'abc',
-    CONSTRAINT sane CHECK (amount > 0 AND amount < 100000)
+    note text DEFAULT 'abc',
+    code char(3) DEFAULT 'x',
+    CONSTRAINT sane CHECK (amount > 0.0 AND amount < 99999.5)
 );
 CREATE INDEX purchase_customer ON shop.purchase (customer, amount DESC);
-CREATE INDEX purchase_big ON shop.purchase (amount) WHERE amount > 100;
+CREATE INDEX purchase_big ON shop.purchase (amount) WHERE amount > 100.0;
 CREATE INDEX purchase_note ON shop.purchase (lower(note));
 CREATE VIEW shop.spent AS SELECT c.name, sum(p.amount) AS total FROM shop.customer c JOIN shop.purchase p ON p.customer = c.id GROUP BY c.name;
 CREATE SEQUENCE shop.numbers START 100 INCREMENT 5;

@@ -1,0 +1,1 @@
+CREATE INDEX ON lineitem (l_partkey, l_suppkey);
