@@ -514,6 +514,17 @@ impl Row {
             .expect("row bytes were written by the layout's own table")
     }
 
+    /// The text of a text column where it stands; `None` for NULL, for other types, and for rows older than the
+    /// column ([`Row::get`] knows those).
+    #[inline]
+    pub fn text(&self, column: usize) -> Option<&str> {
+        let parts = Parts::of(&self.layout, self.bytes.bytes())?;
+        if column >= parts.count || self.layout.columns[column].repr != Repr::Text || parts.is_null(column) {
+            return None;
+        }
+        std::str::from_utf8(parts.raw(&self.layout, column)?).ok()
+    }
+
     /// Whether the column is NULL, without decoding it.
     pub fn is_null(&self, column: usize) -> bool {
         let parts = Parts::of(&self.layout, self.bytes.bytes())

@@ -241,6 +241,18 @@ impl ColumnBuilder {
         Ok(())
     }
 
+    /// Appends a text without making a [`Datum`] of it; false (and nothing appended) when the column holds no text.
+    #[inline]
+    pub fn append_text(&mut self, text: &str) -> bool {
+        match &mut self.builder {
+            Builder::Text(builder) => {
+                builder.append_value(text);
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub fn append_null(&mut self) {
         each_builder!(&mut self.builder, builder => builder.append_null());
     }

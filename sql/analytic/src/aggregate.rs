@@ -8,18 +8,19 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BinaryViewBuilder, BooleanArray, Decimal128Array,
-    FixedSizeBinaryBuilder, Float32Array, Float64Array, Int64Array, PrimitiveArray, StringViewBuilder,
+    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BinaryViewBuilder, BooleanArray,
+    Decimal128Array, FixedSizeBinaryBuilder, Float32Array, Float64Array, Int64Array, PrimitiveArray,
+    StringViewBuilder,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -45,18 +46,30 @@ pub(crate) enum Way {
     /// sum(int2), sum(int4): int8.
     SumInteger,
     /// Sums of int8 (scale 0) and of decimals.
-    SumDecimal { scale: i8 },
+    SumDecimal {
+        scale: i8,
+    },
     SumFloat,
     /// Averages of integers (scale 0) and of decimals: a wide numeric.
-    AverageDecimal { scale: i8 },
+    AverageDecimal {
+        scale: i8,
+    },
     AverageFloat,
-    Extreme { max: bool },
+    Extreme {
+        max: bool,
+    },
     /// Any one of the values: for keys that are grouped by another form of themselves.
     Any,
     /// The aggregate's own accumulator over values.
-    Function { aggregate: &'static Aggregate, signature: Arc<function::Signature> },
+    Function {
+        aggregate: &'static Aggregate,
+        signature: Arc<function::Signature>,
+    },
     /// Another way, each combination of arguments once per group. Only in one step: its state cannot travel.
-    Distinct { inner: Box<Way>, types: Vec<Type> },
+    Distinct {
+        inner: Box<Way>,
+        types: Vec<Type>,
+    },
 }
 
 /// An aggregate with the forms of its arguments and its result.
@@ -115,7 +128,8 @@ impl Plan {
                 (Way::Extreme { max: aggregate.name == "max" }, DataType::Utf8View)
             }
             _ => {
-                let result = if ty.oid == oid::NUMERIC { DataType::BinaryView } else { arrow_form::data_type(ty) };
+                let result =
+                    if ty.oid == oid::NUMERIC { DataType::BinaryView } else { arrow_form::data_type(ty) };
                 (Way::Function { aggregate, signature: Arc::new(signature) }, result)
             }
         };
@@ -231,7 +245,9 @@ impl AggregateUDFImpl for Udf {
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> DfResult<Vec<FieldRef>> {
         let states = self.plan.states().into_iter().enumerate();
-        Ok(states.map(|(number, ty)| Arc::new(Field::new(format!("{}[{number}]", args.name), ty, true))).collect())
+        Ok(states
+            .map(|(number, ty)| Arc::new(Field::new(format!("{}[{number}]", args.name), ty, true)))
+            .collect())
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
@@ -290,12 +306,21 @@ impl GroupsAccumulator for Grouped {
         Ok(self.groups.state(emit_to)?)
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> DfResult<()> {
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        total_num_groups: usize,
+    ) -> DfResult<()> {
         self.groups.resize(total_num_groups);
         Ok(self.groups.merge(values, group_indices)?)
     }
 
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> DfResult<Vec<ArrayRef>> {
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        opt_filter: Option<&BooleanArray>,
+    ) -> DfResult<Vec<ArrayRef>> {
         let rows = values.first().map_or(0, |array| array.len());
         let index: Vec<usize> = (0..rows).collect();
         let mut groups = self.plan.start()?;
@@ -434,7 +459,12 @@ struct SumInteger {
 }
 
 impl SumInteger {
-    fn add<T: ArrowPrimitiveType>(&mut self, values: &PrimitiveArray<T>, index: &[usize], filter: Option<&BooleanArray>) -> Result<()>
+    fn add<T: ArrowPrimitiveType>(
+        &mut self,
+        values: &PrimitiveArray<T>,
+        index: &[usize],
+        filter: Option<&BooleanArray>,
+    ) -> Result<()>
     where
         i64: From<T::Native>,
     {
@@ -497,7 +527,12 @@ fn plus(sum: i128, value: i128) -> Result<i128> {
 }
 
 impl SumDecimal {
-    fn add<T: ArrowPrimitiveType>(&mut self, values: &PrimitiveArray<T>, index: &[usize], filter: Option<&BooleanArray>) -> Result<()>
+    fn add<T: ArrowPrimitiveType>(
+        &mut self,
+        values: &PrimitiveArray<T>,
+        index: &[usize],
+        filter: Option<&BooleanArray>,
+    ) -> Result<()>
     where
         i128: From<T::Native>,
     {
@@ -540,7 +575,8 @@ impl Groups for SumDecimal {
         let sums = emit.take_needed(&mut self.sums);
         let counts = emit.take_needed(&mut self.counts);
         let seen: NullBuffer = counts.iter().map(|count| *count > 0).collect();
-        let sums = Decimal128Array::new(sums.into(), Some(seen)).with_data_type(DataType::Decimal128(38, self.scale));
+        let sums = Decimal128Array::new(sums.into(), Some(seen))
+            .with_data_type(DataType::Decimal128(38, self.scale));
         let mut state: Vec<ArrayRef> = vec![Arc::new(sums)];
         if self.average {
             state.push(Arc::new(Int64Array::from(counts)));
@@ -788,9 +824,15 @@ impl Groups for AnyValue {
         }
         match &self.data_type {
             DataType::Utf8View => keep!(array.as_string_view_opt(), |text: &str| text.as_bytes().to_vec()),
-            DataType::FixedSizeBinary(_) => keep!(array.as_fixed_size_binary_opt(), |bytes: &[u8]| bytes.to_vec()),
-            DataType::Float32 => keep!(array.as_primitive_opt::<Float32Type>(), |value: f32| value.to_le_bytes().to_vec()),
-            DataType::Float64 => keep!(array.as_primitive_opt::<Float64Type>(), |value: f64| value.to_le_bytes().to_vec()),
+            DataType::FixedSizeBinary(_) => {
+                keep!(array.as_fixed_size_binary_opt(), |bytes: &[u8]| bytes.to_vec())
+            }
+            DataType::Float32 => {
+                keep!(array.as_primitive_opt::<Float32Type>(), |value: f32| value.to_le_bytes().to_vec())
+            }
+            DataType::Float64 => {
+                keep!(array.as_primitive_opt::<Float64Type>(), |value: f64| value.to_le_bytes().to_vec())
+            }
             _ => keep!(array.as_binary_view_opt(), |bytes: &[u8]| bytes.to_vec()),
         }
     }
@@ -825,11 +867,13 @@ impl Groups for AnyValue {
                 Arc::new(builder.finish())
             }
             DataType::Float32 => {
-                let floats = values.iter().map(|value| Some(f32::from_le_bytes(value.as_deref()?.try_into().ok()?)));
+                let floats =
+                    values.iter().map(|value| Some(f32::from_le_bytes(value.as_deref()?.try_into().ok()?)));
                 Arc::new(Float32Array::from_iter(floats))
             }
             DataType::Float64 => {
-                let floats = values.iter().map(|value| Some(f64::from_le_bytes(value.as_deref()?.try_into().ok()?)));
+                let floats =
+                    values.iter().map(|value| Some(f64::from_le_bytes(value.as_deref()?.try_into().ok()?)));
                 Arc::new(Float64Array::from_iter(floats))
             }
             _ => {

@@ -88,7 +88,10 @@ impl PhysicalExpr for Compute {
         self.inputs.iter().collect()
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
         Ok(Arc::new(Compute { vector: self.vector.clone(), inputs: children, cancel: self.cancel.clone() }))
     }
 

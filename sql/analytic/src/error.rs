@@ -97,7 +97,7 @@ pub(crate) fn inward(error: &DataFusionError) -> Failure {
     }
     let error = match error.find_root() {
         DataFusionError::NotImplemented(what) => {
-            Error::unsupported(what, "Run it with SET startdb.executor = row.")
+            Error::unsupported(what, "Run it with SET startdb.analytic = off.")
         }
         other => Error::internal(format!("vectorised executor: {other}")),
     };

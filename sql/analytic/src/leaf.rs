@@ -37,7 +37,8 @@ const GROUP: u64 = 8192;
 
 /// A schema of nullable columns with these types.
 pub(crate) fn schema(types: &[DataType]) -> SchemaRef {
-    let fields = types.iter().enumerate().map(|(number, ty)| Field::new(format!("c{number}"), ty.clone(), true));
+    let fields =
+        types.iter().enumerate().map(|(number, ty)| Field::new(format!("c{number}"), ty.clone(), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -140,7 +141,10 @@ impl ExecutionPlan for ScanExec {
         Vec::new()
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
@@ -218,25 +222,34 @@ impl Reader {
             columns.push(builder.finish());
         }
         let rows = self.rows.len();
-        let truths = filter.evaluate(&columns, rows).and_then(|column| column.expand(rows)).map_err(settled)?;
+        let truths =
+            filter.evaluate(&columns, rows).and_then(|column| column.expand(rows)).map_err(settled)?;
         let truths = truths.as_boolean_opt().ok_or_else(|| broken("a filter that is not boolean"))?;
         Ok(Some(certain(truths)))
     }
 
     fn append(&self, builder: &mut ColumnBuilder, place: usize, mask: Option<&BooleanArray>) -> Result<()> {
-        let value = |row: usize| match self.leaf.columns[place] {
-            Some(column) => self.rows.rows[row].get(column),
-            None => Datum::Int8(self.rows.ids[row].0 as i64),
+        let mut append = |row: usize| match self.leaf.columns[place] {
+            Some(column) => {
+                let row = &self.rows.rows[row];
+                // Texts go from the row into the column without a copy in between.
+                match row.text(column) {
+                    Some(text) if builder.append_text(text) => Ok(()),
+                    _ => builder.append(&row.get(column)),
+                }
+            }
+            None => builder.append(&Datum::Int8(self.rows.ids[row].0 as i64)),
         };
         match mask {
-            None => (0..self.rows.len()).try_for_each(|row| builder.append(&value(row))),
-            Some(mask) => mask.values().set_indices().try_for_each(|row| builder.append(&value(row))),
+            None => (0..self.rows.len()).try_for_each(&mut append),
+            Some(mask) => mask.values().set_indices().try_for_each(&mut append),
         }
     }
 }
 
 /// Names of the relations that stand for vectorised inputs of a step of the row executor.
-pub(crate) const INPUTS: [&str; 8] = ["input 0", "input 1", "input 2", "input 3", "input 4", "input 5", "input 6", "input 7"];
+pub(crate) const INPUTS: [&str; 8] =
+    ["input 0", "input 1", "input 2", "input 3", "input 4", "input 5", "input 6", "input 7"];
 /// Their schema.
 pub(crate) const SCHEMA: &str = "vectorised input";
 
@@ -260,7 +273,14 @@ impl RowsExec {
         input_types: Vec<Vec<Type>>,
     ) -> RowsExec {
         let forms: Vec<DataType> = types.iter().map(|ty| form(*ty)).collect();
-        RowsExec { plan: Arc::new(plan), types, context, inputs, input_types, properties: properties(&schema(&forms), 1) }
+        RowsExec {
+            plan: Arc::new(plan),
+            types,
+            context,
+            inputs,
+            input_types,
+            properties: properties(&schema(&forms), 1),
+        }
     }
 }
 
@@ -289,7 +309,10 @@ impl ExecutionPlan for RowsExec {
         self.inputs.iter().collect()
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(RowsExec {
             plan: self.plan.clone(),
             types: self.types.clone(),
@@ -314,7 +337,8 @@ impl ExecutionPlan for RowsExec {
             if !inputs.is_empty() {
                 let mut relations = HashMap::new();
                 for (number, input) in inputs.into_iter().enumerate() {
-                    relations.insert(INPUTS[number], collect(input, &input_types[number], &mut charge).await?);
+                    relations
+                        .insert(INPUTS[number], collect(input, &input_types[number], &mut charge).await?);
                 }
                 context.system = Arc::new(Inputs { relations, inner: context.system.clone() });
             }
@@ -323,7 +347,8 @@ impl ExecutionPlan for RowsExec {
             Ok::<_, datafusion::common::DataFusionError>(stream::try_unfold(state, |state| async move {
                 let (mut cursor, charge, types, out) = state;
                 let mut rows = Rows::default();
-                let mut builders: Vec<Output> = types.iter().map(|ty| Output::new(*ty, &form(*ty), BATCH)).collect();
+                let mut builders: Vec<Output> =
+                    types.iter().map(|ty| Output::new(*ty, &form(*ty), BATCH)).collect();
                 let mut count = 0;
                 let mut more = true;
                 while more && count < BATCH {
@@ -368,12 +393,18 @@ impl Drop for Charge {
     }
 }
 
-async fn collect(mut input: SendableRecordBatchStream, types: &[Type], charge: &mut Charge) -> DfResult<Vec<Vec<Datum>>> {
+async fn collect(
+    mut input: SendableRecordBatchStream,
+    types: &[Type],
+    charge: &mut Charge,
+) -> DfResult<Vec<Vec<Datum>>> {
     let mut rows = Vec::new();
     while let Some(batch) = input.next().await {
         let batch = batch?;
         charge.context.cancel.check().map_err(outward)?;
-        charge.add(batch.get_array_memory_size() + batch.num_rows() * (24 + 24 * types.len())).map_err(outward)?;
+        charge
+            .add(batch.get_array_memory_size() + batch.num_rows() * (24 + 24 * types.len()))
+            .map_err(outward)?;
         append_rows(&batch, types, &mut rows).map_err(outward)?;
     }
     Ok(rows)
@@ -444,7 +475,10 @@ impl ExecutionPlan for BatchesExec {
         Vec::new()
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
@@ -505,7 +539,10 @@ impl ExecutionPlan for WatchExec {
         vec![&self.input]
     }
 
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let input = children.pop().ok_or_else(|| broken("a step without its input"))?;
         Ok(Arc::new(WatchExec { input, cancel: self.cancel.clone() }))
     }

@@ -105,7 +105,8 @@ impl Drop for Analytic {
 impl Analytic {
     /// Starts the threads. Errors: 58030 when they or the spill directory cannot be made.
     pub fn new(options: Options) -> Result<Analytic> {
-        let failed = |what: &str, error: &dyn fmt::Display| Error::new(SqlState::IO_ERROR, format!("{what}: {error}"));
+        let failed =
+            |what: &str, error: &dyn fmt::Display| Error::new(SqlState::IO_ERROR, format!("{what}: {error}"));
         let cores = options.cores.max(1);
         std::fs::create_dir_all(&options.spill_directory)
             .map_err(|error| failed("could not create the spill directory", &error))?;
@@ -182,7 +183,12 @@ impl Shared {
         Ok(())
     }
 
-    async fn drive(self: Arc<Self>, plan: Arc<Plan>, context: Context, out: mpsc::Sender<Result<RecordBatch>>) {
+    async fn drive(
+        self: Arc<Self>,
+        plan: Arc<Plan>,
+        context: Context,
+        out: mpsc::Sender<Result<RecordBatch>>,
+    ) {
         let work = async {
             let mut sent = false;
             match self.attempt(&plan, &context, true, &out, &mut sent).await {
@@ -198,8 +204,10 @@ impl Shared {
         let error = match outcome {
             Ok(()) => return,
             Err(Failure::Error(error)) => error,
-            Err(Failure::Narrow) => Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric result has too many digits")
-                .hint("Run the query with SET startdb.analytic = off."),
+            Err(Failure::Narrow) => {
+                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric result has too many digits")
+                    .hint("Run the query with SET startdb.analytic = off.")
+            }
             Err(Failure::Kernel) => Error::internal("a kernel refused a batch for good"),
         };
         // Nobody left to tell is fine.

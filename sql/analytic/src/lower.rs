@@ -169,6 +169,10 @@ fn exprs(node: &Node) -> Vec<&Expr> {
     out
 }
 
+fn is_lateral(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::NestedLoop(join) if !join.bindings.is_empty())
+}
+
 /// The inputs of a node that can be replaced by others ([`with_children`]).
 fn children(node: &Node) -> Vec<&Node> {
     match &node.kind {
@@ -179,7 +183,12 @@ fn children(node: &Node) -> Vec<&Node> {
         | NodeKind::Limit { input, .. }
         | NodeKind::Distinct { input }
         | NodeKind::DistinctOn { input, .. } => vec![input],
-        NodeKind::NestedLoop(join) => vec![&join.left, &join.right],
+        NodeKind::NestedLoop(join) => match (join.bindings.is_empty(), is_lateral(&join.left)) {
+            (true, _) => vec![&join.left, &join.right],
+            // A chain of lateral joins is one step; what it starts from is its input.
+            (false, true) => children(&join.left),
+            (false, false) => vec![&join.left],
+        },
         NodeKind::HashJoin(join) => vec![&join.left, &join.right],
         NodeKind::Aggregate(aggregation) => vec![&aggregation.input],
         NodeKind::Window(window) => vec![&window.input],
@@ -198,7 +207,14 @@ fn children_mut(node: &mut Node) -> Vec<&mut Node> {
         | NodeKind::Limit { input, .. }
         | NodeKind::Distinct { input }
         | NodeKind::DistinctOn { input, .. } => vec![input],
-        NodeKind::NestedLoop(join) => vec![&mut join.left, &mut join.right],
+        NodeKind::NestedLoop(join) => {
+            let NestedLoop { left, right, bindings, .. } = &mut **join;
+            match (bindings.is_empty(), is_lateral(left)) {
+                (true, _) => vec![left, right],
+                (false, true) => children_mut(left),
+                (false, false) => vec![left],
+            }
+        }
         NodeKind::HashJoin(join) => vec![&mut join.left, &mut join.right],
         NodeKind::Aggregate(aggregation) => vec![&mut aggregation.input],
         NodeKind::Window(window) => vec![&mut window.input],
@@ -231,7 +247,13 @@ fn manner(node: &Node, expressions: bool) -> Manner {
         | NodeKind::SystemScan { .. }
         | NodeKind::FunctionScan { .. }
         | NodeKind::RecursiveUnion { .. } => Manner::Rows,
-        NodeKind::NestedLoop(join) if !join.bindings.is_empty() => Manner::Rows,
+        NodeKind::NestedLoop(join) if !join.bindings.is_empty() => {
+            if only_reads(node) {
+                Manner::Step
+            } else {
+                Manner::Refused
+            }
+        }
         NodeKind::NestedLoop(join) if join.kind == JoinType::NullAwareAnti => Manner::Step,
         NodeKind::Filter { .. }
         | NodeKind::Project { .. }
@@ -241,7 +263,8 @@ fn manner(node: &Node, expressions: bool) -> Manner {
         | NodeKind::Append { .. }
         | NodeKind::CteScan { .. } => native,
         NodeKind::HashJoin(join) => {
-            let odd = join.kind == JoinType::NullAwareAnti && (join.keys.len() != 1 || join.condition.is_some());
+            let odd =
+                join.kind == JoinType::NullAwareAnti && (join.keys.len() != 1 || join.condition.is_some());
             if odd || join.keys.is_empty() { Manner::Step } else { native }
         }
         NodeKind::Limit { ties, .. } if ties.is_none() => native,
@@ -249,7 +272,8 @@ fn manner(node: &Node, expressions: bool) -> Manner {
             let steps = aggregation.aggregates.iter().all(|step| {
                 let sensitive = matches!(step.aggregate.name, "array_agg" | "string_agg")
                     || step.aggregate.name.starts_with("json");
-                step.aggregate.kind == AggregateKind::Normal && !(sensitive && (step.distinct || !step.order_by.is_empty()))
+                step.aggregate.kind == AggregateKind::Normal
+                    && !(sensitive && (step.distinct || !step.order_by.is_empty()))
             });
             if steps && aggregation.sets.len() <= 1 { native } else { Manner::Step }
         }
@@ -258,9 +282,10 @@ fn manner(node: &Node, expressions: bool) -> Manner {
         | NodeKind::Limit { .. }
         | NodeKind::DistinctOn { .. }
         | NodeKind::SetOperation { .. } => Manner::Step,
-        NodeKind::WorkTable { .. } | NodeKind::Pinned { .. } | NodeKind::LockRows(_) | NodeKind::Modify(_) => {
-            Manner::Refused
-        }
+        NodeKind::WorkTable { .. }
+        | NodeKind::Pinned { .. }
+        | NodeKind::LockRows(_)
+        | NodeKind::Modify(_) => Manner::Refused,
     }
 }
 
@@ -269,6 +294,7 @@ fn only_reads(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Pinned { .. } | NodeKind::LockRows(_) | NodeKind::Modify(_) => false,
         NodeKind::RecursiveUnion { initial, recursive, .. } => only_reads(initial) && only_reads(recursive),
+        NodeKind::NestedLoop(join) => only_reads(&join.left) && only_reads(&join.right),
         _ => children(node).into_iter().all(only_reads),
     }
 }
@@ -539,7 +565,13 @@ impl<'a> Lowering<'a> {
         self.bind_slots(&lowered.slots, expr, optimistic, false)
     }
 
-    fn bind_slots(&self, slots: &[Input], expr: &Expr, optimistic: bool, mixed_scales: bool) -> Outcome<Bound> {
+    fn bind_slots(
+        &self,
+        slots: &[Input],
+        expr: &Expr,
+        optimistic: bool,
+        mixed_scales: bool,
+    ) -> Outcome<Bound> {
         let mut compiler = Compiler {
             context: self.context,
             subplans: &self.subplans,
@@ -560,7 +592,11 @@ impl<'a> Lowering<'a> {
             Manner::Step => return self.step(node),
             Manner::Rows => return Ok(self.rows(node.clone(), Vec::new(), Vec::new())),
             Manner::Refused => {
-                return Err(Error::unsupported("this step in the vectorised executor", "Use the row executor.").into());
+                return Err(Error::unsupported(
+                    "this step in the vectorised executor",
+                    "Use the row executor.",
+                )
+                .into());
             }
         }
         match &node.kind {
@@ -605,7 +641,9 @@ impl<'a> Lowering<'a> {
             NodeKind::Sort { input, keys, limit } => self.sort(input, keys, limit.as_ref(), needed, below),
             NodeKind::Limit { input, limit, offset, .. } => {
                 let mut lowered = self.lower(input, needed, below)?;
-                let offset = self.count(offset.as_ref(), SqlState::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET")?.unwrap_or(0);
+                let offset = self
+                    .count(offset.as_ref(), SqlState::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET")?
+                    .unwrap_or(0);
                 let limit = self.count(limit.as_ref(), SqlState::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT")?;
                 if limit == Some(0) {
                     lowered.exec = Arc::new(EmptyExec::new(lowered.exec.schema()));
@@ -634,13 +672,18 @@ impl<'a> Lowering<'a> {
             Datum::Int4(count) => i64::from(count),
             other => return Err(Error::internal(format!("a {name} of {other:?}")).into()),
         };
-        let count = usize::try_from(count).map_err(|_| Error::new(state, format!("{name} must not be negative")))?;
+        let count =
+            usize::try_from(count).map_err(|_| Error::new(state, format!("{name} must not be negative")))?;
         Ok(Some(count))
     }
 
     fn constant(&self, expr: &Expr) -> Outcome<Datum> {
         let bound = self.bind_slots(&[], expr, false, false)?;
-        let array = bound.vector.evaluate(&[], 1).and_then(|column| column.expand(1)).map_err(crate::compute::settled)?;
+        let array = bound
+            .vector
+            .evaluate(&[], 1)
+            .and_then(|column| column.expand(1))
+            .map_err(crate::compute::settled)?;
         Ok(value::arrow_form::datum_at(&*array, bound.vector.ty, 0)?)
     }
 
@@ -733,11 +776,19 @@ impl<'a> Lowering<'a> {
         let left_width = left.exec.schema().fields().len();
         let right_width = right.exec.schema().fields().len();
         let mut slots = left.slots.clone();
-        let mut source: Vec<Option<usize>> =
-            left.place.iter().map(|place| place.map(|place| if swapped && !one_sided { right_width + place } else { place })).collect();
+        let mut source: Vec<Option<usize>> = left
+            .place
+            .iter()
+            .map(|place| place.map(|place| if swapped && !one_sided { right_width + place } else { place }))
+            .collect();
         if !one_sided {
             slots.extend(right.slots.iter().cloned());
-            source.extend(right.place.iter().map(|place| place.map(|place| if swapped { place } else { left_width + place })));
+            source.extend(
+                right
+                    .place
+                    .iter()
+                    .map(|place| place.map(|place| if swapped { place } else { left_width + place })),
+            );
         }
         let mut projection = Vec::new();
         let mut place = vec![None; slots.len()];
@@ -765,19 +816,35 @@ impl<'a> Lowering<'a> {
     }
 
     /// The condition of a join as DataFusion's filter. `swapped`: our right side is its left.
-    fn join_filter(&self, left: &Lowered, right: &Lowered, swapped: bool, condition: Option<&Expr>, below: bool) -> Outcome<Option<JoinFilter>> {
+    fn join_filter(
+        &self,
+        left: &Lowered,
+        right: &Lowered,
+        swapped: bool,
+        condition: Option<&Expr>,
+        below: bool,
+    ) -> Outcome<Option<JoinFilter>> {
         let Some(condition) = condition else { return Ok(None) };
         let slots: Vec<Input> = left.slots.iter().chain(&right.slots).cloned().collect();
         let bound = self.bind_slots(&slots, condition, below, false)?;
-        let (mut indices, mut fields, mut inputs): (Vec<ColumnIndex>, Vec<Field>, Vec<Physical>) = Default::default();
+        let (mut indices, mut fields, mut inputs): (Vec<ColumnIndex>, Vec<Field>, Vec<Physical>) =
+            Default::default();
         for slot in &bound.used {
-            let (side, ours) = if *slot < left.slots.len() { (left, *slot) } else { (right, *slot - left.slots.len()) };
+            let (side, ours) =
+                if *slot < left.slots.len() { (left, *slot) } else { (right, *slot - left.slots.len()) };
             let is_left = *slot < left.slots.len();
             let place = side.place.get(ours).copied().flatten();
             let index = place.ok_or_else(|| Error::internal("a slot of a join condition was left out"))?;
-            indices.push(ColumnIndex { index, side: if is_left != swapped { JoinSide::Left } else { JoinSide::Right } });
+            indices.push(ColumnIndex {
+                index,
+                side: if is_left != swapped { JoinSide::Left } else { JoinSide::Right },
+            });
             inputs.push(column(fields.len()));
-            fields.push(Field::new(format!("c{}", fields.len()), side.exec.schema().field(index).data_type().clone(), true));
+            fields.push(Field::new(
+                format!("c{}", fields.len()),
+                side.exec.schema().field(index).data_type().clone(),
+                true,
+            ));
         }
         let expr: Physical = match bound.vector.input() {
             Some(input) => inputs[input].clone(),
@@ -790,7 +857,8 @@ impl<'a> Lowering<'a> {
         let one_sided = matches!(join.kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti);
         let condition: Vec<&Expr> = join.condition.iter().collect();
         let (left_width, right_width) = (join.left.types.len(), join.right.types.len());
-        let (mut left_needed, mut right_needed) = Self::join_needs(left_width, right_width, needed, &condition);
+        let (mut left_needed, mut right_needed) =
+            Self::join_needs(left_width, right_width, needed, &condition);
         for (left, right) in &join.keys {
             mark(left, &mut left_needed);
             mark(right, &mut right_needed);
@@ -827,7 +895,10 @@ impl<'a> Lowering<'a> {
         };
         let (build, probe, mode) = if split {
             let by = |exec: Exec, keys: &[Physical]| -> Outcome<Exec> {
-                Ok(Arc::new(df(RepartitionExec::try_new(exec, Partitioning::Hash(keys.to_vec(), self.partitions)))?))
+                Ok(Arc::new(df(RepartitionExec::try_new(
+                    exec,
+                    Partitioning::Hash(keys.to_vec(), self.partitions),
+                ))?))
             };
             (by(build, &build_on)?, by(probe, &probe_on)?, PartitionMode::Partitioned)
         } else {
@@ -867,7 +938,13 @@ impl<'a> Lowering<'a> {
         };
         let filter = self.join_filter(&left, &right, true, join.condition.as_ref(), below)?;
         let (projection, slots, place) = Self::joined(&left, &right, true, one_sided, needed);
-        let exec = df(NestedLoopJoinExec::try_new(gathered(right.exec), left.exec, filter, &kind, Some(projection)))?;
+        let exec = df(NestedLoopJoinExec::try_new(
+            gathered(right.exec),
+            left.exec,
+            filter,
+            &kind,
+            Some(projection),
+        ))?;
         Ok(Lowered { exec: self.watched(Arc::new(exec)), slots, place })
     }
 
@@ -875,7 +952,13 @@ impl<'a> Lowering<'a> {
         Arc::new(WatchExec::new(exec, self.context.cancel.clone()))
     }
 
-    fn aggregate(&mut self, aggregation: &Aggregation, node: &Node, needed: &[bool], below: bool) -> Outcome<Lowered> {
+    fn aggregate(
+        &mut self,
+        aggregation: &Aggregation,
+        node: &Node,
+        needed: &[bool],
+        below: bool,
+    ) -> Outcome<Lowered> {
         let keys = aggregation.keys.len();
         let mut wanted = vec![false; aggregation.input.types.len()];
         let set: Vec<usize> = aggregation.sets.first().cloned().unwrap_or_default();
@@ -891,7 +974,8 @@ impl<'a> Lowering<'a> {
         let mut known: Vec<(&Expr, bool, usize, Type, DataType)> = Vec::new();
         let mut groups: Vec<usize> = Vec::new();
         let mut carried: Vec<(usize, usize, aggregate::Plan)> = Vec::new();
-        let mut slots: Vec<Input> = node.types.iter().map(|ty| Input { ty: *ty, data_type: leaf::form(*ty) }).collect();
+        let mut slots: Vec<Input> =
+            node.types.iter().map(|ty| Input { ty: *ty, data_type: leaf::form(*ty) }).collect();
         let mut place: Vec<Option<usize>> = vec![None; slots.len()];
         for key in &set {
             let expr = &aggregation.keys[*key];
@@ -921,7 +1005,8 @@ impl<'a> Lowering<'a> {
             let sums = matches!(step.aggregate.name, "sum" | "avg");
             let (mut args, mut types, mut forms) = (Vec::new(), Vec::new(), Vec::new());
             for arg in &step.args {
-                let same = known.iter().find(|(other, mixed, ..)| *mixed == sums && plan::expr::same(other, arg));
+                let same =
+                    known.iter().find(|(other, mixed, ..)| *mixed == sums && plan::expr::same(other, arg));
                 if let Some((_, _, place, ty, form)) = same {
                     args.push(*place);
                     types.push(*ty);
@@ -945,7 +1030,8 @@ impl<'a> Lowering<'a> {
                 None => None,
             };
             let signature = function::Signature { args: types.clone(), result: step.ty };
-            let mut plan = aggregate::Plan::of(step.aggregate, signature, &forms, self.optimistic, self.context);
+            let mut plan =
+                aggregate::Plan::of(step.aggregate, signature, &forms, self.optimistic, self.context);
             if step.distinct && step.aggregate.duplicates_matter {
                 distinct = true;
                 plan = plan.distinct(types);
@@ -981,7 +1067,9 @@ impl<'a> Lowering<'a> {
         let width = lowered.exec.schema().fields().len();
         let mut columns: Vec<Physical> = Vec::with_capacity(width + missing.len());
         let schema = lowered.exec.schema();
-        columns.extend((0..width).map(|number| Arc::new(Column::new(schema.field(number).name(), number)) as Physical));
+        columns.extend(
+            (0..width).map(|number| Arc::new(Column::new(schema.field(number).name(), number)) as Physical),
+        );
         let mut place = lowered.place;
         for key in missing {
             place[key] = Some(columns.len());
@@ -1000,16 +1088,26 @@ impl<'a> Lowering<'a> {
         rows: f64,
     ) -> Outcome<Exec> {
         let schema = exec.schema();
-        let keys = PhysicalGroupBy::new_single(groups.iter().map(|place| (column(*place), format!("c{place}"))).collect());
+        let keys = PhysicalGroupBy::new_single(
+            groups.iter().map(|place| (column(*place), format!("c{place}"))).collect(),
+        );
         let (mut aggregates, mut filters) = (Vec::new(), Vec::new());
         for (number, (plan, args, filter)) in functions.into_iter().enumerate() {
             let function = plan.udf(&format!("aggregate {number}"));
-            let builder = AggregateExprBuilder::new(function, args).schema(schema.clone()).alias(format!("a{number}"));
+            let builder =
+                AggregateExprBuilder::new(function, args).schema(schema.clone()).alias(format!("a{number}"));
             aggregates.push(Arc::new(df(builder.build())?));
             filters.push(filter);
         }
         let aggregate = |mode: AggregateMode, keys: PhysicalGroupBy, input: Exec| -> Outcome<Exec> {
-            let exec = AggregateExec::try_new(mode, keys, aggregates.clone(), filters.clone(), input, schema.clone());
+            let exec = AggregateExec::try_new(
+                mode,
+                keys,
+                aggregates.clone(),
+                filters.clone(),
+                input,
+                schema.clone(),
+            );
             Ok(Arc::new(df(exec)?))
         };
         if groups.is_empty() {
@@ -1093,7 +1191,10 @@ impl<'a> Lowering<'a> {
         }
         let on = with_keys(&mut lowered, bounds)?;
         let orders = on.into_iter().zip(keys).map(|(expr, key)| {
-            PhysicalSortExpr::new(expr, SortOptions { descending: key.descending, nulls_first: key.nulls_first })
+            PhysicalSortExpr::new(
+                expr,
+                SortOptions { descending: key.descending, nulls_first: key.nulls_first },
+            )
         });
         let fetch = self.count(limit, SqlState::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT")?;
         if fetch == Some(0) {
@@ -1102,7 +1203,8 @@ impl<'a> Lowering<'a> {
         }
         let Some(order) = LexOrdering::new(orders) else { return Ok(lowered) };
         let parallel = partitions(&lowered.exec) > 1;
-        let sort = SortExec::new(order.clone(), lowered.exec).with_preserve_partitioning(parallel).with_fetch(fetch);
+        let sort =
+            SortExec::new(order.clone(), lowered.exec).with_preserve_partitioning(parallel).with_fetch(fetch);
         lowered.exec = Arc::new(sort);
         if parallel {
             lowered.exec = Arc::new(SortPreservingMergeExec::new(order, lowered.exec).with_fetch(fetch));
@@ -1115,7 +1217,8 @@ impl<'a> Lowering<'a> {
         for input in inputs {
             arms.push(self.lower(input, needed, below)?);
         }
-        let mut slots: Vec<Input> = node.types.iter().map(|ty| Input { ty: *ty, data_type: leaf::form(*ty) }).collect();
+        let mut slots: Vec<Input> =
+            node.types.iter().map(|ty| Input { ty: *ty, data_type: leaf::form(*ty) }).collect();
         for (slot, input) in slots.iter_mut().enumerate() {
             if !needed.get(slot).copied().unwrap_or(false) {
                 continue;
@@ -1158,7 +1261,9 @@ fn padded(lowered: Lowered) -> Outcome<Lowered> {
 fn with_keys(lowered: &mut Lowered, keys: Vec<Bound>) -> Outcome<Vec<Physical>> {
     let schema: SchemaRef = lowered.exec.schema();
     let width = schema.fields().len();
-    let mut columns: Vec<Physical> = (0..width).map(|number| Arc::new(Column::new(schema.field(number).name(), number)) as Physical).collect();
+    let mut columns: Vec<Physical> = (0..width)
+        .map(|number| Arc::new(Column::new(schema.field(number).name(), number)) as Physical)
+        .collect();
     let mut on: Vec<Physical> = Vec::with_capacity(keys.len());
     let mut renamed = Vec::with_capacity(keys.len());
     for key in keys {

@@ -17,8 +17,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, Decimal128Array,
-    PrimitiveArray, Scalar, StringViewArray, StringViewBuilder, TimestampMicrosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, Decimal128Array, PrimitiveArray, Scalar,
+    StringViewArray, StringViewBuilder, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::compute::kernels::{boolean, cmp, numeric, zip::zip};
@@ -107,20 +107,56 @@ pub(crate) struct Vector {
 enum Op {
     Input(usize),
     Const(ArrayRef),
-    Compare { strategy: Strategy, left: Box<Vector>, right: Box<Vector> },
-    Shape { shape: Shape, input: Box<Vector> },
-    Arithmetic { op: Arithmetic, left: Box<Vector>, right: Box<Vector> },
+    Compare {
+        strategy: Strategy,
+        left: Box<Vector>,
+        right: Box<Vector>,
+    },
+    Shape {
+        shape: Shape,
+        input: Box<Vector>,
+    },
+    Arithmetic {
+        op: Arithmetic,
+        left: Box<Vector>,
+        right: Box<Vector>,
+    },
     And(Vec<Vector>),
     Or(Vec<Vector>),
     Not(Box<Vector>),
-    IsNull { input: Box<Vector>, negated: bool },
-    IsBool { input: Box<Vector>, value: bool, negated: bool },
-    Case { whens: Vec<(Vector, Vector)>, otherwise: Box<Vector> },
-    Like { input: Box<Vector>, pattern: Like, negated: bool },
-    InSet { input: Box<Vector>, set: Set, has_null: bool, negated: bool },
-    Part { part: DatePart, input: Box<Vector> },
+    IsNull {
+        input: Box<Vector>,
+        negated: bool,
+    },
+    IsBool {
+        input: Box<Vector>,
+        value: bool,
+        negated: bool,
+    },
+    Case {
+        whens: Vec<(Vector, Vector)>,
+        otherwise: Box<Vector>,
+    },
+    Like {
+        input: Box<Vector>,
+        pattern: Like,
+        negated: bool,
+    },
+    InSet {
+        input: Box<Vector>,
+        set: Set,
+        has_null: bool,
+        negated: bool,
+    },
+    Part {
+        part: DatePart,
+        input: Box<Vector>,
+    },
     /// The kernels of `fast`; where they refuse, `rows`.
-    Guarded { fast: Box<Vector>, rows: Box<Rows> },
+    Guarded {
+        fast: Box<Vector>,
+        rows: Box<Rows>,
+    },
     Rows(Box<Rows>),
 }
 
@@ -187,7 +223,9 @@ impl Like {
             anchored_end: !pattern.ends_with('%'),
             pieces: pattern.split('%').filter(|piece| !piece.is_empty()).map(str::to_owned).collect(),
         })
-        .filter(|like| like.pieces.len() > 1 || !(like.anchored_start && like.anchored_end) || !pattern.contains('%'))
+        .filter(|like| {
+            like.pieces.len() > 1 || !(like.anchored_start && like.anchored_end) || !pattern.contains('%')
+        })
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -202,7 +240,11 @@ impl Like {
             }
             at = tail;
         } else if rest.is_empty() {
-            return if self.anchored_end { at.ends_with(first.as_str()) } else { at.contains(first.as_str()) };
+            return if self.anchored_end {
+                at.ends_with(first.as_str())
+            } else {
+                at.contains(first.as_str())
+            };
         } else {
             let Some(found) = at.find(first.as_str()) else { return false };
             at = &at[found + first.len()..];
@@ -363,14 +405,15 @@ fn select(columns: &[ArrayRef], mask: &BooleanArray) -> Result<Vec<ArrayRef>, Fa
 }
 
 fn compare(strategy: Strategy, left: &Column, right: &Column) -> Result<Column, Failure> {
-    let run = |a: &dyn datafusion::arrow::array::Datum, b: &dyn datafusion::arrow::array::Datum| match strategy {
-        Strategy::Lt => cmp::lt(a, b),
-        Strategy::Le => cmp::lt_eq(a, b),
-        Strategy::Eq => cmp::eq(a, b),
-        Strategy::Ge => cmp::gt_eq(a, b),
-        Strategy::Gt => cmp::gt(a, b),
-        Strategy::Ne => cmp::neq(a, b),
-    };
+    let run =
+        |a: &dyn datafusion::arrow::array::Datum, b: &dyn datafusion::arrow::array::Datum| match strategy {
+            Strategy::Lt => cmp::lt(a, b),
+            Strategy::Le => cmp::lt_eq(a, b),
+            Strategy::Eq => cmp::eq(a, b),
+            Strategy::Ge => cmp::gt_eq(a, b),
+            Strategy::Gt => cmp::gt(a, b),
+            Strategy::Ne => cmp::neq(a, b),
+        };
     let (a, b) = (left.array(), right.array());
     Ok(match (left.is_scalar(), right.is_scalar()) {
         (true, true) => Column::Scalar(Arc::new(run(a, b)?)),
@@ -392,8 +435,14 @@ fn magnitude(array: &Decimal128Array) -> Option<u32> {
     (!nan).then_some(128 - bits.leading_zeros())
 }
 
-fn decimal_arithmetic(op: Arithmetic, left: &Column, right: &Column, out: &DataType) -> Result<Column, Failure> {
-    let decimals = |column: &Column| column.array().as_primitive_opt::<Decimal128Type>().cloned().ok_or(Failure::Kernel);
+fn decimal_arithmetic(
+    op: Arithmetic,
+    left: &Column,
+    right: &Column,
+    out: &DataType,
+) -> Result<Column, Failure> {
+    let decimals =
+        |column: &Column| column.array().as_primitive_opt::<Decimal128Type>().cloned().ok_or(Failure::Kernel);
     let (a, b) = (decimals(left)?, decimals(right)?);
     let (Some(a_bits), Some(b_bits)) = (magnitude(&a), magnitude(&b)) else { return Err(Failure::Kernel) };
     let bits = match op {
@@ -505,9 +554,11 @@ fn reshape(shape: &Shape, out: &DataType, array: &ArrayRef) -> Result<ArrayRef, 
             }
             match magnitude(decimals) {
                 // 10^by has fewer bits than 4 * by.
-                Some(bits) if bits + 4 * u32::from(*by) <= 126 => {
-                    Arc::new(decimals.unary::<_, Decimal128Type>(|value| value.wrapping_mul(factor)).with_data_type(out.clone()))
-                }
+                Some(bits) if bits + 4 * u32::from(*by) <= 126 => Arc::new(
+                    decimals
+                        .unary::<_, Decimal128Type>(|value| value.wrapping_mul(factor))
+                        .with_data_type(out.clone()),
+                ),
                 _ => {
                     let values: PrimitiveArray<Decimal128Type> = decimals.try_unary(|value| {
                         if value == DECIMAL_NAN {
@@ -587,7 +638,10 @@ pub(crate) fn key(array: &ArrayRef, ty: Type) -> Result<ArrayRef, Failure> {
     if ty.oid == oid::BPCHAR {
         return trimmed(array);
     }
-    if Form::of(ty) != Form::WideNumeric && array.data_type() == &DataType::BinaryView && ty.oid == oid::NUMERIC {
+    if Form::of(ty) != Form::WideNumeric
+        && array.data_type() == &DataType::BinaryView
+        && ty.oid == oid::NUMERIC
+    {
         // The SQL type is bounded, the column is not.
         return Ok(arrow_form::group_key(array, Type::new(oid::NUMERIC))?);
     }
@@ -613,12 +667,12 @@ impl Vector {
             }
             Op::And(parts) => self.connect(parts, false, columns, rows),
             Op::Or(parts) => self.connect(parts, true, columns, rows),
-            Op::Not(input) => input.evaluate(columns, rows)?.map(|array| {
-                Ok(Arc::new(boolean::not(array.as_boolean())?))
-            }),
-            Op::IsNull { input, negated } => input.evaluate(columns, rows)?.map(|array| {
-                Ok(Arc::new(if *negated { is_not_null(array)? } else { is_null(array)? }))
-            }),
+            Op::Not(input) => {
+                input.evaluate(columns, rows)?.map(|array| Ok(Arc::new(boolean::not(array.as_boolean())?)))
+            }
+            Op::IsNull { input, negated } => input
+                .evaluate(columns, rows)?
+                .map(|array| Ok(Arc::new(if *negated { is_not_null(array)? } else { is_null(array)? }))),
             Op::IsBool { input, value, negated } => input.evaluate(columns, rows)?.map(|array| {
                 let truths = certain(&same_truth(array.as_boolean(), *value));
                 Ok(Arc::new(if *negated { boolean::not(&truths)? } else { truths }))
@@ -677,7 +731,13 @@ impl Vector {
     }
 
     /// AND (`stop` = false) or OR (`stop` = true) of parts, three-valued, left to right.
-    fn connect(&self, parts: &[Vector], stop: bool, columns: &[ArrayRef], rows: usize) -> Result<Column, Failure> {
+    fn connect(
+        &self,
+        parts: &[Vector],
+        stop: bool,
+        columns: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Column, Failure> {
         let mut so_far: Option<BooleanArray> = None;
         for part in parts {
             let Some(known) = so_far else {
@@ -698,7 +758,11 @@ impl Vector {
             } else {
                 truths(part.evaluate(columns, rows)?, rows)?
             };
-            so_far = Some(if stop { boolean::or_kleene(&known, &next)? } else { boolean::and_kleene(&known, &next)? });
+            so_far = Some(if stop {
+                boolean::or_kleene(&known, &next)?
+            } else {
+                boolean::and_kleene(&known, &next)?
+            });
         }
         Ok(match so_far {
             Some(known) => Column::Array(Arc::new(known)),
@@ -728,17 +792,18 @@ impl Vector {
         let mut arms: Vec<ArrayRef> = Vec::new();
         let mut place = vec![(0usize, 0usize); rows];
         let mut open: Vec<u32> = (0..rows as u32).collect();
-        let give = |value: &Vector, chosen: &[u32], arms: &mut Vec<ArrayRef>, place: &mut [(usize, usize)]| {
-            if chosen.is_empty() {
-                return Ok::<(), Failure>(());
-            }
-            let result = value.evaluate(&pick(columns, chosen, rows)?, chosen.len())?;
-            for (number, row) in chosen.iter().enumerate() {
-                place[*row as usize] = (arms.len(), if result.is_scalar() { 0 } else { number });
-            }
-            arms.push(result.array().clone());
-            Ok(())
-        };
+        let give =
+            |value: &Vector, chosen: &[u32], arms: &mut Vec<ArrayRef>, place: &mut [(usize, usize)]| {
+                if chosen.is_empty() {
+                    return Ok::<(), Failure>(());
+                }
+                let result = value.evaluate(&pick(columns, chosen, rows)?, chosen.len())?;
+                for (number, row) in chosen.iter().enumerate() {
+                    place[*row as usize] = (arms.len(), if result.is_scalar() { 0 } else { number });
+                }
+                arms.push(result.array().clone());
+                Ok(())
+            };
         for (when, then) in whens {
             if open.is_empty() {
                 break;
@@ -882,7 +947,9 @@ impl Vector {
                 let data_type = data_type.clone();
                 Ok(self.shaped(Shape::Rescale { by }, data_type))
             }
-            (DataType::Decimal128(..), DataType::BinaryView) => Ok(self.shaped(Shape::Wide, DataType::BinaryView)),
+            (DataType::Decimal128(..), DataType::BinaryView) => {
+                Ok(self.shaped(Shape::Wide, DataType::BinaryView))
+            }
             (from, to) => Err(Error::internal(format!("a column of Arrow type {from} is needed as {to}"))),
         }
     }
@@ -907,9 +974,10 @@ pub(crate) fn common_form(forms: &[&DataType], exact_scale: bool) -> Option<Data
                     DataType::Decimal128(precision.max(1) as u8, scale)
                 }
             }
-            (DataType::Decimal128(..) | DataType::BinaryView, DataType::Decimal128(..) | DataType::BinaryView) => {
-                DataType::BinaryView
-            }
+            (
+                DataType::Decimal128(..) | DataType::BinaryView,
+                DataType::Decimal128(..) | DataType::BinaryView,
+            ) => DataType::BinaryView,
             _ => return None,
         };
     }
@@ -957,15 +1025,22 @@ impl Compiler<'_> {
         Ok(match expr {
             Expr::Param { index, ty } => {
                 let value = self.context.params.get(*index).cloned();
-                Expr::Const { value: value.ok_or_else(|| Error::internal("a parameter without a value"))?, ty: *ty }
+                Expr::Const {
+                    value: value.ok_or_else(|| Error::internal("a parameter without a value"))?,
+                    ty: *ty,
+                }
             }
             Expr::Subplan(call) => {
                 let result = self.subplans.get(call.subplan).and_then(Option::as_ref);
                 match (&call.kind, result) {
-                    (SubplanKind::Scalar | SubplanKind::Exists | SubplanKind::Array, Some(SubplanResult::Value(value))) => {
-                        Expr::Const { value: value.clone(), ty: call.ty }
-                    }
-                    (SubplanKind::Any { tests, functions } | SubplanKind::All { tests, functions }, Some(SubplanResult::List(list))) => {
+                    (
+                        SubplanKind::Scalar | SubplanKind::Exists | SubplanKind::Array,
+                        Some(SubplanResult::Value(value)),
+                    ) => Expr::Const { value: value.clone(), ty: call.ty },
+                    (
+                        SubplanKind::Any { tests, functions } | SubplanKind::All { tests, functions },
+                        Some(SubplanResult::List(list)),
+                    ) => {
                         let (Some(test), Some(function)) = (tests.first(), functions.first()) else {
                             return Err(Error::internal("a subplan without tests"));
                         };
@@ -1054,14 +1129,18 @@ impl Compiler<'_> {
         Ok(Some(match expr {
             Expr::Const { value, ty } => self.constant(value, *ty)?,
             Expr::Slot { index, .. } => {
-                let slot = self.slots.get(*index).ok_or_else(|| Error::internal("a slot that is not there"))?;
+                let slot =
+                    self.slots.get(*index).ok_or_else(|| Error::internal("a slot that is not there"))?;
                 let (ty, data_type) = (slot.ty, slot.data_type.clone());
                 Vector::new(Op::Input(self.input(*index)), ty, data_type, false)
             }
             Expr::And(parts) | Expr::Or(parts) => {
                 let parts = self.list(parts)?;
                 let fallible = parts.iter().any(|part| part.fallible);
-                Vector::truth(if matches!(expr, Expr::And(_)) { Op::And(parts) } else { Op::Or(parts) }, fallible)
+                Vector::truth(
+                    if matches!(expr, Expr::And(_)) { Op::And(parts) } else { Op::Or(parts) },
+                    fallible,
+                )
             }
             Expr::Not(input) => {
                 let input = Box::new(self.guarded(input)?);
@@ -1078,7 +1157,9 @@ impl Compiler<'_> {
                 let fallible = input.fallible;
                 Vector::truth(Op::IsBool { input, value: *value, negated: *negated }, fallible)
             }
-            Expr::Case { whens, otherwise, ty } => return self.compile_case(whens, otherwise.as_deref(), *ty),
+            Expr::Case { whens, otherwise, ty } => {
+                return self.compile_case(whens, otherwise.as_deref(), *ty);
+            }
             Expr::Coalesce { args, ty } => {
                 let Some((last, first)) = args.split_last() else { return Ok(None) };
                 if plan::expr::is_fallible(expr) {
@@ -1108,7 +1189,12 @@ impl Compiler<'_> {
         }))
     }
 
-    fn compile_case(&mut self, whens: &[(Expr, Expr)], otherwise: Option<&Expr>, ty: Type) -> Result<Option<Vector>> {
+    fn compile_case(
+        &mut self,
+        whens: &[(Expr, Expr)],
+        otherwise: Option<&Expr>,
+        ty: Type,
+    ) -> Result<Option<Vector>> {
         let mut arms = Vec::with_capacity(whens.len());
         for (when, then) in whens {
             arms.push((self.guarded(when)?, self.guarded(then)?));
@@ -1123,7 +1209,11 @@ impl Compiler<'_> {
                 forms.push(&value.data_type);
             }
         }
-        let form = if forms.is_empty() { Some(arrow_form::data_type(ty)) } else { common_form(&forms, !self.mixed_scales) };
+        let form = if forms.is_empty() {
+            Some(arrow_form::data_type(ty))
+        } else {
+            common_form(&forms, !self.mixed_scales)
+        };
         let Some(form) = form else { return Ok(None) };
         let mut fallible = false;
         let mut shaped = Vec::with_capacity(arms.len());
@@ -1165,7 +1255,10 @@ impl Compiler<'_> {
             }
             let fallible = input.fallible;
             let has_null = constants.iter().any(|(value, _)| value.is_null());
-            return Ok(Some(Vector::truth(Op::InSet { input: Box::new(input), set, has_null, negated }, fallible)));
+            return Ok(Some(Vector::truth(
+                Op::InSet { input: Box::new(input), set, has_null, negated },
+                fallible,
+            )));
         }
         if constants.len() > SHORT_LIST * 4 {
             return Ok(None);
@@ -1210,7 +1303,10 @@ impl Compiler<'_> {
         }
         match (function.oid, &call.args[..]) {
             // LIKE and NOT LIKE of text, bpchar and name.
-            (850 | 851 | 1631 | 1632 | 858 | 859, [text, Expr::Const { value: Datum::Text(pattern), .. }]) => {
+            (
+                850 | 851 | 1631 | 1632 | 858 | 859,
+                [text, Expr::Const { value: Datum::Text(pattern), .. }],
+            ) => {
                 let Some(pattern) = Like::parse(pattern) else { return Ok(None) };
                 let input = self.guarded(text)?;
                 if input.data_type != DataType::Utf8View {
@@ -1241,10 +1337,13 @@ impl Compiler<'_> {
                 let from = input.data_type.clone();
                 let (shape, data_type) = match (function.oid, &from) {
                     (313, DataType::Int16) => (Shape::Cast(DataType::Int32), DataType::Int32),
-                    (754, DataType::Int16) | (481, DataType::Int32) => (Shape::Cast(DataType::Int64), DataType::Int64),
-                    (235, DataType::Int16) | (316, DataType::Int32) | (482, DataType::Int64) | (311, DataType::Float32) => {
-                        (Shape::Cast(DataType::Float64), DataType::Float64)
+                    (754, DataType::Int16) | (481, DataType::Int32) => {
+                        (Shape::Cast(DataType::Int64), DataType::Int64)
                     }
+                    (235, DataType::Int16)
+                    | (316, DataType::Int32)
+                    | (482, DataType::Int64)
+                    | (311, DataType::Float32) => (Shape::Cast(DataType::Float64), DataType::Float64),
                     (1782, DataType::Int16) => (Shape::Decimal, DataType::Decimal128(5, 0)),
                     (1740, DataType::Int32) => (Shape::Decimal, DataType::Decimal128(10, 0)),
                     (1781, DataType::Int64) => (Shape::Decimal, DataType::Decimal128(19, 0)),
@@ -1273,24 +1372,35 @@ impl Compiler<'_> {
         }
     }
 
-    fn arithmetic(&mut self, op: Arithmetic, left: Vector, right: Vector, ty: Type) -> Result<Option<Vector>> {
+    fn arithmetic(
+        &mut self,
+        op: Arithmetic,
+        left: Vector,
+        right: Vector,
+        ty: Type,
+    ) -> Result<Option<Vector>> {
         let build = |left: Vector, right: Vector, data_type: DataType| {
             let op = Op::Arithmetic { op, left: Box::new(left), right: Box::new(right) };
             Ok(Some(Vector::new(op, ty, data_type, true)))
         };
         let (a, b) = (left.data_type.clone(), right.data_type.clone());
         match (&a, &b) {
-            (DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float64, _) if a == b => build(left, right, a),
+            (DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float64, _) if a == b => {
+                build(left, right, a)
+            }
             (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) if op != Arithmetic::Divide => {
                 let (p, q, s, t) = (i16::from(*p), i16::from(*q), i16::from(*s), i16::from(*t));
                 let (precision, scale) = match op {
                     Arithmetic::Multiply => (p + q, s + t),
                     _ => ((p - s).max(q - t) + s.max(t) + 1, s.max(t)),
                 };
-                if scale > i16::from(MAX_PRECISION) || (precision > i16::from(MAX_PRECISION) && !self.optimistic) {
+                if scale > i16::from(MAX_PRECISION)
+                    || (precision > i16::from(MAX_PRECISION) && !self.optimistic)
+                {
                     return Ok(None);
                 }
-                let data_type = DataType::Decimal128(precision.clamp(1, i16::from(MAX_PRECISION)) as u8, scale as i8);
+                let data_type =
+                    DataType::Decimal128(precision.clamp(1, i16::from(MAX_PRECISION)) as u8, scale as i8);
                 if op == Arithmetic::Multiply {
                     return build(left, right, data_type);
                 }
@@ -1331,7 +1441,9 @@ fn set_of(left: Type, constants: &[(&Datum, Type)]) -> Option<Set> {
                 match value {
                     Datum::Null => {}
                     Datum::Text(_) if (ty.oid == oid::BPCHAR) != (left.oid == oid::BPCHAR) => return None,
-                    Datum::Text(text) if left.oid == oid::BPCHAR => drop(set.insert(text.trim_end_matches(' ').into())),
+                    Datum::Text(text) if left.oid == oid::BPCHAR => {
+                        drop(set.insert(text.trim_end_matches(' ').into()))
+                    }
                     Datum::Text(text) => drop(set.insert((&**text).into())),
                     _ => return None,
                 }
@@ -1351,7 +1463,9 @@ fn align(left: Vector, right: Vector, strategy: Strategy) -> Result<Option<(Vect
         }
         // A column of one length against a constant: padding the constant is cheaper than trimming the column.
         let exact = matches!(strategy, Strategy::Eq | Strategy::Ne);
-        let length = |vector: &Vector| value::types::length_of_typmod(vector.ty.typmod).filter(|_| vector.input().is_some());
+        let length = |vector: &Vector| {
+            value::types::length_of_typmod(vector.ty.typmod).filter(|_| vector.input().is_some())
+        };
         if exact && let (Some(n), Some(text)) = (length(&left), text_constant(&right)) {
             return Ok(Some((left, padded(&text, n as usize))));
         }
@@ -1376,7 +1490,10 @@ fn align(left: Vector, right: Vector, strategy: Strategy) -> Result<Option<(Vect
             };
             Some((float(left), float(right)))
         }
-        (DataType::Int16 | DataType::Int32 | DataType::Int64, DataType::Int16 | DataType::Int32 | DataType::Int64) => {
+        (
+            DataType::Int16 | DataType::Int32 | DataType::Int64,
+            DataType::Int16 | DataType::Int32 | DataType::Int64,
+        ) => {
             let long = |vector: Vector| {
                 if a == b { vector } else { vector.shaped(Shape::Cast(DataType::Int64), DataType::Int64) }
             };
@@ -1391,7 +1508,9 @@ fn align(left: Vector, right: Vector, strategy: Strategy) -> Result<Option<(Vect
             let form = DataType::Decimal128(MAX_PRECISION, scale);
             Some((left.into_form(&form)?, right.into_form(&form)?))
         }
-        _ if left.ty.oid == oid::NUMERIC && right.ty.oid == oid::NUMERIC => Some((wide_key(left), wide_key(right))),
+        _ if left.ty.oid == oid::NUMERIC && right.ty.oid == oid::NUMERIC => {
+            Some((wide_key(left), wide_key(right)))
+        }
         (DataType::Date32, other) if same_time(other) => {
             Some((left.shaped(Shape::Timestamp, other.clone()), right))
         }
@@ -1409,7 +1528,9 @@ fn align(left: Vector, right: Vector, strategy: Strategy) -> Result<Option<(Vect
             | DataType::Timestamp(..),
             _,
         ) if a == b => Some((left, right)),
-        _ if a == b && left.ty.oid == right.ty.oid && matches!(left.ty.oid, oid::UUID | oid::BYTEA) => Some((left, right)),
+        _ if a == b && left.ty.oid == right.ty.oid && matches!(left.ty.oid, oid::UUID | oid::BYTEA) => {
+            Some((left, right))
+        }
         _ => None,
     })
 }
@@ -1423,7 +1544,11 @@ impl Vector {
 
 /// Any numeric as the bytes that order like it.
 fn wide_key(vector: Vector) -> Vector {
-    let wide = if vector.data_type == DataType::BinaryView { vector } else { vector.shaped(Shape::Wide, DataType::BinaryView) };
+    let wide = if vector.data_type == DataType::BinaryView {
+        vector
+    } else {
+        vector.shaped(Shape::Wide, DataType::BinaryView)
+    };
     let mut key = wide.shaped(Shape::Key(Type::new(oid::NUMERIC)), DataType::BinaryView);
     key.ty = Type::new(oid::BYTEA);
     key
@@ -1446,7 +1571,9 @@ fn padded(text: &str, length: usize) -> Vector {
 /// Keys of a join: both sides in one form that Arrow compares as SQL does.
 pub(crate) fn join_keys(left: Vector, right: Vector) -> Result<(Vector, Vector)> {
     if left.ty.oid == oid::NUMERIC && left.data_type != right.data_type {
-        if let Some(form @ DataType::Decimal128(..)) = common_form(&[&left.data_type, &right.data_type], false) {
+        if let Some(form @ DataType::Decimal128(..)) =
+            common_form(&[&left.data_type, &right.data_type], false)
+        {
             return Ok((left.into_form(&form)?, right.into_form(&form)?));
         }
         return Ok((wide_key(left), wide_key(right)));

@@ -24,7 +24,10 @@ fn analytic(directory: &std::path::Path, cores: usize) -> Analytic {
 }
 
 fn text(file: &str) -> String {
-    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/analytic").join(file)).unwrap()
+    std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/analytic").join(file),
+    )
+    .unwrap()
 }
 
 fn filled() -> Database {
@@ -87,7 +90,8 @@ fn same_answers() {
     let analytic = analytic(directory.path(), 2);
     let mut failures = Vec::new();
     for query in text("queries.sql").split(";\n") {
-        let query: String = query.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+        let query: String =
+            query.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
         let query = query.trim();
         if query.is_empty() {
             continue;
@@ -164,8 +168,12 @@ fn memory() {
     database.run("create table t (a int, b text)").unwrap();
     database.run("insert into t select i, repeat('x', 1000) || (i * 7919 % 40000)::text from generate_series(1, 40000) as s(i)").unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let analytic =
-        Analytic::new(Options { cores: 2, spill_at: 1 << 20, ..Options::new(directory.path().join("spill")) }).unwrap();
+    let analytic = Analytic::new(Options {
+        cores: 2,
+        spill_at: 1 << 20,
+        ..Options::new(directory.path().join("spill"))
+    })
+    .unwrap();
     let run = |sql: &str, limit: u64| {
         let mut tx = database.begin(Isolation::ReadCommitted);
         let parsed = resolve::parse::statements(sql).unwrap();
@@ -188,5 +196,76 @@ fn memory() {
     let sorted = run("select a, b from t order by b, a", 1 << 30).unwrap();
     assert_eq!(sorted.len(), 40000);
     assert!(sorted.is_sorted_by_key(|row| row.split_once('|').unwrap().1.to_owned()));
-    assert_eq!(run("select count(*) from (select b, count(*) from t group by b) q", 1 << 30).unwrap(), ["40000"]);
+    assert_eq!(
+        run("select count(*) from (select b, count(*) from t group by b) q", 1 << 30).unwrap(),
+        ["40000"]
+    );
+}
+
+/// The queries of TPC-H over the files that `tpchgen-cli csv` made in the folder `TPCH_DATA`; prints what each takes in
+/// both executors.
+#[test]
+#[ignore = "needs generated data in TPCH_DATA"]
+fn tpch() {
+    let data = std::path::PathBuf::from(std::env::var("TPCH_DATA").unwrap());
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tpch");
+    let database = Database::new();
+    let schema = std::fs::read_to_string(home.join("schema.sql")).unwrap();
+    for statement in schema.split(";\n").filter(|statement| statement.starts_with("CREATE TABLE")) {
+        database.run(statement).unwrap();
+        let table = statement.split_whitespace().nth(2).unwrap();
+        let file = std::fs::read_to_string(data.join(format!("{table}.csv"))).unwrap();
+        let lines: Vec<&str> = file.lines().skip(1).collect();
+        for chunk in lines.chunks(2000) {
+            let rows: Vec<String> = chunk.iter().map(|line| format!("({})", cells(line).join(","))).collect();
+            database.run(&format!("insert into {table} values {}", rows.join(","))).unwrap();
+        }
+    }
+    database.engine.checkpoint().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let analytic = analytic(directory.path(), 2);
+    let mut queries: Vec<_> =
+        std::fs::read_dir(home.join("queries")).unwrap().flatten().map(|file| file.path()).collect();
+    queries.sort();
+    let mut failures = Vec::new();
+    let (mut total_rows, mut total_vector) = (Duration::ZERO, Duration::ZERO);
+    for path in queries {
+        let query = std::fs::read_to_string(&path).unwrap();
+        let query = query.trim().trim_end_matches(';');
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let start = Instant::now();
+        let expected = database.run(query).map(|answer| answer.rows);
+        let by_rows = start.elapsed();
+        let start = Instant::now();
+        let got = vectorised(&database, &analytic, query);
+        let by_vector = start.elapsed();
+        total_rows += by_rows;
+        total_vector += by_vector;
+        println!("{name} rows {by_rows:?} vector {by_vector:?} accepted {}", got.is_some());
+        let Some(got) = got else { continue };
+        let show = |rows: Result<Vec<String>>| rows.map_err(|error| error.to_string());
+        let (expected, got) = (show(expected), show(got));
+        if expected != got {
+            let head = |rows: &std::result::Result<Vec<String>, String>| {
+                format!("{:?}", rows.as_ref().map(|rows| &rows[..rows.len().min(3)]))
+            };
+            failures.push(format!("{name}\n   rows   {}\n   vector {}", head(&expected), head(&got)));
+        }
+    }
+    println!("total rows {total_rows:?} vector {total_vector:?}");
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The cells of one line of CSV as literals.
+fn cells(line: &str) -> Vec<String> {
+    let (mut out, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => out.push(std::mem::take(&mut cell)),
+            c => cell.push(c),
+        }
+    }
+    out.push(cell);
+    out.iter().map(|cell| format!("'{}'", cell.replace('\'', "''"))).collect()
 }

@@ -138,3 +138,6 @@ select count(*) from t where d < ts;
 select current_date is not null, count(*) from t;
 select q.c, q.n from (select c, count(*) as n from t group by c) q join n on q.c = n.x order by 1;
 select o.code, o.n, i.total from (select code, count(*) n from t group by code) o join (select code, sum(amount) total from s group by code) i on i.code = o.code order by 1;
+select t.id, x.k from t, lateral (select k from s where s.t_id = t.id order by k limit 1) x where t.id < 100 order by 1;
+select t.id, x.k, y.id from t, lateral (select k from s where s.t_id = t.id order by k limit 1) x, lateral (select id from t z where z.id = x.k) y where t.a < 100 order by 1, 2, 3;
+select s.label, t.name from s join t on t.id = s.t_id where s.k < 3 order by s.label, t.id;
