@@ -81,6 +81,12 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    pub fn reworded(mut self, message: impl Into<String>) -> Error {
+        self.0.message = message.into();
+        self
+    }
+
     pub fn context(mut self, context: impl Into<String>) -> Error {
         self.0.context = Some(context.into());
         self

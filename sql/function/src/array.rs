@@ -112,6 +112,105 @@ fn replace(args: &[Datum]) -> Result<Datum> {
     array(Array::new(a.element, a.dims.clone(), values)?)
 }
 
+/// Subscripts of an assignment; `None` for a bound that was left out.
+fn subscripts(value: &Datum) -> Result<Vec<Option<i32>>> {
+    let Datum::Array(list) = value else { return Err(mismatch(std::slice::from_ref(value))) };
+    Ok(list.values.iter().map(|v| if let Datum::Int4(at) = v { Some(*at) } else { None }).collect())
+}
+
+fn null_subscript() -> Error {
+    Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "array subscript in assignment must not be null")
+}
+
+/// `SET a[i][j] = value`: [array, value, subscripts]. A NULL array is an empty one.
+fn set_element(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let [old, value, places] = args else { return Err(mismatch(args)) };
+    let places: Option<Vec<i32>> = subscripts(places)?.into_iter().collect();
+    let places = places.ok_or_else(null_subscript)?;
+    match old {
+        Datum::Array(old) => array(old.assign(&places, value.clone())?),
+        _ => array(Array::empty(element(call)).assign(&places, value.clone())?),
+    }
+}
+
+/// `SET a[l:u] = values`: [array, values, lower bounds, upper bounds].
+fn set_slice(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let [old, new, lowers, uppers] = args else { return Err(mismatch(args)) };
+    // PostgreSQL leaves the array as it is when what is assigned is NULL.
+    let Datum::Array(new) = new else { return Ok(old.clone()) };
+    let empty = Array::empty(element(call));
+    let old: &Array = if let Datum::Array(old) = old { old } else { &empty };
+    let wrong = |what: &str| Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, what);
+    let mut bounds = Vec::new();
+    for (at, (low, high)) in subscripts(lowers)?.into_iter().zip(subscripts(uppers)?).enumerate() {
+        let dimension = at as i32 + 1;
+        if (low.is_none() || high.is_none()) && old.dims.is_empty() {
+            return Err(wrong("array slice subscript must provide both boundaries").detail(
+                "When assigning to a slice of an empty array value, slice boundaries must be fully specified.",
+            ));
+        }
+        let low = low.or_else(|| old.lower(dimension));
+        let high = high.or_else(|| old.upper(dimension));
+        let (Some(low), Some(high)) = (low, high) else {
+            return Err(wrong("wrong number of array subscripts"));
+        };
+        bounds.push((low, high));
+    }
+    if bounds.iter().any(|(low, high)| low > high) {
+        if old.dims.is_empty() {
+            return array(old.clone());
+        }
+        return Err(wrong("upper bound cannot be less than lower bound"));
+    }
+    let mut count = 1usize;
+    for (low, high) in &bounds {
+        count = count.saturating_mul(usize::try_from(i64::from(*high) - i64::from(*low) + 1).unwrap_or(0));
+    }
+    if new.values.len() < count {
+        return Err(wrong("source array too small"));
+    }
+    let lengths = bounds.iter().map(|(low, high)| Dimension { len: high - low + 1, lower: *low });
+    if old.dims.is_empty() {
+        return array(Array::new(element(call), lengths.collect(), new.values[..count].to_vec())?);
+    }
+    if bounds.len() == 1 && old.dims.len() == 1 {
+        // One dimension grows at either end; what lies between is NULL.
+        let (Some(first), Some(last)) = (old.lower(1), old.upper(1)) else {
+            return Err(wrong("wrong number of array subscripts"));
+        };
+        let (low, high) = bounds[0];
+        let (start, end) = (first.min(low), last.max(high));
+        let total = usize::try_from(i64::from(end) - i64::from(start) + 1).unwrap_or(usize::MAX);
+        if total > value::array::MAX_ELEMENTS {
+            return Err(Error::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("array size exceeds the maximum allowed ({})", value::array::MAX_ELEMENTS),
+            ));
+        }
+        let mut values = vec![Datum::Null; total];
+        for (at, value) in old.values.iter().enumerate() {
+            values[(i64::from(first) - i64::from(start)) as usize + at] = value.clone();
+        }
+        for (at, value) in new.values[..count].iter().enumerate() {
+            values[(i64::from(low) - i64::from(start)) as usize + at] = value.clone();
+        }
+        return array(Array::new(element(call), vec![Dimension { len: total as i32, lower: start }], values)?);
+    }
+    let mut result = old.clone();
+    let mut place: Vec<i32> = bounds.iter().map(|(low, _)| *low).collect();
+    for value in &new.values[..count] {
+        result = result.assign(&place, value.clone())?;
+        for at in (0..place.len()).rev() {
+            if place[at] < bounds[at].1 {
+                place[at] += 1;
+                break;
+            }
+            place[at] = bounds[at].0;
+        }
+    }
+    array(result)
+}
+
 fn fill(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     let null = |what| Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, what);
     let (Some(value), Some(lengths)) = (args.first(), args.get(1)) else { return Err(mismatch(args)) };
@@ -188,6 +287,8 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(3168, "array_replace", &[ANYCOMPATIBLEARRAY, ANYCOMPATIBLE, ANYCOMPATIBLE], ANYCOMPATIBLEARRAY, |_, args| replace(args)).nullable(),
     f(1193, "array_fill", &[ANYELEMENT, INT4_ARRAY], ANYARRAY, fill).nullable(),
     f(1286, "array_fill", &[ANYELEMENT, INT4_ARRAY, INT4_ARRAY], ANYARRAY, fill).nullable(),
+    f(9310, "\u{1}array_set", &[ANYARRAY, ANYELEMENT, INT4_ARRAY], ANYARRAY, set_element).nullable(),
+    f(9311, "\u{1}array_set_slice", &[ANYARRAY, ANYARRAY, INT4_ARRAY, INT4_ARRAY], ANYARRAY, set_slice).nullable(),
     f(6172, "trim_array", &[ANYARRAY, INT4], ANYARRAY, |_, args| trim(args)),
     f(2748, "arraycontains", &[ANYARRAY, ANYARRAY], BOOL, thunk!([Datum::Array(a), Datum::Array(b)] => Ok(Datum::Bool(a.contains(b))))).total(),
     f(2749, "arraycontained", &[ANYARRAY, ANYARRAY], BOOL, thunk!([Datum::Array(a), Datum::Array(b)] => Ok(Datum::Bool(b.contains(a))))).total(),

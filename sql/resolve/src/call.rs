@@ -11,6 +11,7 @@ use value::types::{self, format_type, oid};
 use value::{Datum, Error, Oid, Result, SqlState, Type};
 
 use crate::names::{identifier, name_location, split_name};
+use crate::parse::marker;
 use crate::same::same;
 use crate::scope::{Clause, Resolver, start};
 use crate::tree::{AggregateCall, Call, Expr, Query, SetCall, Window, WindowCall, WindowOrder, WindowTarget};
@@ -49,6 +50,17 @@ impl Resolver<'_> {
                 Err(self.error(SqlState::WRONG_OBJECT_TYPE, format!("{name} is not a plain function"), place))
             }
         }
+    }
+
+    /// As [`Self::plain_call`] for SQL's own syntax (`extract(... from ...)`): errors name the schema.
+    pub fn syntax_call(&mut self, name: &str, args: Vec<Expr>, place: Location) -> Result<Expr> {
+        self.plain_call(name, args, place).map_err(|error| {
+            if error.state() != SqlState::UNDEFINED_FUNCTION {
+                return error;
+            }
+            let message = error.fields().message.replacen("function ", "function pg_catalog.", 1);
+            error.reworded(message)
+        })
     }
 
     fn scalar_call(
@@ -322,7 +334,7 @@ impl Resolver<'_> {
             self.top().in_aggregate += 1;
         }
         let resolved = self.call_arguments(list, place);
-        let (mut positional, named, star) = match resolved {
+        let (mut positional, named, star, spread) = match resolved {
             Ok(parts) => parts,
             Err(error) => {
                 if aggregate && !windowed {
@@ -351,9 +363,23 @@ impl Resolver<'_> {
                 .error(SqlState::UNDEFINED_FUNCTION, format!("function {name}() does not exist"), place)
                 .hint("No function matches the given name and argument types. You might need to add explicit type casts."));
         }
-        if let Some(found) = self.json_of_row(name, &mut positional, place)? {
-            return Ok(found);
+        if name == "count" && !star && positional.is_empty() && named.is_empty() {
+            return Err(self.error(
+                SqlState::WRONG_OBJECT_TYPE,
+                "count(*) must be used to call a parameterless aggregate function",
+                place,
+            ));
         }
+        if name == "pg_typeof"
+            && let [Expr::Const { ty, .. }] = positional.as_slice()
+            && ty.oid == oid::UNKNOWN
+        {
+            return Ok(Expr::Const { value: Datum::Oid(oid::UNKNOWN), ty: Type::new(oid::REGTYPE) });
+        }
+        if spread && let Some(call) = self.spread(name, &mut positional, place)? {
+            return Ok(call);
+        }
+        self.name_rows(name, &mut positional, place)?;
         let mut oids: Vec<Oid> = positional.iter().map(|arg| arg.ty().oid).collect();
         if !function.within_group.is_empty() {
             oids.extend(ordering.iter().map(|order| order.expr.ty().oid));
@@ -498,15 +524,81 @@ impl Resolver<'_> {
         }
     }
 
-    /// Resolves arguments: positional, named, and whether it was `(*)`.
+    /// `f(a, VARIADIC array)`: an array whose elements are known is written out as arguments; otherwise the functions
+    /// for which something else does the same become that.
+    fn spread(&mut self, name: &str, args: &mut Vec<Expr>, place: Location) -> Result<Option<Expr>> {
+        let variadic = function::functions_named(name).iter().any(|callable| match callable {
+            Callable::Function(f) => f.variadic,
+            Callable::Aggregate(a) => a.variadic,
+            Callable::Set(s) => s.variadic,
+            Callable::Window(_) | Callable::Coercion(_) => false,
+        });
+        if !variadic {
+            let oids: Vec<Oid> = args.iter().map(|arg| arg.ty().oid).collect();
+            let types: Vec<String> = oids.iter().map(|ty| format_type(*ty, -1)).collect();
+            return Err(self
+                .error(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("function {name}({}) does not exist", types.join(", ")),
+                    place,
+                )
+                .hint("No function matches the given name and argument types. You might need to add explicit type casts."));
+        }
+        let Some(mut array) = args.pop() else { return Ok(None) };
+        crate::constant::fold_expr(&mut array, self.names.env(), true)?;
+        let ty = array.ty();
+        let element = types::element_of(ty.oid);
+        match array {
+            Expr::Array { elements, .. } if elements.iter().all(|e| e.ty().oid == element) => {
+                args.extend(elements);
+                return Ok(None);
+            }
+            Expr::Const { value: Datum::Array(list), .. } => {
+                let ty = Type::with_typmod(element, ty.typmod);
+                args.extend(list.values.iter().map(|value| Expr::Const { value: value.clone(), ty }));
+                return Ok(None);
+            }
+            other => array = other,
+        }
+        if element == 0 && ty.oid != oid::UNKNOWN {
+            return Err(self.error(
+                SqlState::DATATYPE_MISMATCH,
+                "VARIADIC argument must be an array",
+                place,
+            ));
+        }
+        let mut whole = |name: &str, args: Vec<Expr>| self.plain_call(name, args, place).map(Some);
+        match (name, std::mem::take(args).as_slice()) {
+            ("concat", []) => {
+                let nothing = Expr::Const { value: Datum::text(""), ty: Type::new(oid::TEXT) };
+                whole("array_to_string", vec![array, nothing])
+            }
+            ("concat_ws", [separator]) => whole("array_to_string", vec![array, separator.clone()]),
+            ("json_build_array", []) => whole("to_json", vec![array]),
+            ("jsonb_build_array", []) => whole("to_jsonb", vec![array]),
+            ("json_extract_path" | "jsonb_extract_path", [json]) => {
+                self.operator("#>", json.clone(), array, place).map(Some)
+            }
+            ("json_extract_path_text" | "jsonb_extract_path_text", [json]) => {
+                self.operator("#>>", json.clone(), array, place).map(Some)
+            }
+            _ => Err(Error::unsupported(
+                format!("VARIADIC with an array computed per row, in {name}()"),
+                "Write the arguments one by one.",
+            )
+            .at(self.position(place))),
+        }
+    }
+
+    /// Resolves arguments: positional, named, whether it was `(*)`, and whether VARIADIC stands before the last.
     #[allow(clippy::type_complexity)]
     fn call_arguments(
         &mut self,
         list: &ast::FunctionArgumentList,
         place: Location,
-    ) -> Result<(Vec<Expr>, Vec<(String, Expr)>, bool)> {
-        let (mut positional, mut named, mut star) = (Vec::new(), Vec::new(), false);
-        for arg in &list.args {
+    ) -> Result<(Vec<Expr>, Vec<(String, Expr)>, bool, bool)> {
+        let (mut positional, mut named, mut star, mut spread) = (Vec::new(), Vec::new(), false, false);
+        for (at, arg) in list.args.iter().enumerate() {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
                     if !named.is_empty() {
@@ -521,6 +613,18 @@ impl Resolver<'_> {
                 }
                 FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) => {
                     positional.push(self.whole_row(name)?);
+                }
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }
+                | FunctionArg::ExprNamed {
+                    name: ast::Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(expr),
+                    ..
+                } if name.value == marker::VARIADIC => {
+                    if !named.is_empty() || at + 1 != list.args.len() {
+                        return Err(self.syntax_at("VARIADIC", name.span.start));
+                    }
+                    spread = true;
+                    positional.push(self.expr(expr)?);
                 }
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
                     named.push((identifier(name), self.expr(expr)?));
@@ -538,7 +642,7 @@ impl Resolver<'_> {
         if star && (!positional.is_empty() || !named.is_empty()) {
             return Err(self.syntax_at("*", place));
         }
-        Ok((positional, named, star))
+        Ok((positional, named, star, spread))
     }
 
     fn named_arguments(
@@ -712,7 +816,12 @@ impl Resolver<'_> {
         if !clause.allows_windows() {
             return Err(self.error(
                 SqlState::WINDOWING_ERROR,
-                format!("window functions are not allowed in {}", clause.name()),
+                match clause {
+                    Clause::WindowPartition | Clause::WindowOrder | Clause::WindowFrame => {
+                        "window functions are not allowed in window definitions".to_owned()
+                    }
+                    _ => format!("window functions are not allowed in {}", clause.name()),
+                },
                 place,
             ));
         }
@@ -743,58 +852,42 @@ impl Resolver<'_> {
         }
     }
 
-    /// Functions that make JSON of a row need its field names, which values do not carry: they get an object
-    /// with the names written out.
-    fn json_of_row(&mut self, name: &str, args: &mut [Expr], place: Location) -> Result<Option<Expr>> {
-        let (builder, keep) = match name {
-            "row_to_json" => ("json_build_object", false),
-            "to_json" => ("json_build_object", false),
-            "to_jsonb" => ("jsonb_build_object", false),
-            "json_agg" => ("json_build_object", true),
-            "jsonb_agg" => ("jsonb_build_object", true),
-            _ => return Ok(None),
-        };
-        let Some(first) = args.first() else { return Ok(None) };
-        if !matches!(first, Expr::WholeRow { .. } | Expr::Row { .. }) {
-            return Ok(None);
+    /// Functions that make JSON of a row need its field names, which whole-row values do not carry: such arguments
+    /// become rows with the names written out.
+    fn name_rows(&mut self, name: &str, args: &mut [Expr], place: Location) -> Result<()> {
+        let makes_json = name == "array_agg"
+            || name.strip_prefix("jsonb_").or_else(|| name.strip_prefix("json_")).is_some_and(|rest| {
+                matches!(rest, "agg" | "build_object" | "build_array" | "object_agg" | "populate_record")
+            })
+            || matches!(name, "row_to_json" | "to_json" | "to_jsonb");
+        if makes_json {
+            for arg in args {
+                if matches!(arg, Expr::WholeRow { .. }) {
+                    *arg = self.named_row(arg.clone(), place)?;
+                }
+            }
         }
-        let object = self.row_object(first.clone(), builder, place)?;
-        if keep {
-            args[0] = object;
-            return Ok(None);
-        }
-        Ok(Some(object))
+        Ok(())
     }
 
-    fn row_object(&mut self, row: Expr, builder: &str, place: Location) -> Result<Expr> {
-        let fields: Vec<(String, Expr)> = match row {
-            Expr::WholeRow { levels_up, relation, .. } => {
-                let level = self.levels.len() - 1 - levels_up;
-                let item = self.levels[level].namespace.iter().find(|item| item.relation == Some(relation));
-                let Some(item) = item else { return Err(Error::internal("a row of no relation")) };
-                item.columns
-                    .iter()
-                    .map(|column| {
-                        let mut expr = column.expr.clone();
-                        walk::deepen(&mut expr, levels_up);
-                        (column.name.clone(), expr)
-                    })
-                    .collect()
-            }
-            Expr::Row { fields, .. } => {
-                fields.into_iter().enumerate().map(|(at, field)| (format!("f{}", at + 1), field)).collect()
-            }
-            other => return Ok(other),
-        };
-        let mut args = Vec::with_capacity(fields.len() * 2);
-        for (name, field) in fields {
-            args.push(Expr::Const { value: Datum::text(name), ty: Type::new(oid::TEXT) });
-            args.push(match field {
-                Expr::Row { .. } => self.row_object(field, builder, place)?,
-                other => self.known(other)?,
-            });
+    fn named_row(&mut self, row: Expr, place: Location) -> Result<Expr> {
+        let Expr::WholeRow { levels_up, relation, .. } = row else { return Ok(row) };
+        let level = self.levels.len() - 1 - levels_up;
+        let nullable = self.levels[level].outer_join;
+        let item = self.levels[level].namespace.iter().find(|item| item.relation == Some(relation));
+        let Some(item) = item else { return Err(Error::internal("a row of no relation")) };
+        let constant = |value, ty| Expr::Const { value, ty: Type::new(ty) };
+        let mut args = vec![constant(Datum::Bool(nullable), oid::BOOL)];
+        for column in &item.columns {
+            let mut field = column.expr.clone();
+            walk::deepen(&mut field, levels_up);
+            args.push(constant(Datum::text(column.name.as_str()), oid::TEXT));
+            args.push(field);
         }
-        self.plain_call(builder, args, place)
+        if args.len() == 1 {
+            return Ok(row);
+        }
+        self.plain_call("\u{1}named_row", args, place)
     }
 }
 

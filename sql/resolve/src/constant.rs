@@ -1,6 +1,6 @@
 //! Folding of constants, by PostgreSQL's rules: immutable functions over constants are evaluated now, so that
-//! `SELECT 1/0 FROM empty` fails. Where evaluation depends on a condition (later arms of CASE and COALESCE, the
-//! right side of AND and OR), a failing part is left as it is and fails only if it is reached.
+//! `SELECT 1/0 FROM empty` fails. So does `CASE WHEN a > 0 THEN 1 ELSE 1/0 END`, as there: only what constants before
+//! it already exclude (an arm after WHEN true, COALESCE after a value, AND after false) is not evaluated.
 
 use function::{Environment, Signature, Volatility};
 use value::types::{self, Repr, element_of, oid};
@@ -170,29 +170,27 @@ pub fn relabel_value(value: Datum, to: Oid) -> Datum {
     }
 }
 
-/// CASE: arms that cannot be reached go; the rest is conditional once an arm depends on a row.
+/// CASE: arms that cannot be reached go.
 fn fold_case(expr: &mut Expr, env: &dyn Environment, conditional: bool) -> Result<()> {
     let Expr::Case { whens, otherwise, ty } = expr else { return Ok(()) };
     let ty = *ty;
-    let mut later = conditional;
     let mut kept = Vec::with_capacity(whens.len());
     for (mut when, mut then) in std::mem::take(whens) {
-        fold_expr(&mut when, env, later)?;
+        fold_expr(&mut when, env, conditional)?;
         match constant(&when) {
             Some(Datum::Bool(true)) => {
-                fold_expr(&mut then, env, later)?;
+                fold_expr(&mut then, env, conditional)?;
                 *otherwise = Some(Box::new(then));
                 return finish_case(expr, kept, ty);
             }
             Some(Datum::Bool(false) | Datum::Null) => continue,
             _ => {}
         }
-        later = true;
-        fold_expr(&mut then, env, true)?;
+        fold_expr(&mut then, env, conditional)?;
         kept.push((when, then));
     }
     if let Some(otherwise) = otherwise {
-        fold_expr(otherwise, env, later)?;
+        fold_expr(otherwise, env, conditional)?;
     }
     finish_case(expr, kept, ty)
 }
@@ -214,7 +212,7 @@ fn fold_coalesce(expr: &mut Expr, env: &dyn Environment, conditional: bool) -> R
     let Expr::Coalesce { args, ty } = expr else { return Ok(()) };
     let mut kept: Vec<Expr> = Vec::with_capacity(args.len());
     for mut arg in std::mem::take(args) {
-        fold_expr(&mut arg, env, conditional || !kept.is_empty())?;
+        fold_expr(&mut arg, env, conditional)?;
         match constant(&arg) {
             Some(Datum::Null) => continue,
             Some(_) => {
@@ -239,7 +237,7 @@ fn fold_logic(expr: &mut Expr, env: &dyn Environment, conditional: bool, stop: b
     let mut kept: Vec<Expr> = Vec::with_capacity(list.len());
     let mut null = false;
     for mut part in std::mem::take(list) {
-        fold_expr(&mut part, env, conditional || !kept.is_empty())?;
+        fold_expr(&mut part, env, conditional)?;
         match constant(&part) {
             Some(Datum::Bool(value)) if *value == stop => {
                 *expr = boolean(stop);

@@ -21,6 +21,11 @@ impl Resolver<'_> {
         }
         let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
         let [target] = tables.as_slice() else { return Err(self.syntax_at(",", Location::empty())) };
+        if let (FromTable::WithoutKeyword(_), ast::TableFactor::Table { name, .. }) =
+            (&delete.from, &target.relation)
+        {
+            return Err(self.syntax_at(&name.to_string(), crate::names::name_location(name)));
+        }
         self.changed_table(target, "delete from")?;
         let mut from = vec![FromItem::Relation(0)];
         if let Some(using) = &delete.using {

@@ -114,13 +114,13 @@ impl Resolver<'_> {
             E::AtTimeZone { timestamp, time_zone } => {
                 let timestamp = self.expr(timestamp)?;
                 let zone = self.expr(time_zone)?;
-                self.plain_call("timezone", vec![zone, timestamp], place)
+                self.syntax_call("timezone", vec![zone, timestamp], place)
             }
             E::Extract { field, expr: inner, .. } => {
                 let field = field_name(field);
                 let source = self.expr(inner)?;
-                let field = Expr::Const { value: Datum::text(field), ty: Type::new(oid::TEXT) };
-                self.plain_call("extract", vec![field, source], place)
+                let field = self.unknown(Datum::text(field), place);
+                self.syntax_call("extract", vec![field, source], place)
             }
             E::Ceil { expr: inner, field } | E::Floor { expr: inner, field } => {
                 if !matches!(field, CeilFloorKind::DateTimeField(DateTimeField::NoDateTime)) {
@@ -133,9 +133,11 @@ impl Resolver<'_> {
             E::Position { expr: what, r#in } => {
                 let what = self.expr(what)?;
                 let text = self.expr(r#in)?;
-                self.plain_call("position", vec![text, what], place)
+                self.syntax_call("position", vec![text, what], place)
             }
-            E::Substring { expr: text, substring_from, substring_for, shorthand, .. } => {
+            E::Substring { expr: text, substring_from, substring_for, shorthand, special } => {
+                // `special` is the form with commas, an ordinary call.
+                let special = !*special;
                 let mut args = vec![self.expr(text)?];
                 match (substring_from, substring_for) {
                     (Some(from), Some(length)) => {
@@ -149,7 +151,11 @@ impl Resolver<'_> {
                     }
                     (None, None) => {}
                 }
-                self.plain_call(if *shorthand { "substr" } else { "substring" }, args, place)
+                match (shorthand, substring_from.is_some() || substring_for.is_some()) {
+                    (true, _) => self.plain_call("substr", args, place),
+                    (false, true) if !special => self.plain_call("substring", args, place),
+                    _ => self.syntax_call("substring", args, place),
+                }
             }
             E::Trim { trim_where, trim_what, expr: text, trim_characters } => {
                 let name = match trim_where {
@@ -164,14 +170,14 @@ impl Resolver<'_> {
                 if let Some(list) = trim_characters {
                     args.extend(self.exprs(list)?);
                 }
-                self.plain_call(name, args, place)
+                self.syntax_call(name, args, place)
             }
             E::Overlay { expr: text, overlay_what, overlay_from, overlay_for } => {
                 let mut args = vec![self.expr(text)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
                 if let Some(length) = overlay_for {
                     args.push(self.expr(length)?);
                 }
-                self.plain_call("overlay", args, place)
+                self.syntax_call("overlay", args, place)
             }
             E::Collate { expr: inner, collation } => {
                 let input = self.expr(inner)?;
@@ -182,7 +188,8 @@ impl Resolver<'_> {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), place)
             }
             E::Exists { subquery, negated } => {
-                let query = self.subquery(subquery)?;
+                let mut query = self.subquery(subquery)?;
+                crate::query::only_existence(&mut query);
                 let exists = sublink(SublinkKind::Exists, query, Type::new(oid::BOOL));
                 Ok(if *negated { Expr::Not(Box::new(exists)) } else { exists })
             }
@@ -221,6 +228,7 @@ impl Resolver<'_> {
 
     /// A type name; serial is none here.
     pub fn type_of(&self, data_type: &ast::DataType, place: Location) -> Result<Type> {
+        let place = type_place(data_type).unwrap_or(place);
         let resolved = self.locate(resolve_type(self.names, data_type), place)?;
         if resolved.serial.is_some() {
             return Err(self.error(
@@ -439,6 +447,14 @@ impl Resolver<'_> {
         while let ast::Expr::BinaryOp { left, op, right } = next {
             if matches!(op, BinaryOperator::And | BinaryOperator::Or) {
                 break;
+            }
+            if let ast::Expr::BinaryOp { op: before, .. } = &**left
+                && is_comparison(op)
+                && is_comparison(before)
+            {
+                let name = op.to_string();
+                let at = self.operator_position(&name, start(right));
+                return Err(self.syntax_at(&name, Location::empty()).at(at));
             }
             rights.push((op, &**right));
             next = left;
@@ -1059,6 +1075,9 @@ impl Resolver<'_> {
         let mut parts: Vec<ast::Ident> = match root {
             ast::Expr::Identifier(ident) => vec![ident.clone()],
             ast::Expr::CompoundIdentifier(parts) => parts.clone(),
+            ast::Expr::Value(value) if !matches!(value.value, Value::Placeholder(_)) => {
+                return Err(self.syntax_at("[", place));
+            }
             _ => Vec::new(),
         };
         let mut chain = chain;
@@ -1200,7 +1219,7 @@ impl Resolver<'_> {
         Ok(Expr::Subscript { input: Box::new(value), subscripts: list, ty })
     }
 
-    fn subscript_index(&mut self, index: &ast::Expr) -> Result<Expr> {
+    pub fn subscript_index(&mut self, index: &ast::Expr) -> Result<Expr> {
         let place = start(index);
         let resolved = self.expr(index)?;
         let target = Type::new(oid::INT4);
@@ -1236,6 +1255,28 @@ pub(crate) fn strip(mut expr: &ast::Expr) -> &ast::Expr {
 
 fn sublink(kind: SublinkKind, query: Query, ty: Type) -> Expr {
     Expr::Sublink(Box::new(Sublink { kind, query, ty }))
+}
+
+/// Where a type's name stands, when the tree says.
+fn type_place(data_type: &ast::DataType) -> Option<Location> {
+    match data_type {
+        ast::DataType::Custom(name, _) => Some(crate::names::name_location(name)),
+        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => type_place(element),
+        _ => None,
+    }
+}
+
+/// The operators that do not chain: `1 < 2 < 3` is an error.
+fn is_comparison(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+    )
 }
 
 /// `!=` is `<>`.

@@ -6,7 +6,7 @@ use engine::catalog::View;
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor, TableWithJoins};
 use sqlparser::tokenizer::Location;
 use value::types::oid;
-use value::{Error, Result, SqlState, Type};
+use value::{Datum, Error, Result, SqlState, Type};
 
 use crate::names::{self, Found, database_and_schema, identifier, name_location};
 use crate::parse::marker;
@@ -88,6 +88,9 @@ impl Resolver<'_> {
         // The left side is visible to LATERAL items of the right one.
         let before = self.here().namespace.len();
         let lateral_ok = matches!(kind, JoinKind::Inner | JoinKind::Left);
+        if kind != JoinKind::Inner {
+            self.top().outer_join = true;
+        }
         let seen: Vec<Item> = left_scope
             .iter()
             .cloned()
@@ -512,7 +515,53 @@ impl Resolver<'_> {
         } else {
             calls.push(self.function_in_from(name, args)?);
         }
+        // f(...) AS alias (column type, ...): the columns of a function that returns any record.
+        if let ([(call, _)], Some(given)) = (calls.as_mut_slice(), alias)
+            && let Expr::SetCall(set) = &mut call.call
+            && set.function.columns.is_empty()
+            && !given.columns.is_empty()
+        {
+            call.columns = self.defined_columns(set, &given.columns)?;
+            let alias = ast::TableAlias { columns: Vec::new(), ..given.clone() };
+            return self.function_relation(calls, ordinality, Some(&alias), place);
+        }
         self.function_relation(calls, ordinality, alias, place)
+    }
+
+    /// Gives a call that returns any record its column definition list, as further arguments: the names, and a NULL of
+    /// each type.
+    fn defined_columns(
+        &mut self,
+        set: &mut crate::tree::SetCall,
+        definitions: &[ast::TableAliasColumnDef],
+    ) -> Result<Vec<OutputColumn>> {
+        let mut columns = Vec::with_capacity(definitions.len());
+        for definition in definitions {
+            let Some(data_type) = &definition.data_type else {
+                return Err(self.error(
+                    SqlState::SYNTAX_ERROR,
+                    "a column definition list is required for functions returning \"record\"",
+                    definition.name.span.start,
+                ));
+            };
+            let ty = self.locate(
+                crate::types::resolve_type(self.names, data_type),
+                definition.name.span.start,
+            )?;
+            columns.push(OutputColumn { name: identifier(&definition.name), ty: ty.ty });
+        }
+        let typed = function::functions_named(&format!("\u{1}{}", set.function.name)).first();
+        let Some(function::Callable::Set(typed)) = typed else {
+            return Err(Error::internal(format!("{} takes no column definitions", set.function.name)));
+        };
+        let names = columns.iter().map(|column| Datum::text(column.name.as_str())).collect();
+        set.function = typed;
+        set.args.push(Expr::Const {
+            value: Datum::Array(Arc::new(value::Array::from_values(oid::TEXT, names))),
+            ty: Type::new(oid::TEXT_ARRAY),
+        });
+        set.args.extend(columns.iter().map(|column| Expr::Const { value: Datum::Null, ty: column.ty }));
+        Ok(columns)
     }
 
     /// One function call: its expression, its columns, and whether they may take the alias as their name.
@@ -550,6 +599,7 @@ impl Resolver<'_> {
                     .collect(),
                 false,
             ),
+            Expr::SetCall(set) if set.function.columns.is_empty() => (Vec::new(), false),
             Expr::SetCall(set) => {
                 let declared = set.function.columns.first().map_or("", |(name, _)| *name);
                 let nameless = declared.is_empty() || declared == set.function.name;
@@ -575,6 +625,13 @@ impl Resolver<'_> {
         alias: Option<&ast::TableAlias>,
         place: Location,
     ) -> Result<(FromItem, Vec<Item>)> {
+        if calls.iter().any(|(call, _)| call.columns.is_empty()) {
+            return Err(self.error(
+                SqlState::SYNTAX_ERROR,
+                "a column definition list is required for functions returning \"record\"",
+                place,
+            ));
+        }
         let single = calls.len() == 1;
         let nameless = single && calls.iter().all(|(_, nameless)| *nameless);
         let mut calls: Vec<FunctionCallInFrom> = calls.into_iter().map(|(call, _)| call).collect();

@@ -5,6 +5,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Location;
 use value::{Result, SqlState};
 
+use crate::parse::marker;
 use crate::same::same;
 use crate::scope::{Clause, Resolver, start};
 use crate::tree::{Expr, Query, RelationKind, Target};
@@ -25,7 +26,9 @@ impl Resolver<'_> {
             return Ok((keys, Vec::new()));
         }
         let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
-        for item in list {
+        let distinct = matches!(list.first(),
+            Some(ast::Expr::Identifier(ident)) if ident.value == marker::GROUP_DISTINCT);
+        for item in &list[usize::from(distinct)..] {
             let alternatives = self.grouping_item(item, targets, &mut keys)?;
             let mut product = Vec::with_capacity(sets.len() * alternatives.len());
             for set in &sets {
@@ -47,6 +50,10 @@ impl Resolver<'_> {
         for set in &mut sets {
             set.sort_unstable();
             set.dedup();
+        }
+        if distinct {
+            let mut seen = std::collections::HashSet::new();
+            sets.retain(|set| seen.insert(set.clone()));
         }
         Ok((keys, sets))
     }

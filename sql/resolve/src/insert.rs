@@ -263,6 +263,9 @@ impl Resolver<'_> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(self.syntax_at("(", Location::empty()));
         };
+        if !insert.into {
+            return Err(self.syntax_at(&name.to_string(), name_location(name)));
+        }
         let alias = insert.table_alias.as_ref().map(|alias| identifier(&alias.alias));
         let table = self.target_table(name, alias, "insert into")?;
         let (columns, overriding, explicit) = self.insert_columns(&table, &insert.columns)?;

@@ -48,6 +48,32 @@ pub fn identifier(ident: &Ident) -> String {
     name[..end].to_owned()
 }
 
+/// 42601 for a key word that PostgreSQL reserves, written without quotes where a name is wanted.
+pub(crate) fn refuse_reserved(ident: &Ident) -> Result<()> {
+    if ident.quote_style.is_none() && is_reserved(&ident.value) {
+        return Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            format!("syntax error at or near \"{}\"", ident.value),
+        ));
+    }
+    Ok(())
+}
+
+/// PostgreSQL's reserved key words, without those that stand for a value (CURRENT_DATE ...).
+fn is_reserved(name: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast",
+        "check", "collate", "column", "constraint", "create", "deferrable", "desc", "distinct", "do", "else",
+        "end", "except", "fetch", "for", "foreign", "from", "grant", "group", "having", "in", "initially",
+        "intersect", "into", "lateral", "leading", "limit", "not", "null", "offset", "on", "only", "or", "order",
+        "placing", "primary", "references", "returning", "select", "some", "symmetric", "table", "then", "to",
+        "trailing", "union", "unique", "using", "variadic", "when", "where", "window", "with",
+    ];
+    name.len() <= 10
+        && WORDS.binary_search_by(|word| word.as_bytes().iter().copied()
+            .cmp(name.bytes().map(|b| b.to_ascii_lowercase()))).is_ok()
+}
+
 /// The parts of a dotted name.
 pub fn split_name(name: &ObjectName) -> Result<Vec<String>> {
     name.0
@@ -69,6 +95,9 @@ pub(crate) fn name_location(name: &ObjectName) -> Location {
 
 /// Splits `[database.][schema.]name`. 0A000 when the database is another one, 42601 for more parts.
 pub fn database_and_schema(names: &dyn Names, name: &ObjectName) -> Result<(Option<String>, String)> {
+    if let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() {
+        refuse_reserved(ident)?;
+    }
     let mut parts = split_name(name)?;
     let relation = parts.pop().unwrap_or_default();
     let schema = parts.pop();

@@ -5,8 +5,9 @@
 //!   overflow. The parser and everything after it run on stacks that grow; [`Ast`] is also *dropped* on one, since
 //!   the tree of `a + b + c ...` is as deep as it is long;
 //! - a rewriting of the few things the grammar of `sqlparser` cannot hold (`FOR NO KEY UPDATE OF a, b`, frame
-//!   exclusion, conflict targets that are expressions, `OVERRIDING`, `BETWEEN SYMMETRIC`, `ROWS FROM`): they travel
-//!   inside identifiers that start with a control character no identifier of a user can start with ([`marker`]);
+//!   exclusion, conflict targets that are expressions, `OVERRIDING`, `BETWEEN SYMMETRIC`, `ROWS FROM`, `VARIADIC`,
+//!   `SET a[1] = ...`): they travel inside identifiers that start with a control character no identifier of a user
+//!   can start with ([`marker`]). What only has another spelling (`TABLE t`, `trim(leading from x)`) is respelled;
 //! - error messages as PostgreSQL words them.
 
 use std::ops::Deref;
@@ -16,7 +17,7 @@ use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 use value::{Error, Result, SqlState};
 
 /// Parentheses, brackets and CASE may nest this deep.
@@ -38,6 +39,15 @@ pub mod marker {
     pub const OVERRIDING: &str = "\u{1}overriding:";
     /// Function name standing for ROWS FROM.
     pub const ROWS_FROM: &str = "\u{1}rows_from";
+    /// The only target of a SELECT that has none.
+    pub const NOTHING: &str = "\u{1}nothing";
+    /// First item of GROUP BY DISTINCT.
+    pub const GROUP_DISTINCT: &str = "\u{1}group_distinct";
+    /// Name of the argument that stood behind VARIADIC.
+    pub const VARIADIC: &str = "\u{1}variadic";
+    /// SET target that is an element or slice of a column: the column's name, a control character, its subscripts
+    /// as they were written.
+    pub const ELEMENT: &str = "\u{1}element:";
 }
 
 /// One statement of a string.
@@ -96,8 +106,7 @@ pub fn statements(text: &str) -> Result<Vec<Parsed>> {
         let last = piece.iter().rfind(|t| !is_space(&t.token)).unwrap_or(first);
         let (start, end) = (offsets.byte(first.span.start), offsets.byte(last.span.end));
         let depth = measure(piece, text)?;
-        let mut significant: Vec<TokenWithSpan> =
-            piece.iter().filter(|t| !is_space(&t.token)).cloned().collect();
+        let mut significant = significant(piece, text, &offsets)?;
         rewrite(&mut significant, text, &offsets);
         let end_of_text = significant.last().map_or_else(Location::empty, |t| t.span.end);
         let mut parser = parser(significant.clone());
@@ -122,7 +131,7 @@ pub fn expression(text: &str) -> Result<ast::Expr> {
     if measure(&tokens, text)? > 5_000 {
         return Err(too_complex());
     }
-    let mut significant: Vec<TokenWithSpan> = tokens.into_iter().filter(|t| !is_space(&t.token)).collect();
+    let mut significant = significant(&tokens, text, &offsets)?;
     rewrite(&mut significant, text, &offsets);
     let end_of_text = significant.last().map_or_else(Location::empty, |t| t.span.end);
     let mut parser = parser(significant.clone());
@@ -148,6 +157,229 @@ fn is_space(token: &Token) -> bool {
     matches!(token, Token::Whitespace(_))
 }
 
+/// The tokens without space. Literals that stand on lines of their own after a literal continue it; on the same line
+/// they are an error, as is what is glued to a number.
+fn significant(piece: &[TokenWithSpan], text: &str, offsets: &Offsets<'_>) -> Result<Vec<TokenWithSpan>> {
+    let raw = |span: Span| &text[offsets.byte(span.start)..offsets.byte(span.end)];
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(piece.len());
+    let mut comment = false;
+    let mut at = 0;
+    while at < piece.len() {
+        let token = &piece[at];
+        at += 1;
+        match &token.token {
+            Token::Whitespace(Whitespace::MultiLineComment(_)) => {
+                comment = true;
+                continue;
+            }
+            Token::Whitespace(_) => continue,
+            Token::Number(_, long) => {
+                let glued = match piece.get(at) {
+                    Some(next) if matches!(&next.token, Token::Word(w) if w.quote_style.is_none()) => {
+                        raw(next.span)
+                    }
+                    _ => "",
+                };
+                let number = raw(token.span);
+                if *long || !glued.is_empty() || number.contains('_') {
+                    return Err(junk(&format!("{number}{glued}")).at(position(text, token.span.start)));
+                }
+            }
+            Token::HexStringLiteral(_) if raw(token.span).starts_with('0') => {
+                return Err(junk(raw(token.span)).at(position(text, token.span.start)));
+            }
+            literal if is_string(literal) => {
+                if let Some(before) = out.last_mut().filter(|before| is_string(&before.token)) {
+                    let Token::SingleQuotedString(more) = literal else {
+                        return Err(error_at_token(token, text));
+                    };
+                    if comment || before.span.end.line == token.span.start.line {
+                        return Err(error_at_token(token, text));
+                    }
+                    match &mut before.token {
+                        Token::SingleQuotedString(value) => value.push_str(more),
+                        Token::EscapedStringLiteral(value) => {
+                            // The continuation has escapes too.
+                            match tokenize(&format!("E{}", raw(token.span)))?.first().map(|t| &t.token) {
+                                Some(Token::EscapedStringLiteral(more)) => value.push_str(more),
+                                _ => return Err(error_at_token(token, text)),
+                            }
+                        }
+                        Token::UnicodeStringLiteral(value) => {
+                            match tokenize(&format!("U&{}", raw(token.span)))?.first().map(|t| &t.token) {
+                                Some(Token::UnicodeStringLiteral(more)) => value.push_str(more),
+                                _ => return Err(error_at_token(token, text)),
+                            }
+                        }
+                        _ => return Err(error_at_token(token, text)),
+                    }
+                    before.span.end = token.span.end;
+                    continue;
+                }
+            }
+            Token::Word(word)
+                if word.value.eq_ignore_ascii_case("uescape")
+                    && matches!(out.last().map(|t| &t.token), Some(Token::UnicodeStringLiteral(_))) =>
+            {
+                let next = piece.iter().enumerate().skip(at).find(|(_, t)| !is_space(&t.token));
+                let (Some((found, escape)), Some(literal)) = (next, out.last_mut()) else {
+                    return Err(error_at_token(token, text));
+                };
+                let mark = match &escape.token {
+                    Token::SingleQuotedString(mark) => mark.chars().next().filter(|c| {
+                        mark.chars().count() == 1
+                            && !(c.is_ascii_hexdigit() || c.is_whitespace() || matches!(c, '+' | '\'' | '"'))
+                    }),
+                    _ => return Err(error_at_token(escape, text)),
+                };
+                let Some(mark) = mark else {
+                    return Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape character")
+                        .at(position(text, escape.span.start)));
+                };
+                let written = raw(literal.span);
+                let inner = written.get(3..written.len() - 1).unwrap_or_default().replace("''", "'");
+                let place = position(text, literal.span.start);
+                literal.token =
+                    Token::SingleQuotedString(unescape(&inner, mark).map_err(|error| error.at(place))?);
+                literal.span.end = escape.span.end;
+                at = found + 1;
+                continue;
+            }
+            _ => {}
+        }
+        comment = false;
+        out.push(token.clone());
+    }
+    Ok(out)
+}
+
+fn junk(near: &str) -> Error {
+    Error::new(SqlState::SYNTAX_ERROR, format!("trailing junk after numeric literal at or near \"{near}\""))
+}
+
+fn is_string(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::DollarQuotedString(_)
+    )
+}
+
+fn invalid_unicode() -> Error {
+    Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape")
+        .hint("Unicode escapes must be \\XXXX or \\+XXXXXX.")
+}
+
+/// `U&'...'` with another escape character: `mark` and four digits, `mark` `+` and six, or `mark` twice.
+fn unescape(text: &str, mark: char) -> Result<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    // The first half of a character written as two UTF-16 units.
+    let mut high: Option<u32> = None;
+    while let Some(c) = rest.next() {
+        if c != mark {
+            if high.is_some() {
+                return Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode surrogate pair"));
+            }
+            out.push(c);
+            continue;
+        }
+        let mut ahead = rest.clone();
+        let digits = match ahead.next() {
+            Some(next) if next == mark => {
+                rest = ahead;
+                out.push(mark);
+                continue;
+            }
+            Some('+') => {
+                rest = ahead;
+                6
+            }
+            _ => 4,
+        };
+        let mut code = 0;
+        for _ in 0..digits {
+            let digit = rest.next().and_then(|c| c.to_digit(16)).ok_or_else(invalid_unicode)?;
+            code = code * 16 + digit;
+        }
+        code = match (high.take(), code) {
+            (Some(first), 0xDC00..=0xDFFF) => 0x10000 + ((first - 0xD800) << 10) + (code - 0xDC00),
+            (None, 0xD800..=0xDBFF) => {
+                high = Some(code);
+                continue;
+            }
+            (Some(_), _) | (None, 0xDC00..=0xDFFF) => {
+                return Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode surrogate pair"));
+            }
+            (None, code) => code,
+        };
+        out.push(char::from_u32(code).filter(|c| *c != '\0').ok_or_else(|| {
+            Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape value")
+        })?);
+    }
+    match high {
+        Some(_) => Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode surrogate pair")),
+        None => Ok(out),
+    }
+}
+
+/// An `E'...'` that the tokenizer refuses although it ends: its bytes are not characters.
+fn escaped_bytes(rest: &str) -> Option<Error> {
+    let mut inner = rest.strip_prefix(['E', 'e'])?.strip_prefix('\'')?.bytes().peekable();
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        match inner.next()? {
+            b'\'' if inner.peek() == Some(&b'\'') => {
+                inner.next();
+                bytes.push(b'\'');
+            }
+            b'\'' => break,
+            b'\\' => {
+                let kind = inner.next()?;
+                let (radix, most) = match kind {
+                    b'x' => (16, 2),
+                    b'0'..=b'7' => (8, 2),
+                    other => {
+                        bytes.push(other);
+                        continue;
+                    }
+                };
+                let mut value = if radix == 8 { u32::from(kind - b'0') } else { 0 };
+                for _ in 0..most {
+                    let Some(digit) = inner.peek().and_then(|b| char::from(*b).to_digit(radix)) else { break };
+                    value = value * radix + digit;
+                    inner.next();
+                }
+                bytes.push((value & 0xff) as u8);
+            }
+            other => bytes.push(other),
+        }
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains('\0') => Some(Error::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        )),
+        Ok(text) if text.is_ascii() => None,
+        Ok(_) => Some(Error::unsupported(
+            "characters written byte by byte in E'...'",
+            "Write the character itself, or its number as \\uXXXX.",
+        )),
+        Err(error) => {
+            let bad = &bytes[error.valid_up_to()..];
+            let length = error.error_len().unwrap_or(bad.len()).max(1);
+            let shown: Vec<String> = bad.iter().take(length).map(|b| format!("0x{b:02x}")).collect();
+            Some(Error::new(
+                SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+            ))
+        }
+    }
+}
+
 fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     if let Some(at) = text.find('\0') {
         return Err(Error::new(
@@ -160,6 +392,14 @@ fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
         let position = position(text, error.location);
         let rest: String = text.chars().skip(position.unwrap_or(1).saturating_sub(1)).collect();
+        if error.message.contains("unicode encoded") {
+            return invalid_unicode().at(position);
+        }
+        if error.message.contains("Unterminated encoded string")
+            && let Some(bad) = escaped_bytes(&rest)
+        {
+            return bad;
+        }
         let what = match error.message.as_str() {
             m if m.contains("Unterminated string") || m.contains("Unterminated encoded string") => {
                 "unterminated quoted string".to_owned()
@@ -300,6 +540,48 @@ fn rewrite(tokens: &mut Vec<TokenWithSpan>, text: &str, offsets: &Offsets<'_>) {
             }
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::FOR => rewrite_lock(tokens, at),
+                Keyword::SELECT if ends_targets(tokens, at + 1) => {
+                    let span = tokens[at].span;
+                    tokens.insert(at + 1, word_token(marker::NOTHING.to_owned(), span));
+                }
+                Keyword::TABLE if is_table_query(tokens, at) => {
+                    let span = tokens[at].span;
+                    let select = keyword_token("SELECT", Keyword::SELECT, span);
+                    let star = TokenWithSpan { token: Token::Mul, span };
+                    let from = keyword_token("FROM", Keyword::FROM, span);
+                    tokens.splice(at..at + 1, [select, star, from]);
+                }
+                Keyword::TRIM if is_token(tokens, at + 1, &Token::LParen) => {
+                    let sided = ["leading", "trailing", "both"].iter().any(|w| is_word(tokens, at + 2, w));
+                    let from = if sided { at + 3 } else { at + 2 };
+                    if is_word(tokens, from, "from") {
+                        tokens.remove(from);
+                    }
+                }
+                Keyword::SUBSTRING if is_token(tokens, at + 1, &Token::LParen) => {
+                    rewrite_similar(tokens, at + 1);
+                }
+                Keyword::GROUP if is_word(tokens, at + 1, "by") => {
+                    let more = !ends_targets(tokens, at + 3);
+                    if is_word(tokens, at + 2, "distinct") && more {
+                        let span = tokens[at + 2].span;
+                        let comma = TokenWithSpan { token: Token::Comma, span };
+                        let mark = word_token(marker::GROUP_DISTINCT.to_owned(), span);
+                        tokens.splice(at + 2..at + 3, [mark, comma]);
+                    } else if is_word(tokens, at + 2, "all") && more {
+                        tokens.remove(at + 2);
+                    }
+                }
+                Keyword::VARIADIC
+                    if at > 0
+                        && matches!(tokens[at - 1].token, Token::LParen | Token::Comma)
+                        && in_call(tokens, &windows) =>
+                {
+                    let span = tokens[at].span;
+                    let arrow = TokenWithSpan { token: Token::RArrow, span };
+                    tokens.splice(at..at + 1, [word_token(marker::VARIADIC.to_owned(), span), arrow]);
+                }
+                Keyword::SET => rewrite_elements(tokens, at + 1, text, offsets),
                 Keyword::ON
                     if is_word(tokens, at + 1, "conflict") && is_token(tokens, at + 2, &Token::LParen) =>
                 {
@@ -420,6 +702,138 @@ fn rewrite(tokens: &mut Vec<TokenWithSpan>, text: &str, offsets: &Offsets<'_>) {
                 }
                 _ => {}
             },
+            Token::Word(word)
+                if word.value == "char"
+                    && matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_))) =>
+            {
+                let name = tokens.remove(at);
+                let cast = TokenWithSpan { token: Token::DoubleColon, span: name.span };
+                tokens.splice(at + 1..at + 1, [cast, name]);
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Whether a list of targets, or of grouping items, cannot go on here: the end, a bracket or the next clause.
+fn ends_targets(tokens: &[TokenWithSpan], at: usize) -> bool {
+    match tokens.get(at).map(|t| &t.token) {
+        None | Some(Token::RParen) => true,
+        Some(Token::Word(word)) if word.quote_style.is_none() => matches!(
+            word.keyword,
+            Keyword::WHERE
+                | Keyword::GROUP
+                | Keyword::HAVING
+                | Keyword::WINDOW
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+                | Keyword::ORDER
+                | Keyword::LIMIT
+                | Keyword::OFFSET
+                | Keyword::FETCH
+                | Keyword::FOR
+        ),
+        _ => false,
+    }
+}
+
+/// Whether TABLE stands where a query may begin.
+fn is_table_query(tokens: &[TokenWithSpan], at: usize) -> bool {
+    if !matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::Word(_))) {
+        return false;
+    }
+    let Some(before) = at.checked_sub(1).map(|at| &tokens[at].token) else { return true };
+    match before {
+        Token::LParen => true,
+        Token::RParen => !is_word(tokens, 0, "create") && !is_word(tokens, 0, "grant"),
+        Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+            Keyword::UNION
+            | Keyword::EXCEPT
+            | Keyword::INTERSECT
+            | Keyword::DISTINCT
+            | Keyword::AS
+            | Keyword::EXPLAIN
+            | Keyword::ANALYZE
+            | Keyword::VERBOSE => true,
+            Keyword::ALL => at >= 2 && ["union", "except", "intersect"].iter().any(|w| is_word(tokens, at - 2, w)),
+            _ => is_word(tokens, 0, "insert") && at >= 3,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the innermost open bracket is that of a call: a name stands before it.
+fn in_call(tokens: &[TokenWithSpan], open: &[usize]) -> bool {
+    matches!(open.last().and_then(|at| at.checked_sub(1)).map(|at| &tokens[at].token), Some(Token::Word(_)))
+        && !is_word(tokens, 0, "create")
+}
+
+/// `substring(a SIMILAR b ESCAPE c)` is `substring(a, b, c)`.
+fn rewrite_similar(tokens: &mut [TokenWithSpan], open: usize) {
+    let (mut depth, mut similar) = (0usize, false);
+    for token in &mut tokens[open..] {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return;
+                }
+            }
+            Token::Word(word) if depth == 1 && word.quote_style.is_none() => {
+                let second = similar && word.keyword == Keyword::ESCAPE;
+                if second || (!similar && word.keyword == Keyword::SIMILAR) {
+                    similar = true;
+                    token.token = Token::Comma;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `SET a[1] = x, b[2:3] = y`: the targets with subscripts, from `at` on.
+fn rewrite_elements(tokens: &mut Vec<TokenWithSpan>, mut at: usize, text: &str, offsets: &Offsets<'_>) {
+    let mut depth = 0usize;
+    let mut start = true;
+    while let Some(token) = tokens.get(at) {
+        if std::mem::take(&mut start)
+            && let Token::Word(word) = &token.token
+            && is_token(tokens, at + 1, &Token::LBracket)
+        {
+            let (mut end, mut open) = (at + 1, 0usize);
+            while let Some(token) = tokens.get(end) {
+                match token.token {
+                    Token::LBracket => open += 1,
+                    Token::RBracket => open = open.saturating_sub(1),
+                    _ if open == 0 => break,
+                    _ => {}
+                }
+                end += 1;
+            }
+            if is_token(tokens, end, &Token::Eq) {
+                let name = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
+                let first = offsets.byte(tokens[at + 1].span.start);
+                let last = offsets.byte(tokens[end - 1].span.end);
+                let value = format!("{}{name}\u{1}{}", marker::ELEMENT, &text[first..last]);
+                let span = token.span;
+                tokens.splice(at..end, [word_token(value, span)]);
+            }
+        }
+        match &tokens[at].token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket if depth == 0 => return,
+            Token::RParen | Token::RBracket => depth -= 1,
+            Token::Comma if depth == 0 => start = true,
+            Token::Word(word)
+                if depth == 0
+                    && word.quote_style.is_none()
+                    && matches!(word.keyword, Keyword::WHERE | Keyword::FROM | Keyword::RETURNING) =>
+            {
+                return;
+            }
             _ => {}
         }
         at += 1;

@@ -10,6 +10,7 @@ use crate::names::identifier;
 use crate::parse::marker;
 use crate::same::same;
 use crate::scope::{Clause, Level, Resolver, query_start, start};
+use crate::Purpose;
 use crate::tree::{
     self, Distinct, Expr, FromItem, LockClause, LockStrength, LockWait, OutputColumn, Query, Relation,
     RelationKind, SortKey, Target,
@@ -127,6 +128,13 @@ impl Resolver<'_> {
     /// Resolves a query on a level of its own. Without `resolve_unknown`, literals among its outputs stay open.
     pub fn query_of(&mut self, query: &ast::Query, resolve_unknown: bool) -> Result<Query> {
         crate::parse::level(|| {
+            if let Some(Clause::Stored(purpose)) = self.levels.last().map(|level| level.clause) {
+                return Err(self.error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("cannot use subquery in {}", stored_name(purpose)),
+                    query_start(query),
+                ));
+            }
             let parts = self.parts(query)?;
             self.levels.push(Level::new(Clause::Targets));
             if let Some(with) = parts.with {
@@ -272,7 +280,11 @@ impl Resolver<'_> {
         }
         let from = self.resolve_from(&select.from)?;
         self.named_windows(&select.named_window)?;
-        let mut targets = self.in_clause(Clause::Targets, |this| this.targets(&select.projection, place))?;
+        let projection: &[ast::SelectItem] = match select.projection.as_slice() {
+            [ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident))] if ident.value == marker::NOTHING => &[],
+            list => list,
+        };
+        let mut targets = self.in_clause(Clause::Targets, |this| this.targets(projection, place))?;
         if resolve_unknown {
             for target in &mut targets {
                 self.settle(target)?;
@@ -784,6 +796,39 @@ impl Resolver<'_> {
             at += 1;
         }
         Ok(query)
+    }
+}
+
+/// Under EXISTS what is selected, and in which order, does not matter: as in PostgreSQL it is not even folded.
+pub(crate) fn only_existence(query: &mut Query) {
+    let plain = query.set_operation.is_none()
+        && query.modify.is_none()
+        && !query.has_aggregates
+        && !query.has_set_functions
+        && query.group_keys.is_empty()
+        && query.grouping_sets.is_empty()
+        && query.having.is_none()
+        && query.limit.is_none()
+        && query.offset.is_none()
+        && query.windows.is_empty()
+        && query.locks.is_empty();
+    if plain {
+        query.targets.clear();
+        query.order_by.clear();
+        query.distinct = Distinct::No;
+    }
+}
+
+/// What PostgreSQL calls a stored expression that may not hold a subquery.
+fn stored_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Default => "DEFAULT expression",
+        Purpose::Check => "check constraint",
+        Purpose::Generated => "column generation expression",
+        Purpose::IndexExpression => "index expression",
+        Purpose::IndexPredicate => "index predicate",
+        Purpose::AlterUsing => "transform expression",
+        Purpose::Argument => "EXECUTE parameter",
     }
 }
 

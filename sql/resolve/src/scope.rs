@@ -130,6 +130,8 @@ pub(crate) struct Level {
     /// FROM is being resolved: the namespace is visible to LATERAL items only.
     pub in_from: bool,
     pub lateral: bool,
+    /// FROM holds an outer join: rows may be made up of NULLs.
+    pub outer_join: bool,
     /// Inside the arguments of an aggregate of this level.
     pub in_aggregate: usize,
     pub has_aggregates: bool,
@@ -170,6 +172,7 @@ impl Level {
             clause,
             in_from: false,
             lateral: false,
+            outer_join: false,
             in_aggregate: 0,
             has_aggregates: false,
             has_windows: false,
@@ -390,6 +393,14 @@ impl<'a> Resolver<'a> {
     pub fn column(&mut self, ident: &ast::Ident) -> Result<Expr> {
         let name = identifier(ident);
         let location = ident.span.start;
+        self.locate(crate::names::refuse_reserved(ident), location)?;
+        if let [Level { clause: Clause::Stored(Purpose::Default), .. }] = self.levels.as_slice() {
+            return Err(self.error(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot use column reference in DEFAULT expression",
+                location,
+            ));
+        }
         for level in (0..self.levels.len()).rev() {
             if let Some(expr) = self.column_at(level, &name, location)? {
                 return Ok(self.use_column(level, expr, location));

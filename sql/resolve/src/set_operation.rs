@@ -110,6 +110,7 @@ impl Resolver<'_> {
             let mut tree = self.set_leaf(next, arms)?;
             while let Some((op, quantifier, right)) = pending.pop() {
                 let place = body_start(right);
+                let arm = right;
                 let right = match right {
                     SetExpr::SetOperation { .. } => self.set_tree(right, arms)?,
                     leaf => self.set_leaf(leaf, arms)?,
@@ -132,8 +133,8 @@ impl Resolver<'_> {
                     );
                 }
                 let mut types = Vec::with_capacity(tree.types.len());
-                for (a, b) in tree.types.iter().zip(&right.types) {
-                    types.push(self.set_type(*a, *b, name, place)?);
+                for (at, (a, b)) in tree.types.iter().zip(&right.types).enumerate() {
+                    types.push(self.set_type(*a, *b, name, column_place(arm, at).unwrap_or(place))?);
                 }
                 tree = Tree {
                     operation: SetOperation::Node {
@@ -190,6 +191,27 @@ impl Resolver<'_> {
         let types = outputs(&arm).iter().map(|column| column.ty).collect();
         arms.push(Some(arm));
         Ok(Tree { operation: SetOperation::Leaf(arms.len() - 1), types })
+    }
+}
+
+/// Where the expression of an arm's column stands, when no star hides it.
+fn column_place(arm: &SetExpr, at: usize) -> Option<Location> {
+    match arm {
+        SetExpr::Select(select) => {
+            let mut places = Vec::with_capacity(at + 1);
+            for item in select.projection.iter().take(at + 1) {
+                match item {
+                    ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => {
+                        places.push(start(expr));
+                    }
+                    _ => return None,
+                }
+            }
+            places.pop()
+        }
+        SetExpr::Values(values) => values.rows.first().and_then(|row| row.content.get(at)).map(start),
+        SetExpr::Query(inner) => column_place(&inner.body, at),
+        _ => None,
     }
 }
 

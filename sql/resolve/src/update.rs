@@ -4,14 +4,36 @@ use std::sync::Arc;
 
 use engine::catalog::{Identity, Table};
 use sqlparser::ast::{self, AssignmentTarget, TableFactor, UpdateTableFromKind};
-use sqlparser::tokenizer::Location;
-use value::{Datum, Error, Result, SqlState};
+use sqlparser::tokenizer::{Location, Span};
+use value::types::{self, oid};
+use value::{Datum, Error, Result, SqlState, Type};
 
 use crate::expr::strip;
 use crate::insert::{Value, is_default};
 use crate::names::{identifier, name_location};
+use crate::parse::marker;
 use crate::scope::{Clause, Resolver, start};
 use crate::tree::{Expr, FromItem, Modify, ModifyKind, Query, Target};
+
+/// What the names of the functions that replace a part of an array start with.
+const PARTS: &str = "\u{1}array_set";
+
+/// Column and subscripts of a target that parse.rs has packed into one identifier.
+fn element_target(name: &ast::ObjectName) -> Option<(&str, &str)> {
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(ident)] => {
+            ident.value.strip_prefix(marker::ELEMENT)?.split_once('\u{1}')
+        }
+        _ => None,
+    }
+}
+
+fn ident_span(name: &ast::ObjectName) -> Span {
+    match name.0.first() {
+        Some(ast::ObjectNamePart::Identifier(ident)) => ident.span,
+        _ => Span::empty(),
+    }
+}
 
 impl Resolver<'_> {
     /// UPDATE on the level that is open.
@@ -85,6 +107,9 @@ impl Resolver<'_> {
         let mut out: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
         for assignment in list {
             match &assignment.target {
+                AssignmentTarget::ColumnName(name) if element_target(name).is_some() => {
+                    self.set_element(table, name, &assignment.value, &mut out)?;
+                }
                 AssignmentTarget::ColumnName(name) => {
                     let at = self.target_column(table, name)?;
                     let place = start(&assignment.value);
@@ -105,6 +130,112 @@ impl Resolver<'_> {
             }
         }
         Ok(out)
+    }
+
+    /// `SET a[1] = x` and `SET a[1:2] = x`: the column's new value is its old one with a part replaced. Several such
+    /// parts of one column follow each other.
+    fn set_element(
+        &mut self,
+        table: &Arc<Table>,
+        name: &ast::ObjectName,
+        value: &ast::Expr,
+        out: &mut Vec<(usize, Expr)>,
+    ) -> Result<()> {
+        let Some((column, written)) = element_target(name) else {
+            return Err(Error::internal("not the target of an element"));
+        };
+        let (name_place, place) = (name_location(name), start(value));
+        let ident = ast::Ident { value: column.to_owned(), quote_style: Some('"'), span: ident_span(name) };
+        let at = self.target_column(table, &ast::ObjectName::from(vec![ident]))?;
+        let ty = table.columns[at].ty();
+        let element = types::element_of(ty.oid);
+        if ty.oid == oid::JSONB {
+            return Err(Error::unsupported("assignment to a part of jsonb", "Use jsonb_set.")
+                .at(self.position(name_place)));
+        }
+        if element == 0 {
+            return Err(self.error(
+                SqlState::DATATYPE_MISMATCH,
+                format!(
+                    "cannot subscript type {} because it does not support subscripting",
+                    types::format_type(ty.oid, -1)
+                ),
+                name_place,
+            ));
+        }
+        let parsed = crate::parse::expression(&format!("x{written}"))?;
+        let ast::Expr::CompoundFieldAccess { access_chain, .. } = &parsed else {
+            return Err(self.syntax_at("[", name_place));
+        };
+        // The subscripts were cut out of the text, so places in them mean nothing.
+        self.enter_view()?;
+        let bounds = self.in_clause(Clause::UpdateSet, |this| this.assigned_bounds(access_chain, name_place));
+        self.view_depth -= 1;
+        let (slice, lowers, uppers) = bounds?;
+        let Value::Expr(new) = self.set_value(value)? else {
+            return Err(self.error(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot set an array element to DEFAULT",
+                name_place,
+            ));
+        };
+        let wanted = if slice { ty } else { Type::with_typmod(element, ty.typmod) };
+        let from = new.ty().oid;
+        let Some(new) = self.in_clause(Clause::UpdateSet, |this| this.assign(new, wanted, place))? else {
+            return Err(self
+                .error(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!(
+                        "subscripted assignment to \"{column}\" requires type {} but expression is of type {}",
+                        types::format_type(wanted.oid, -1),
+                        types::format_type(from, -1)
+                    ),
+                    place,
+                )
+                .hint("You will need to rewrite or cast the expression."));
+        };
+        let before = out.iter().position(|(other, _)| *other == at);
+        let is_part = |expr: &Expr| matches!(expr, Expr::Call(call) if call.function.name.starts_with(PARTS));
+        let old = match before {
+            None => Expr::Column { levels_up: 0, relation: 0, column: at, ty },
+            Some(before) if is_part(&out[before].1) => out.swap_remove(before).1,
+            Some(_) => Expr::Const { value: Datum::Null, ty },
+        };
+        let numbers = |elements| Expr::Array { elements, ty: Type::new(oid::INT4_ARRAY) };
+        let call = if slice {
+            self.plain_call("\u{1}array_set_slice", vec![old, new, numbers(lowers), numbers(uppers)], place)?
+        } else {
+            self.plain_call("\u{1}array_set", vec![old, new, numbers(uppers)], place)?
+        };
+        self.set(table, at, Value::Expr(call), name_place, place, out)
+    }
+
+    /// Whether the subscripts make a slice, and their lower and upper bounds.
+    fn assigned_bounds(
+        &mut self,
+        chain: &[ast::AccessExpr],
+        place: Location,
+    ) -> Result<(bool, Vec<Expr>, Vec<Expr>)> {
+        let none = || Expr::Const { value: Datum::Null, ty: Type::new(oid::INT4) };
+        let one = || Expr::Const { value: Datum::Int4(1), ty: Type::new(oid::INT4) };
+        let (mut slice, mut lowers, mut uppers) = (false, Vec::new(), Vec::new());
+        for access in chain {
+            let ast::AccessExpr::Subscript(subscript) = access else {
+                return Err(self.syntax_at(".", place));
+            };
+            match subscript {
+                ast::Subscript::Index { index } => {
+                    lowers.push(one());
+                    uppers.push(self.subscript_index(index)?);
+                }
+                ast::Subscript::Slice { lower_bound, upper_bound, .. } => {
+                    slice = true;
+                    lowers.push(lower_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
+                    uppers.push(upper_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
+                }
+            }
+        }
+        Ok((slice, lowers, uppers))
     }
 
     fn set_value(&mut self, expr: &ast::Expr) -> Result<Value> {

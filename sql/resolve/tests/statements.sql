@@ -256,3 +256,73 @@ SELECT 'x' < 'y', 'x' || 'y', 'x' = NULL, NULL IS NULL
 SELECT to_char(d, 'YYYY'), to_date('2020', 'YYYY'), age(d) FROM t
 SELECT jsonb_build_object('a', a), j @> '{"a":1}', j ? 'x', j #>> '{a,b}', j - 'x' FROM t
 SELECT string_to_array('a,b', ','), array_length(e, 1), e || 3, 3 || e, e || e, a = ANY (e) FROM t
+SELECT 'a' 'b', 'c'
+SELECT E'a' 'b'
+SELECT U&'d!0061t' UESCAPE '!', U&'d\0061t'
+SELECT U&'\zzzz'
+SELECT U&'x' UESCAPE 'a'
+SELECT E'\xff'
+SELECT 0x1F
+SELECT 1_000
+SELECT 12abc FROM t
+SELECT
+SELECT FROM t
+SELECT WHERE false
+SELECT EXISTS (SELECT), NOT EXISTS (SELECT WHERE false), EXISTS (SELECT 1/0)
+TABLE t
+TABLE u ORDER BY x LIMIT 1
+SELECT a FROM t UNION ALL TABLE "Odd"
+SELECT * FROM (TABLE "Odd") s
+WITH q AS (TABLE u) TABLE q
+SELECT trim(leading from ' a'), trim(from 'a'), trim(trailing 'a' from 'baa'), trim(both 'x'), trim('x', 'y')
+SELECT substring('abcdefg' similar 'a#"(b_d)#"%' escape '#'), substring('a' from 1 for 2), substring('a', 2)
+SELECT substring(5 from 1)
+SELECT extract(day FROM 5)
+SELECT a FROM t GROUP BY DISTINCT ROLLUP (a, a)
+SELECT a FROM t GROUP BY ALL a
+SELECT concat(VARIADIC ARRAY['a','b']), concat(VARIADIC '{a,b}'::text[]), concat_ws(',', VARIADIC ARRAY['a', b]), concat(VARIADIC e) FROM t
+SELECT upper(VARIADIC ARRAY['a','b'])
+SELECT concat(VARIADIC 5)
+SELECT "char" 'gh', bpchar 'x', name 'y'
+UPDATE t SET e[2] = 99
+UPDATE t SET e[1] = 1, e[2] = a, b = 'x' WHERE a = 1 RETURNING e
+UPDATE t SET e[1:2] = '{3,4}', e[5][6] = 7
+UPDATE t SET e[1] = 'x'
+UPDATE t SET e[1] = b
+UPDATE t SET e = '{}', e[1] = 1
+UPDATE t SET a[1] = 1
+UPDATE t SET zz[1] = 1
+UPDATE t SET e[1] = DEFAULT
+UPDATE t SET e['x'] = 1
+INSERT INTO t (a, e) VALUES (1, '{}') ON CONFLICT (a) DO UPDATE SET e[1] = excluded.a
+SELECT SELECT
+SELECT a FROM WHERE
+SELECT select FROM t
+SELECT 1 FROM t ORDER BY where
+SELECT a FROM table
+INSERT t VALUES (1)
+SELECT 1 < 2 = true
+SELECT (1 < 2) = true, 1 + 2 < 4, 1 < 2 AND 2 < 3, a = 1 IS NULL FROM t
+SELECT a <> 1 >= 2 FROM t
+SELECT 5[1]
+SELECT count() FROM t
+SELECT 'a'::nothing
+SELECT CAST(a AS nothing[]) FROM t
+SELECT a FROM t UNION SELECT b FROM u
+SELECT 1, a FROM t UNION ALL VALUES (2, now())
+SELECT row_number() OVER (ORDER BY row_number() OVER ()) FROM t
+SELECT (d, d) OVERLAPS (d, d) FROM t
+SELECT pg_typeof('a'), pg_typeof(NULL)
+SELECT interval '1 day'(3)
+SELECT (a, b) > ALL (SELECT 1, 'x') FROM t
+SELECT (a, b) <= ANY (SELECT x, y FROM u) FROM t
+SELECT (a, b) <= ANY (SELECT 1, 'y', 3 FROM u) FROM t
+SELECT a IN (1) = true FROM t
+SELECT a::int4(5) FROM t
+SELECT sum((SELECT count(*) FROM u WHERE u.a = t.a)) FROM t
+SELECT b, (SELECT max(x) FROM u WHERE u.a = min(t.a)) FROM t GROUP BY b
+SELECT last_value, is_called, log_cnt FROM i_s_seq
+INSERT INTO w (a, label) VALUES (1, 'x')
+UPDATE w SET label = 'y' WHERE a = 1
+DELETE FROM w WHERE label = 'y' RETURNING a, label
+SELECT * FROM t t1 JOIN t t2
