@@ -55,12 +55,15 @@ const LEAST_SPILL: u64 = 8 << 20;
 pub struct Options {
     /// Threads, and partitions of a plan.
     pub cores: usize,
-    /// Where operators spill; created when it is first needed. Below the data directory.
+    /// Where operators spill: a directory of its own, emptied at the start. Below the data directory.
     pub spill_directory: PathBuf,
     /// Most bytes in the spill directory.
     pub spill_limit: u64,
     /// Bytes one operator that can spill may hold, when the session's `work_mem` is less.
     pub spill_at: u64,
+    /// Build sides of joins with (estimated) fewer rows are one hash table that all threads probe; larger ones are split by
+    /// key, so that all threads build.
+    pub split_build: f64,
 }
 
 impl Options {
@@ -71,6 +74,7 @@ impl Options {
             spill_directory: spill_directory.into(),
             spill_limit: 100 << 30,
             spill_at: 64 << 20,
+            split_build: 100_000.0,
         }
     }
 }
@@ -108,6 +112,13 @@ impl Analytic {
         let failed =
             |what: &str, error: &dyn fmt::Display| Error::new(SqlState::IO_ERROR, format!("{what}: {error}"));
         let cores = options.cores.max(1);
+        // Whatever is there was left by a crash.
+        match std::fs::remove_dir_all(&options.spill_directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("could not empty the spill directory", &error));
+            }
+            _ => {}
+        }
         std::fs::create_dir_all(&options.spill_directory)
             .map_err(|error| failed("could not create the spill directory", &error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -166,7 +177,7 @@ impl Shared {
         sent: &mut bool,
     ) -> std::result::Result<(), Failure> {
         let task = self.task(context);
-        let lowering = Lowering::new(plan, context, task.clone(), self.options.cores, optimistic);
+        let lowering = Lowering::new(plan, context, task.clone(), &self.options, optimistic);
         let (exec, _held) = lowering.run().await?;
         tracing::debug!("{}", datafusion::physical_plan::displayable(&*exec).indent(false));
         let mut batches = exec.execute(0, task).map_err(|error| inward(&error))?;

@@ -42,6 +42,7 @@ use value::arrow_form::ColumnReader;
 use value::types::oid;
 use value::{Datum, Error, SqlState, Type};
 
+use crate::Options;
 use crate::aggregate;
 use crate::compute::Compute;
 use crate::error::{Failure, inward};
@@ -51,9 +52,6 @@ use crate::vector::{self, Compiler, Input, SubplanResult, Vector};
 type Exec = Arc<dyn ExecutionPlan>;
 type Physical = Arc<dyn PhysicalExpr>;
 type Outcome<T> = std::result::Result<T, Failure>;
-
-/// Build sides of fewer rows are one table that all threads probe; larger ones are split by key.
-const SPLIT_BUILD: f64 = 100_000.0;
 
 /// A node's operator, and where the node's slots are in its output.
 #[derive(Clone)]
@@ -82,6 +80,7 @@ pub(crate) struct Lowering<'a> {
     context: &'a Context,
     task: Arc<TaskContext>,
     partitions: usize,
+    split_build: f64,
     /// Decimals may be tried where an overflow is thinkable.
     optimistic: bool,
     subplans: Vec<Option<SubplanResult>>,
@@ -390,14 +389,15 @@ impl<'a> Lowering<'a> {
         plan: &'a Arc<Plan>,
         context: &'a Context,
         task: Arc<TaskContext>,
-        partitions: usize,
+        options: &Options,
         optimistic: bool,
     ) -> Lowering<'a> {
         Lowering {
             plan,
             context,
             task,
-            partitions,
+            partitions: options.cores,
+            split_build: options.split_build,
             optimistic,
             subplans: vec![None; plan.subplans.len()],
             failed: vec![false; plan.subplans.len()],
@@ -887,7 +887,7 @@ impl<'a> Lowering<'a> {
         };
         let filter = self.join_filter(&left, &right, swapped, join.condition.as_ref(), below)?;
         let (projection, slots, place) = Self::joined(&left, &right, swapped, one_sided, needed);
-        let split = swapped && self.partitions > 1 && join.right.rows > SPLIT_BUILD;
+        let split = swapped && self.partitions > 1 && join.right.rows > self.split_build;
         let (build, probe, build_on, probe_on) = if swapped {
             (right.exec, left.exec, right_on, left_on)
         } else {

@@ -88,6 +88,9 @@ fn same_answers() {
     let database = filled();
     let directory = tempfile::tempdir().unwrap();
     let analytic = analytic(directory.path(), 2);
+    let split =
+        Analytic::new(Options { cores: 3, split_build: 0.0, ..Options::new(directory.path().join("split")) });
+    let split = split.unwrap();
     let mut failures = Vec::new();
     for query in text("queries.sql").split(";\n") {
         let query: String =
@@ -98,7 +101,9 @@ fn same_answers() {
         }
         let ordered = query.contains("order by");
         let expected = database.run(query).map(|answer| answer.rows);
-        let Some(got) = vectorised(&database, &analytic, query) else {
+        // Most joins with a hash table for each thread, those written as conditions with one for all.
+        let executor = if query.contains("join") || query.contains("exists") { &split } else { &analytic };
+        let Some(got) = vectorised(&database, executor, query) else {
             failures.push(format!("{query}\n   not accepted"));
             continue;
         };

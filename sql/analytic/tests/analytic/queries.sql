@@ -141,3 +141,7 @@ select o.code, o.n, i.total from (select code, count(*) n from t group by code) 
 select t.id, x.k from t, lateral (select k from s where s.t_id = t.id order by k limit 1) x where t.id < 100 order by 1;
 select t.id, x.k, y.id from t, lateral (select k from s where s.t_id = t.id order by k limit 1) x, lateral (select id from t z where z.id = x.k) y where t.a < 100 order by 1, 2, 3;
 select s.label, t.name from s join t on t.id = s.t_id where s.k < 3 order by s.label, t.id;
+select count(*) from t, s where s.t_id = t.id and s.k < 100;
+select t.id, s.label from t full outer join s on s.t_id = t.id and t.a > 500;
+select s.label, t.name from s, t where t.id = s.t_id and s.code = t.code order by 1, 2;
+select count(*) from s right join t on s.t_id = t.id where s.k is null;
