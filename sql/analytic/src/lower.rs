@@ -298,6 +298,32 @@ fn only_reads(node: &Node) -> bool {
     }
 }
 
+/// Deepest nesting of nodes and of expressions; lowering recurses, and the row executor has a way with long chains.
+const DEEPEST: usize = 250;
+
+fn is_shallow(plan: &Plan) -> bool {
+    let roots =
+        plan.subplans.iter().map(|subplan| &subplan.root).chain(plan.ctes.iter().map(|cte| &cte.root));
+    let mut open: Vec<(&Node, usize)> = roots.chain([&plan.root]).map(|root| (root, 0)).collect();
+    while let Some((node, depth)) = open.pop() {
+        if depth > DEEPEST || !exprs(node).into_iter().all(|expr| vector::is_shallow(expr, DEEPEST)) {
+            return false;
+        }
+        match &node.kind {
+            NodeKind::RecursiveUnion { initial, recursive, .. } => {
+                open.push((initial, depth + 1));
+                open.push((recursive, depth + 1));
+            }
+            NodeKind::NestedLoop(join) => {
+                open.push((&join.left, depth + 1));
+                open.push((&join.right, depth + 1));
+            }
+            _ => open.extend(children(node).into_iter().map(|child| (child, depth + 1))),
+        }
+    }
+    true
+}
+
 /// Whether the plan can be run here, and some table of it is read in columns.
 pub(crate) fn accepts(plan: &Plan) -> bool {
     fn visit(plan: &Plan, node: &Node, scans: &mut bool, seen: &mut Vec<usize>) -> bool {
@@ -320,7 +346,7 @@ pub(crate) fn accepts(plan: &Plan) -> bool {
         }
         children(node).into_iter().all(|child| visit(plan, child, scans, seen))
     }
-    if plan.volatile || plan.ctes.iter().any(|cte| cte.modifies) {
+    if plan.volatile || plan.ctes.iter().any(|cte| cte.modifies) || !is_shallow(plan) {
         return false;
     }
     let mut scans = false;

@@ -1425,11 +1425,19 @@ fn set_of(left: Type, constants: &[(&Datum, Type)]) -> Option<Set> {
             for (value, _) in constants {
                 match (Form::of(left), value) {
                     (_, Datum::Null) => {}
-                    (Form::Date, Datum::Date(value)) => drop(set.insert(i64::from(*value))),
+                    (Form::Date, Datum::Date(value)) => {
+                        set.insert(i64::from(*value));
+                    }
                     (Form::Date, _) => return None,
-                    (_, Datum::Int2(value)) => drop(set.insert(i64::from(*value))),
-                    (_, Datum::Int4(value)) => drop(set.insert(i64::from(*value))),
-                    (_, Datum::Int8(value)) => drop(set.insert(*value)),
+                    (_, Datum::Int2(value)) => {
+                        set.insert(i64::from(*value));
+                    }
+                    (_, Datum::Int4(value)) => {
+                        set.insert(i64::from(*value));
+                    }
+                    (_, Datum::Int8(value)) => {
+                        set.insert(*value);
+                    }
                     _ => return None,
                 }
             }
@@ -1442,9 +1450,11 @@ fn set_of(left: Type, constants: &[(&Datum, Type)]) -> Option<Set> {
                     Datum::Null => {}
                     Datum::Text(_) if (ty.oid == oid::BPCHAR) != (left.oid == oid::BPCHAR) => return None,
                     Datum::Text(text) if left.oid == oid::BPCHAR => {
-                        drop(set.insert(text.trim_end_matches(' ').into()))
+                        set.insert(text.trim_end_matches(' ').into());
                     }
-                    Datum::Text(text) => drop(set.insert((&**text).into())),
+                    Datum::Text(text) => {
+                        set.insert((&**text).into());
+                    }
                     _ => return None,
                 }
             }
@@ -1603,4 +1613,16 @@ pub(crate) fn accepts(expr: &Expr) -> bool {
         | Expr::Sublink(_) => true,
         _ => false,
     })
+}
+
+/// Whether an expression nests at most `limit` deep. Does not recurse itself.
+pub(crate) fn is_shallow(expr: &Expr, limit: usize) -> bool {
+    let mut open = vec![(expr, 0)];
+    while let Some((expr, depth)) = open.pop() {
+        if depth > limit {
+            return false;
+        }
+        resolve::walk::children(expr, &mut |child| open.push((child, depth + 1)));
+    }
+    true
 }
