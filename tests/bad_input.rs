@@ -43,7 +43,10 @@ fn refusals_say_what_and_where() {
     assert_eq!(error.message(), "duplicate key value violates unique constraint \"customers_pkey\"");
     assert_eq!(error.detail(), "Key (id)=(1) already exists.");
     let error = client.refusal("INSERT INTO customers VALUES (2, 'a@b', 1)");
-    assert_eq!((error.constraint(), error.detail()), ("customers_email_key", "Key (email)=(a@b) already exists."));
+    assert_eq!(
+        (error.constraint(), error.detail()),
+        ("customers_email_key", "Key (email)=(a@b) already exists.")
+    );
     let error = client.refusal("INSERT INTO customers VALUES (2, 'x', 0)");
     assert_eq!((error.state(), error.constraint()), ("23514", "customers_age_check"));
     assert_eq!(error.detail(), "Failing row contains (2, x, 0).");
@@ -54,7 +57,10 @@ fn refusals_say_what_and_where() {
     assert_eq!(error.detail(), "Key (customer)=(9) is not present in table \"customers\".");
     client.run("INSERT INTO orders VALUES (1, 1)");
     let error = client.refusal("DELETE FROM customers");
-    assert_eq!((error.state(), error.detail()), ("23503", "Key (id)=(1) is still referenced from table \"orders\"."));
+    assert_eq!(
+        (error.state(), error.detail()),
+        ("23503", "Key (id)=(1) is still referenced from table \"orders\".")
+    );
     // Something unsupported says what to do instead.
     let error = client.refusal("CREATE TRIGGER t BEFORE INSERT ON orders EXECUTE FUNCTION f()");
     assert_eq!(error.state(), "0A000");
@@ -170,19 +176,38 @@ fn long_and_deep_statements_are_answered_or_refused() {
         ("NOT", format!("SELECT {}true", "NOT ".repeat(20_000)), "t"),
         ("minus", format!("SELECT {}1", "- ".repeat(20_000)), "1"),
         ("arrays", format!("SELECT {}1{}", "ARRAY[".repeat(10_000), "]".repeat(10_000)), ""),
-        ("CASE in CASE", format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(10_000), " END".repeat(10_000)), "1"),
+        (
+            "CASE in CASE",
+            format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(10_000), " END".repeat(10_000)),
+            "1",
+        ),
         ("functions", format!("SELECT {}1{}", "abs(".repeat(10_000), ")".repeat(10_000)), "1"),
         ("casts", format!("SELECT 1{}", "::int".repeat(20_000)), "1"),
         ("OR", format!("SELECT count(*) {from} {}", repeat(100_000, " OR ", &term)), "1"),
-        ("AND", format!("SELECT count(*) {from} {}", repeat(100_000, " AND ", &|i| format!("x<>{}", i + 10))), "1"),
+        (
+            "AND",
+            format!("SELECT count(*) {from} {}", repeat(100_000, " AND ", &|i| format!("x<>{}", i + 10))),
+            "1",
+        ),
         ("+", format!("SELECT {}", repeat(100_000, "+", &|_| String::from("1"))), "100000"),
         ("||", format!("SELECT length({})", repeat(100_000, "||", &|_| String::from("'a'"))), "100000"),
         ("IN", format!("SELECT count(*) {from} x IN ({})", repeat(100_000, ",", &|i| i.to_string())), "1"),
-        ("VALUES", format!("SELECT count(*) FROM (VALUES {}) v", repeat(100_000, ",", &|i| format!("({i})"))), "100000"),
-        ("UNION ALL", format!("SELECT count(*) FROM ({}) v", repeat(5_000, " UNION ALL ", &|i| format!("SELECT {i}"))), "5000"),
+        (
+            "VALUES",
+            format!("SELECT count(*) FROM (VALUES {}) v", repeat(100_000, ",", &|i| format!("({i})"))),
+            "100000",
+        ),
+        (
+            "UNION ALL",
+            format!("SELECT count(*) FROM ({}) v", repeat(5_000, " UNION ALL ", &|i| format!("SELECT {i}"))),
+            "5000",
+        ),
         (
             "CASE",
-            format!("SELECT CASE {} END {from} true", repeat(10_000, " ", &|i| format!("WHEN x={} THEN {i}", i + 1))),
+            format!(
+                "SELECT CASE {} END {from} true",
+                repeat(10_000, " ", &|i| format!("WHEN x={} THEN {i}", i + 1))
+            ),
             "6",
         ),
         ("columns", format!("SELECT {}", repeat(1_600, ",", &|i| i.to_string())), "0"),
@@ -276,11 +301,15 @@ fn a_cancel_ends_a_statement_at_once() {
             cancel();
             Instant::now()
         });
-        let failure = client.simple(sql).err().expect("cancelled");
+        let failure = client.simple(sql).expect_err("cancelled");
         let asked = canceller.join().expect("sent");
         assert_eq!(failure.state(), "57014", "{sql}: {failure}");
         assert_eq!(failure.fields().message(), "canceling statement due to user request");
-        assert!(asked.elapsed() < Duration::from_secs(2), "{sql}: {:?} from cancel to answer", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{sql}: {:?} from cancel to answer",
+            asked.elapsed()
+        );
         assert_eq!(client.value("SELECT 1"), "1");
     }
 }

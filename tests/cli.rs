@@ -35,7 +35,15 @@ fn help_and_version() {
     let help = run(binary().arg("--help"));
     assert!(help.status.success());
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    for option in ["--data-dir", "--listen", "--http", "--user", "--password-file", "-c <KEY=VALUE>", "STARTDB_DATA_DIR"] {
+    for option in [
+        "--data-dir",
+        "--listen",
+        "--http",
+        "--user",
+        "--password-file",
+        "-c <KEY=VALUE>",
+        "STARTDB_DATA_DIR",
+    ] {
         assert!(text.contains(option), "{option} is not in:\n{text}");
     }
     let version = run(binary().arg("--version"));

@@ -39,7 +39,8 @@ impl Login {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut client = Client { stream, pid: 0, secret: Vec::new(), parameters: BTreeMap::new(), status: b'I' };
+        let mut client =
+            Client { stream, pid: 0, secret: Vec::new(), parameters: BTreeMap::new(), status: b'I' };
         client.log_in(self)?;
         Ok(client)
     }
@@ -173,7 +174,8 @@ impl Client {
                     0 => {}
                     10 => {
                         assert!(body[4..].split(|b| *b == 0).any(|name| name == SCRAM_SHA_256.as_bytes()));
-                        let state = ScramSha256::new(login.password.as_bytes(), ChannelBinding::unsupported());
+                        let state =
+                            ScramSha256::new(login.password.as_bytes(), ChannelBinding::unsupported());
                         let mut out = SCRAM_SHA_256.as_bytes().to_vec();
                         out.push(0);
                         out.extend(u32::try_from(state.message().len()).expect("short").to_be_bytes());
@@ -208,7 +210,8 @@ impl Client {
     fn aside(&mut self, tag: u8, body: &[u8], notices: &mut Vec<ErrorFields>) {
         match tag {
             b'S' => {
-                let mut parts = body.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+                let mut parts =
+                    body.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
                 if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
                     self.parameters.insert(name, value);
                 }
@@ -303,7 +306,12 @@ impl Client {
     /// The single value a query gives.
     pub fn value(&mut self, sql: &str) -> String {
         let answer = self.run(sql);
-        answer.rows.first().and_then(|row| row.first().cloned()).flatten().unwrap_or_else(|| String::from("NULL"))
+        answer
+            .rows
+            .first()
+            .and_then(|row| row.first().cloned())
+            .flatten()
+            .unwrap_or_else(|| String::from("NULL"))
     }
 
     /// What a statement that must be refused is refused with.

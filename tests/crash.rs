@@ -43,7 +43,8 @@ fn kill_9_loses_nothing_acknowledged() {
     }
     let rounds: usize = std::env::var("CRASH_ROUNDS").map_or(3, |text| text.parse().expect("a number"));
     // Small, so that rounds meet checkpoints and several log files.
-    let mut server = Server::start_with(&["wal.segment_size=16MB", "checkpoint.wal_size=4MB", "checkpoint.interval=1s"]);
+    let mut server =
+        Server::start_with(&["wal.segment_size=16MB", "checkpoint.wal_size=4MB", "checkpoint.interval=1s"]);
     succeed(&mut pgbench(&server, &["-i", "-q", "-s", "1"]));
     server.connect().run("CREATE TABLE acknowledged (key bigint PRIMARY KEY, how text)");
     let next = AtomicI64::new(1);

@@ -67,7 +67,8 @@ fn setup(sql: &str) -> (Server, Session, Session) {
     (server, a, b)
 }
 
-const ACCOUNTS: &str = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)";
+const ACCOUNTS: &str =
+    "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)";
 
 #[test]
 fn nobody_sees_what_is_not_committed() {
@@ -143,7 +144,9 @@ fn unique_keys_wait_for_the_first() {
 
 #[test]
 fn foreign_keys_hold_against_both_sides() {
-    let (_server, a, b) = setup("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int, p int REFERENCES p); INSERT INTO p VALUES (1), (2)");
+    let (_server, a, b) = setup(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int, p int REFERENCES p); INSERT INTO p VALUES (1), (2)",
+    );
     a.run("BEGIN");
     a.run("INSERT INTO c VALUES (1, 1)");
     b.waits("DELETE FROM p WHERE id = 1");
@@ -184,7 +187,10 @@ fn row_locks() {
     let (_server, a, b) = setup(ACCOUNTS);
     a.run("BEGIN");
     a.run("SELECT * FROM t WHERE id = 1 FOR UPDATE");
-    assert_eq!(b.try_run("SELECT * FROM t WHERE id = 1 FOR UPDATE NOWAIT").expect_err("locked").state(), "55P03");
+    assert_eq!(
+        b.try_run("SELECT * FROM t WHERE id = 1 FOR UPDATE NOWAIT").expect_err("locked").state(),
+        "55P03"
+    );
     assert_eq!(b.value("SELECT id FROM t ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"), "2");
     assert_eq!(b.value("SELECT v FROM t WHERE id = 1"), "10");
     b.run("SET lock_timeout = '100ms'");
@@ -278,7 +284,8 @@ fn totals_hold_under_load() {
                 let mut client = login.connect();
                 let mut seed = worker + 1;
                 while Instant::now() < end {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    seed =
+                        seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let (from, to) = (seed >> 33 & 15, seed >> 40 & 15);
                     let level = if worker % 2 == 0 { "READ COMMITTED" } else { "REPEATABLE READ" };
                     let result = client.simple(&format!(

@@ -9,10 +9,15 @@ use crate::server::Server;
 /// The sums that TPC-B keeps equal: each transaction adds the same amount to an account, a teller and a branch, and
 /// writes it down.
 pub fn assert_balanced(client: &mut Client) {
-    let sums: Vec<String> = ["abalance) from pgbench_accounts", "bbalance) from pgbench_branches", "tbalance) from pgbench_tellers", "delta) from pgbench_history"]
-        .iter()
-        .map(|tail| client.value(&format!("select coalesce(sum(x), 0) from (select sum({tail}) s(x)")))
-        .collect();
+    let sums: Vec<String> = [
+        "abalance) from pgbench_accounts",
+        "bbalance) from pgbench_branches",
+        "tbalance) from pgbench_tellers",
+        "delta) from pgbench_history",
+    ]
+    .iter()
+    .map(|tail| client.value(&format!("select coalesce(sum(x), 0) from (select sum({tail}) s(x)")))
+    .collect();
     assert!(sums.iter().all(|sum| sum == &sums[0]), "accounts, branches, tellers, history: {sums:?}");
 }
 
@@ -38,12 +43,17 @@ fn pgbench_runs_and_balances() {
     let seconds = size("PGBENCH_SECONDS", "2");
     for script in ["tpcb-like", "select-only", "simple-update"] {
         for protocol in ["simple", "extended", "prepared"] {
-            let mut run = pgbench(&server, &["-n", "-c", "8", "-j", "2", "-T", &seconds, "-M", protocol, "-b", script]);
+            let mut run =
+                pgbench(&server, &["-n", "-c", "8", "-j", "2", "-T", &seconds, "-M", protocol, "-b", script]);
             let output = run.output().expect("pgbench");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{script} {protocol}: {text}");
             assert!(!text.contains("ERROR") && !text.contains("aborted"), "{script} {protocol}: {text}");
-            assert!(text.contains("number of failed transactions: 0 (0.000%)"), "{script} {protocol}: {text}");
+            assert!(
+                text.contains("number of failed transactions: 0 (0.000%)"),
+                "{script} {protocol}: {text}"
+            );
             if script == "tpcb-like" {
                 assert_balanced(&mut client);
             }

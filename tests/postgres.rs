@@ -50,7 +50,10 @@ impl Postgres {
         let mut command = Command::new("sh");
         command
             .args(["-c", KEEPER])
-            .env("BIN", programs::find("initdb").and_then(|path| Some(path.parent()?.to_owned())).expect("initdb"))
+            .env(
+                "BIN",
+                programs::find("initdb").and_then(|path| Some(path.parent()?.to_owned())).expect("initdb"),
+            )
             .env("DIR", &directory)
             .env("PORT", address.port().to_string())
             .env("OPTIONS", options)
@@ -113,7 +116,9 @@ impl Drop for Postgres {
 /// Any user that is not root: `postgres` where it exists.
 fn owner() -> u32 {
     let mut text = String::new();
-    std::fs::File::open("/etc/passwd").and_then(|mut file| file.read_to_string(&mut text)).expect("/etc/passwd");
+    std::fs::File::open("/etc/passwd")
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .expect("/etc/passwd");
     text.lines()
         .find_map(|line| {
             let mut parts = line.split(':');

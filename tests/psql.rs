@@ -95,7 +95,12 @@ fn psql_over_tls() {
     assert_eq!(out.trim(), "COPY 2");
     let out = psql(secure(&server), "\\conninfo");
     assert!(out.contains("SSL connection"), "{out}");
-    let text: Vec<String> = DESCRIBE.iter().map(|command| format!("\\echo == {}\n{command};\n\\x off", command.replace('\\', "").replace('\n', " "))).collect();
+    let text: Vec<String> = DESCRIBE
+        .iter()
+        .map(|command| {
+            format!("\\echo == {}\n{command};\n\\x off", command.replace('\\', "").replace('\n', " "))
+        })
+        .collect();
     let text: String = text.join("\n").replace("gdesc;", "gdesc").replace("crosstabview;", "crosstabview");
     let text: String = text
         .lines()
@@ -118,7 +123,24 @@ fn psql_over_tls() {
         psql(theirs(), "DROP SCHEMA shop CASCADE; DROP ROLE clerk");
         compare(&expected, &before);
     }
-    for command in ["\\l", "\\du", "\\dn", "\\dt", "\\di", "\\d", "\\dT", "\\df", "\\dx", "\\db", "\\dC", "\\do", "\\drds", "\\l+", "\\dt+ shop.*", "\\d+ shop.customer"] {
+    for command in [
+        "\\l",
+        "\\du",
+        "\\dn",
+        "\\dt",
+        "\\di",
+        "\\d",
+        "\\dT",
+        "\\df",
+        "\\dx",
+        "\\db",
+        "\\dC",
+        "\\do",
+        "\\drds",
+        "\\l+",
+        "\\dt+ shop.*",
+        "\\d+ shop.customer",
+    ] {
         let out = psql(secure(&server), command);
         assert!(!out.contains("ERROR"), "{command}: {out}");
     }
@@ -136,9 +158,7 @@ fn psql_over_tls() {
 
 /// Section by section, so that a difference shows with the command it belongs to.
 fn compare(expected: &str, got: &str) {
-    let sections = |text: &str| -> Vec<String> {
-        text.split("== ").map(str::to_owned).collect()
-    };
+    let sections = |text: &str| -> Vec<String> { text.split("== ").map(str::to_owned).collect() };
     let (expected, got) = (sections(expected), sections(got));
     let different: Vec<String> = expected
         .iter()
@@ -146,5 +166,11 @@ fn compare(expected: &str, got: &str) {
         .filter(|(expected, got)| expected != got)
         .map(|(expected, got)| format!("---- expected\n{expected}\n---- got\n{got}"))
         .collect();
-    assert!(different.is_empty(), "{} of {} differ\n{}", different.len(), expected.len(), different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} of {} differ\n{}",
+        different.len(),
+        expected.len(),
+        different.join("\n")
+    );
 }

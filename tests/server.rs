@@ -32,7 +32,8 @@ impl Server {
     /// With settings, each `key=value`.
     pub fn start_with(settings: &[&str]) -> Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
-        let arguments = settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
+        let arguments =
+            settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
         let mut server =
             Server { directory, arguments, child: None, address: free_address(), http: free_address() };
         server.launch();
@@ -169,9 +170,11 @@ impl Server {
     }
 
     fn status_line(&self, name: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).expect("/proc");
+        let text =
+            fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).expect("/proc");
         let line = text.lines().find(|line| line.starts_with(name)).expect("the line");
-        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") * 1024
+        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number")
+            * 1024
     }
 
     pub fn running(&mut self) -> bool {

@@ -52,7 +52,8 @@ fn parse(text: &str) -> Vec<Block> {
         if line.is_empty() {
             continue;
         }
-        let mut block = Block { line: number + 1, head: Vec::new(), sql: String::new(), expected: Vec::new() };
+        let mut block =
+            Block { line: number + 1, head: Vec::new(), sql: String::new(), expected: Vec::new() };
         let mut next = Some(line);
         let mut answer = false;
         while let Some(line) = next {
@@ -103,7 +104,8 @@ fn show(answers: &[Answer]) -> Vec<String> {
         if !answer.columns.is_empty() {
             out.push(format!(": {}", answer.columns.join("|")));
             for row in &answer.rows {
-                let values: Vec<String> = row.iter().map(|value| value.as_deref().map_or("NULL".into(), escape)).collect();
+                let values: Vec<String> =
+                    row.iter().map(|value| value.as_deref().map_or("NULL".into(), escape)).collect();
                 out.push(values.join("|"));
             }
         }
@@ -204,8 +206,11 @@ fn run_file(path: &Path, login: &Login, protocol: Protocol, keep: bool) -> Vec<S
             block.expected = answer;
         } else {
             let unordered = block.asks("sort").is_some();
-            let (right, got) =
-                if unordered { (sorted(&block.expected), sorted(&answer)) } else { (block.expected.clone(), answer) };
+            let (right, got) = if unordered {
+                (sorted(&block.expected), sorted(&answer))
+            } else {
+                (block.expected.clone(), answer)
+            };
             if right != got && !both_syntax(&right, &got) {
                 wrong.push(format!(
                     "{}.slt:{}\n{}\n  expected:\n    {}\n  got:\n    {}\n",

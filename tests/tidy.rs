@@ -68,7 +68,11 @@ fn names_stay_in_their_rooms() {
         for file in sources(&root().join(folder)) {
             let place = file.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
             let at_home = homes.iter().any(|home| place.starts_with(home));
-            if at_home || place.contains("/tests/") || place.starts_with("tests/") || place.contains("/benches/") {
+            if at_home
+                || place.contains("/tests/")
+                || place.starts_with("tests/")
+                || place.contains("/benches/")
+            {
                 continue;
             }
             let text = fs::read_to_string(&file).expect("a source file");

@@ -12,7 +12,8 @@ use crate::postgres::Postgres;
 use crate::programs::{cache, command, have, succeed};
 use crate::server::{Server, source};
 
-const TABLES: &[&str] = &["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"];
+const TABLES: &[&str] =
+    &["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"];
 
 /// Made once per scale and kept: the generator gives the same bytes every time.
 fn data(scale: &str) -> PathBuf {
@@ -50,7 +51,12 @@ fn queries() -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = fs::read_dir(source("tpch/queries"))
         .expect("queries")
         .flatten()
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path()).expect("text")))
+        .map(|entry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                fs::read_to_string(entry.path()).expect("text"),
+            )
+        })
         .collect();
     found.sort();
     assert_eq!(found.len(), 22);
@@ -96,7 +102,11 @@ fn tpch_gives_the_answers_of_postgres() {
                 let (expected, got) = (sorted(expected.rows), sorted(answers[0].rows.clone()));
                 if expected != got {
                     let pair = expected.iter().zip(&got).find(|(a, b)| a != b);
-                    wrong.push(format!("{name}: {} rows for {}; first difference {pair:?}", got.len(), expected.len()));
+                    wrong.push(format!(
+                        "{name}: {} rows for {}; first difference {pair:?}",
+                        got.len(),
+                        expected.len()
+                    ));
                 }
             }
         }
