@@ -346,6 +346,34 @@ impl Client {
         Ok(self.answers()?.pop().unwrap_or_default())
     }
 
+    /// `COPY ... TO STDOUT`: all the data, and the command tag.
+    pub fn copy_out(&mut self, sql: &str) -> Result<(Vec<u8>, String), Failure> {
+        let mut body = sql.as_bytes().to_vec();
+        body.push(0);
+        self.send(b'Q', &body)?;
+        let (mut data, mut command, mut failure) = (Vec::new(), String::new(), None);
+        loop {
+            let (tag, body) = self.receive()?;
+            match tag {
+                b'd' => data.extend(body),
+                b'C' => command = String::from_utf8_lossy(&body[..body.len() - 1]).into_owned(),
+                b'E' => failure = Some(ErrorFields::parse(&body)),
+                b'Z' => {
+                    return match failure {
+                        Some(fields) => Err(Failure::Refused(Box::new(fields))),
+                        None => Ok((data, command)),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A COPY that the client gives up.
+    pub fn copy_fail(&mut self, sql: &str) -> Result<(), Failure> {
+        self.simple(sql).map(|_| ())
+    }
+
     /// Counts the rows of a query without keeping them.
     pub fn count_rows(&mut self, sql: &str) -> Result<u64, Failure> {
         let mut body = sql.as_bytes().to_vec();
