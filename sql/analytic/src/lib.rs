@@ -124,7 +124,7 @@ impl Analytic {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("analytic")
-            .thread_stack_size(8 << 20)
+            .thread_stack_size(16 << 20)
             .on_thread_start(|| {
                 // Short statements come first. Not being allowed to is no reason to stop.
                 if let Err(error) = rustix::process::setpriority_process(None, 10) {

@@ -128,6 +128,32 @@ fn same_answers() {
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Long chains and deep nesting are left to the row executor, which answers them; wide lists are not deep.
+#[test]
+fn deep() {
+    // Parsing and planning recurse too; connections run on large stacks.
+    std::thread::Builder::new().stack_size(256 << 20).spawn(deep_queries).unwrap().join().unwrap();
+}
+
+fn deep_queries() {
+    let database = Database::new();
+    database.run("create table t (a int)").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let analytic = analytic(directory.path(), 1);
+    let chain = format!("select count(*) from t where a{} > 0", " + 1".repeat(400));
+    assert!(vectorised(&database, &analytic, &chain).is_none());
+    let shorter = format!("select count(*) from t where a{} > 0", " + 1".repeat(200));
+    assert_eq!(vectorised(&database, &analytic, &shorter).unwrap().unwrap(), ["0"]);
+    let list: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let wide = format!("select count(*) from t where a in ({})", list.join(", "));
+    assert_eq!(vectorised(&database, &analytic, &wide).unwrap().unwrap(), ["0"]);
+    let arms: Vec<String> = (0..300).map(|number| format!("select a + {number} from t")).collect();
+    assert!(vectorised(&database, &analytic, &arms.join(" union all ")).unwrap().unwrap().is_empty());
+    let tests: Vec<String> = (0..2000).map(|number| format!("a = {number}")).collect();
+    let either = format!("select count(*) from t where {}", tests.join(" or "));
+    assert_eq!(vectorised(&database, &analytic, &either).unwrap().unwrap(), ["0"]);
+}
+
 /// A cancelled query answers within 100 ms, whatever it is doing, and gives its memory back.
 #[test]
 fn cancelled() {
