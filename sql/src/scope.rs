@@ -172,6 +172,18 @@ impl Environment for Scope {
         self.shared.settings.lock().show(name)
     }
 
+    fn random(&self) -> f64 {
+        match self.shared.seed.lock().as_mut() {
+            Some(seeded) => seeded.next(),
+            None => function::unseeded_random(),
+        }
+    }
+
+    fn set_seed(&self, seed: f64) -> Result<()> {
+        *self.shared.seed.lock() = Some(function::SeededRandom::new(seed));
+        Ok(())
+    }
+
     fn system(&self, function: &'static Function, args: &[Datum]) -> Result<Datum> {
         crate::system::call(self, function, args)
     }

@@ -38,7 +38,8 @@ pub struct Shared {
     pub listening: Mutex<Vec<String>>,
     pub prepared: Mutex<Vec<PreparedInfo>>,
     pub cursors: Mutex<Vec<CursorInfo>>,
-    /// `random()` after `setseed`: handled by the function itself; this counts calls of volatile session functions.
+    /// The state of `random()` once `setseed` has been called.
+    pub seed: Mutex<Option<function::SeededRandom>>,
     pub transaction_started: AtomicI64,
     pub transaction_id: AtomicU64,
     /// Locale of an advisory lock or NOTIFY asked for by a function and not yet carried out.
@@ -163,6 +164,7 @@ impl Shared {
             state: database.engine.new_session(pid, object.oid),
             started_at: now,
             listening: Mutex::default(),
+            seed: Mutex::default(),
             prepared: Mutex::default(),
             cursors: Mutex::default(),
             transaction_started: AtomicI64::new(0),

@@ -391,7 +391,8 @@ fn receive_record(input: &mut Input<'_>, depth: usize) -> Result<Record> {
     if count > input.0.len() / 8 {
         return Err(too_short());
     }
-    let mut record = Record { types: Vec::with_capacity(count), fields: Vec::with_capacity(count) };
+    let mut record =
+        Record { types: Vec::with_capacity(count), fields: Vec::with_capacity(count), names: None };
     for _ in 0..count {
         let ty = input.u32()?;
         record.types.push(ty);

@@ -47,6 +47,8 @@ pub enum Datum {
 pub struct Record {
     pub types: Vec<Oid>,
     pub fields: Vec<Datum>,
+    /// The fields' names where the row has some (what JSON is made of); neither stored nor sent.
+    pub names: Option<Arc<[Arc<str>]>>,
 }
 
 impl Datum {

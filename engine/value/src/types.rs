@@ -161,6 +161,7 @@ types! {
         2950 2951 UUID UUID_ARRAY "uuid" "uuid" 'U' false 16 false 'c' Base Uuid 0;
         3220 3221 PG_LSN PG_LSN_ARRAY "pg_lsn" "pg_lsn" 'U' false 8 true 'd' Base Int8 0;
         3802 3807 JSONB JSONB_ARRAY "jsonb" "jsonb" 'U' false -1 false 'i' Base Jsonb 0;
+        4072 4073 JSONPATH JSONPATH_ARRAY "jsonpath" "jsonpath" 'U' false -1 false 'i' Base Text 0;
         4089 4090 REGNAMESPACE REGNAMESPACE_ARRAY "regnamespace" "regnamespace" 'N' false 4 true 'i' Base Oid 0;
         4096 4097 REGROLE REGROLE_ARRAY "regrole" "regrole" 'N' false 4 true 'i' Base Oid 0;
         4191 4192 REGCOLLATION REGCOLLATION_ARRAY "regcollation" "regcollation" 'N' false 4 true 'i' Base Oid 0;

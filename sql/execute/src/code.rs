@@ -559,7 +559,7 @@ impl Code {
                 for code in fields {
                     values.push(code.eval(state, row)?);
                 }
-                Ok(Datum::Record(Arc::new(Record { types: types.clone(), fields: values })))
+                Ok(Datum::Record(Arc::new(Record { types: types.clone(), fields: values, names: None })))
             }
             Code::Subscript(subscript) => subscript.eval(state, row),
             Code::Field { input, index } => {

@@ -194,7 +194,11 @@ fn set_slice(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
         for (at, value) in new.values[..count].iter().enumerate() {
             values[(i64::from(low) - i64::from(start)) as usize + at] = value.clone();
         }
-        return array(Array::new(element(call), vec![Dimension { len: total as i32, lower: start }], values)?);
+        return array(Array::new(
+            element(call),
+            vec![Dimension { len: total as i32, lower: start }],
+            values,
+        )?);
     }
     let mut result = old.clone();
     let mut place: Vec<i32> = bounds.iter().map(|(low, _)| *low).collect();

@@ -8,7 +8,7 @@ use value::json::{
 };
 use value::text::{Style, output_string};
 use value::types::oid::*;
-use value::{Array, Datum, Error, Jsonb, Numeric, Oid, Result, SqlState};
+use value::{Array, Datum, Error, Jsonb, Numeric, Oid, Record, Result, SqlState};
 
 use crate::declare::{f, invalid_parameter, mismatch, text_of, thunk};
 use crate::text::type_at;
@@ -51,8 +51,21 @@ fn is_number(text: &str) -> bool {
     text.ends_with(|c: char| c.is_ascii_digit())
 }
 
+/// A field's own name, else `f1`, `f2` ...
+fn field_name(record: &Record, at: usize) -> Arc<str> {
+    match record.names.as_ref().and_then(|names| names.get(at)) {
+        Some(name) => name.clone(),
+        None => Arc::from(format!("f{}", at + 1)),
+    }
+}
+
 /// Appends `value` as JSON text.
 pub(crate) fn write_json(value: &Datum, ty: Oid, style: &Style, out: &mut String) -> Result<()> {
+    write_lines(value, ty, style, false, out)
+}
+
+/// With `pretty`, the outermost array or row puts each element on a line of its own.
+fn write_lines(value: &Datum, ty: Oid, style: &Style, pretty: bool, out: &mut String) -> Result<()> {
     match value {
         Datum::Null => out.push_str("null"),
         Datum::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -71,14 +84,14 @@ pub(crate) fn write_json(value: &Datum, ty: Oid, style: &Style, out: &mut String
         Datum::Date(_) | Datum::Timestamp(_) | Datum::TimestampTz(_) => {
             quote(&moment_text(value, ty, style), out);
         }
-        Datum::Array(array) => write_array(array, style, false, out)?,
+        Datum::Array(array) => write_array(array, style, pretty, out)?,
         Datum::Record(record) => {
             out.push('{');
             for (at, (field, &ty)) in record.fields.iter().zip(&record.types).enumerate() {
                 if at > 0 {
-                    out.push(',');
+                    out.push_str(if pretty { ",\n " } else { "," });
                 }
-                quote(&format!("f{}", at + 1), out);
+                quote(&field_name(record, at), out);
                 out.push(':');
                 write_json(field, ty, style, out)?;
             }
@@ -139,7 +152,7 @@ pub(crate) fn to_jsonb(value: &Datum, ty: Oid, style: &Style) -> Result<Jsonb> {
         Datum::Record(record) => {
             let mut members = Vec::with_capacity(record.fields.len());
             for (at, (field, &ty)) in record.fields.iter().zip(&record.types).enumerate() {
-                members.push((Arc::from(format!("f{}", at + 1)), to_jsonb(field, ty, style)?));
+                members.push((field_name(record, at), to_jsonb(field, ty, style)?));
             }
             Jsonb::object(members)
         }
@@ -258,10 +271,41 @@ fn array_to_json(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     text_of(out)
 }
 
+/// A row of a relation with its field names: `[nullable, name, value, name, value ...]`. Where an outer join may have
+/// made up the row (`nullable`), one of NULLs alone is no row.
+fn named_row(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
+    let Some((Datum::Bool(nullable), pairs)) = args.split_first() else { return Err(mismatch(args)) };
+    if *nullable && pairs.chunks_exact(2).all(|pair| pair[1].is_null()) {
+        return Ok(Datum::Null);
+    }
+    let names = match &call.state {
+        Some(kept) => kept.downcast_ref::<Arc<[Arc<str>]>>().cloned(),
+        None => None,
+    };
+    let names = match names {
+        Some(names) => names,
+        None => {
+            let names: Arc<[Arc<str>]> = pairs
+                .chunks_exact(2)
+                .map(|pair| match &pair[0] {
+                    Datum::Text(name) => Ok(name.clone()),
+                    _ => Err(mismatch(args)),
+                })
+                .collect::<Result<_>>()?;
+            *call.state = Some(Box::new(names.clone()));
+            names
+        }
+    };
+    let types = (0..names.len()).map(|at| type_at(call, 2 * at + 2)).collect();
+    let fields = pairs.chunks_exact(2).map(|pair| pair[1].clone()).collect();
+    Ok(Datum::Record(Arc::new(Record { types, fields, names: Some(names) })))
+}
+
 fn row_to_json(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     let Some(record @ Datum::Record(_)) = args.first() else { return Err(mismatch(args)) };
+    let pretty = matches!(args.get(1), Some(Datum::Bool(true)));
     let mut out = String::new();
-    write_json(record, RECORD, call.env.style(), &mut out)?;
+    write_lines(record, RECORD, call.env.style(), pretty, &mut out)?;
     text_of(out)
 }
 
@@ -536,6 +580,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(3787, "to_jsonb", &[ANYELEMENT], JSONB, thunk!(call; [value] => jsonb(to_jsonb(value, type_at(call, 0), call.env.style())?))).stable(),
     f(3153, "array_to_json", &[ANYARRAY], JSON, array_to_json).stable(),
     f(3154, "array_to_json", &[ANYARRAY, BOOL], JSON, array_to_json).stable(),
+    f(9300, "\u{1}named_row", &[BOOL, ANY], RECORD, named_row).variadic().nullable().total(),
     f(3155, "row_to_json", &[RECORD], JSON, row_to_json).stable(),
     f(3156, "row_to_json", &[RECORD, BOOL], JSON, row_to_json).stable(),
     f(3478, "jsonb_object_field", &[JSONB, TEXT], JSONB, thunk!([Datum::Jsonb(json), Datum::Text(key)] => optional_jsonb(json.field(key)))).total(),

@@ -24,9 +24,13 @@ mod comparison;
 mod datetime;
 mod declare;
 mod json;
+mod json_record;
+mod jsonpath;
+mod keyword;
 mod numeric;
 mod operators;
 mod pattern;
+mod random;
 mod registry;
 mod select;
 mod set;
@@ -36,6 +40,7 @@ mod uuid;
 mod window;
 
 pub use pattern::like_prefix;
+pub use random::{SeededRandom, unseeded_random};
 pub use registry::{
     aggregate_by_oid, aggregates, cast_rows as casts, comparison, find_cast, function_by_oid, functions,
     functions_named, missing_operators, operator_by_oid, operators, set_functions, window_functions,
@@ -87,7 +92,7 @@ pub trait Environment: Send + Sync {
     fn setting(&self, name: &str) -> Option<String>;
     /// The next value of `random()`, in [0, 1). A session overrides it to keep a seed.
     fn random(&self) -> f64 {
-        rand::random::<f64>()
+        unseeded_random()
     }
     /// `setseed`, with a seed in [-1, 1].
     fn set_seed(&self, seed: f64) -> Result<()> {

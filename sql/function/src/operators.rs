@@ -436,6 +436,8 @@ pub(crate) static OPERATORS: &[OperatorRow] = &[
     (3244, "<=", JSONB, JSONB, 4041, ">=", ">"),
     (3245, ">=", JSONB, JSONB, 4042, "<=", "<"),
     (3246, "@>", JSONB, JSONB, 4046, "<@", ""),
+    (4012, "@?", JSONB, JSONPATH, 4010, "", ""),
+    (4013, "@@", JSONB, JSONPATH, 4011, "", ""),
     (3247, "?", JSONB, TEXT, 4047, "", ""),
     (3248, "?|", JSONB, TEXT_ARRAY, 4048, "", ""),
     (3249, "?&", JSONB, TEXT_ARRAY, 4049, "", ""),

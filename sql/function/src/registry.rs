@@ -21,6 +21,7 @@ static FAMILIES: &[&[Function]] = &[
     crate::comparison::FUNCTIONS,
     crate::datetime::FUNCTIONS,
     crate::json::FUNCTIONS,
+    crate::jsonpath::FUNCTIONS,
     crate::numeric::FUNCTIONS,
     crate::pattern::FUNCTIONS,
     crate::system::FUNCTIONS,
@@ -130,7 +131,11 @@ pub fn window_functions() -> impl Iterator<Item = &'static WindowFunction> {
 
 /// Every set-returning function.
 pub fn set_functions() -> impl Iterator<Item = &'static SetFunction> {
-    crate::set::SET_FUNCTIONS.iter()
+    crate::set::SET_FUNCTIONS
+        .iter()
+        .chain(crate::json_record::SET_FUNCTIONS)
+        .chain(crate::keyword::SET_FUNCTIONS)
+        .chain(crate::jsonpath::SET_FUNCTIONS)
 }
 
 /// Every operator.

@@ -9,7 +9,7 @@ use value::{Array, Datum, Error, Interval, Jsonb, Numeric, Oid, Result, SqlState
 use crate::declare::{invalid_parameter, mismatch};
 use crate::{Call, Rows, SetFunction, Volatility};
 
-const fn s(
+pub(crate) const fn s(
     oid: Oid,
     name: &'static str,
     args: &'static [Oid],
@@ -33,13 +33,18 @@ const fn s(
 }
 
 impl SetFunction {
-    const fn stable(mut self) -> SetFunction {
+    pub(crate) const fn stable(mut self) -> SetFunction {
         self.volatility = Volatility::Stable;
         self
     }
 
-    const fn nullable(mut self) -> SetFunction {
+    pub(crate) const fn nullable(mut self) -> SetFunction {
         self.strict = false;
+        self
+    }
+
+    pub(crate) const fn variadic(mut self) -> SetFunction {
+        self.variadic = true;
         self
     }
 }

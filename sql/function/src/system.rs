@@ -245,6 +245,8 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     sys!(2621, "pg_reload_conf", &[], BOOL).volatile(),
     sys!(2622, "pg_rotate_logfile", &[], BOOL).volatile(),
     sys!(3376, "pg_safe_snapshot_blocking_pids", &[INT4], INT4_ARRAY).volatile(),
+    sys!(9320, "\u{1}sequence_value", &[REGCLASS], INT8).volatile(),
+    sys!(9321, "\u{1}sequence_called", &[REGCLASS], BOOL).volatile(),
     sys!(4032, "pg_sequence_last_value", &[REGCLASS], INT8).volatile(),
     sys!(6240, "pg_settings_get_flags", &[TEXT], TEXT_ARRAY).stable(),
     sys!(2626, "pg_sleep", &[FLOAT8], VOID).volatile().waits(),

@@ -70,6 +70,12 @@ impl Resolver<'_> {
         types: &[Oid],
         result: Oid,
     ) -> Result<Expr> {
+        if function.name == "pg_typeof"
+            && let [arg] = args.as_slice()
+            && arg.ty().oid == oid::UNKNOWN
+        {
+            return Ok(Expr::Const { value: Datum::Oid(oid::UNKNOWN), ty: Type::new(result) });
+        }
         let args = self.arguments(args, types)?;
         Ok(Expr::Call(Box::new(Call {
             function,
@@ -376,7 +382,12 @@ impl Resolver<'_> {
         {
             return Ok(Expr::Const { value: Datum::Oid(oid::UNKNOWN), ty: Type::new(oid::REGTYPE) });
         }
-        if spread && let Some(call) = self.spread(name, &mut positional, place)? {
+        let last = match list.args.last() {
+            Some(FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. })
+            | Some(FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(expr), .. }) => start(expr),
+            _ => place,
+        };
+        if spread && let Some(call) = self.spread(name, &mut positional, place, last)? {
             return Ok(call);
         }
         self.name_rows(name, &mut positional, place)?;
@@ -526,7 +537,13 @@ impl Resolver<'_> {
 
     /// `f(a, VARIADIC array)`: an array whose elements are known is written out as arguments; otherwise the functions
     /// for which something else does the same become that.
-    fn spread(&mut self, name: &str, args: &mut Vec<Expr>, place: Location) -> Result<Option<Expr>> {
+    fn spread(
+        &mut self,
+        name: &str,
+        args: &mut Vec<Expr>,
+        place: Location,
+        array_place: Location,
+    ) -> Result<Option<Expr>> {
         let variadic = function::functions_named(name).iter().any(|callable| match callable {
             Callable::Function(f) => f.variadic,
             Callable::Aggregate(a) => a.variadic,
@@ -564,7 +581,7 @@ impl Resolver<'_> {
             return Err(self.error(
                 SqlState::DATATYPE_MISMATCH,
                 "VARIADIC argument must be an array",
-                place,
+                array_place,
             ));
         }
         let mut whole = |name: &str, args: Vec<Expr>| self.plain_call(name, args, place).map(Some);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::View;
+use engine::catalog::{Sequence, View};
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor, TableWithJoins};
 use sqlparser::tokenizer::Location;
 use value::types::oid;
@@ -12,7 +12,9 @@ use crate::names::{self, Found, database_and_schema, identifier, name_location};
 use crate::parse::marker;
 use crate::query::outputs;
 use crate::scope::{Clause, Item, ItemColumn, Resolver, start};
-use crate::tree::{Expr, FromItem, FunctionCallInFrom, Join, JoinKind, OutputColumn, RelationKind};
+use crate::tree::{
+    Expr, FromItem, FunctionCallInFrom, Join, JoinKind, OutputColumn, Query, RelationKind, Target,
+};
 use crate::walk;
 
 impl Resolver<'_> {
@@ -83,7 +85,16 @@ impl Resolver<'_> {
         };
         let cross = matches!(join.join_operator, JoinOperator::CrossJoin(_));
         if !cross && matches!(constraint, JoinConstraint::None) {
-            return Err(self.syntax("syntax error: a join needs ON, USING or NATURAL", place));
+            let end = match &join.relation {
+                TableFactor::Table { alias: Some(alias), .. }
+                | TableFactor::Derived { alias: Some(alias), .. } => alias.name.span.end,
+                TableFactor::Table { name, .. } => match name.0.last() {
+                    Some(ast::ObjectNamePart::Identifier(ident)) => ident.span.end,
+                    _ => place,
+                },
+                _ => place,
+            };
+            return Err(self.expected_more(end));
         }
         // The left side is visible to LATERAL items of the right one.
         let before = self.here().namespace.len();
@@ -380,11 +391,8 @@ impl Resolver<'_> {
                 (self.add_relation(kind, name, system.columns), Some(system.schema.to_owned()))
             }
             Found::Sequence(sequence) => {
-                return Err(Error::unsupported(
-                    format!("reading sequence \"{}\" as a table", sequence.name),
-                    "Read pg_sequences, or call currval or nextval.",
-                )
-                .at(self.position(place)));
+                let schema = self.names.catalog().schema(sequence.schema).map(|schema| schema.name.clone());
+                (self.sequence_row(&sequence, own_name, place)?, schema)
             }
             Found::Index(index) => {
                 return Err(self
@@ -457,8 +465,33 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// A sequence read as a table is one row about its state.
+    fn sequence_row(&mut self, sequence: &Sequence, name: Option<String>, place: Location) -> Result<usize> {
+        let argument = || vec![Expr::Const { value: Datum::Oid(sequence.oid), ty: Type::new(oid::REGCLASS) }];
+        let last = self.plain_call("\u{1}sequence_value", argument(), place)?;
+        let called = self.plain_call("\u{1}sequence_called", argument(), place)?;
+        // Numbers are not fetched ahead of the log here.
+        let ahead = Expr::Const { value: Datum::Int8(0), ty: Type::new(oid::INT8) };
+        let mut query = crate::query::empty_query();
+        query.targets = [("last_value", last), ("log_cnt", ahead), ("is_called", called)]
+            .into_iter()
+            .map(|(name, expr)| Target { expr, name: name.to_owned(), hidden: false })
+            .collect();
+        let columns = outputs(&query);
+        let name = name.unwrap_or_else(|| sequence.name.clone());
+        Ok(self.add_relation(RelationKind::Subquery(Box::new(query)), name, columns))
+    }
+
     /// A view is its query, read with the rights of its owner.
     fn expand_view(&mut self, view: &Arc<View>, name: Option<String>) -> Result<usize> {
+        let query = self.view_query(view)?;
+        let columns = outputs(&query);
+        let kind = RelationKind::View { view: view.clone(), query: Box::new(query) };
+        Ok(self.add_relation(kind, name.unwrap_or_else(|| view.name.clone()), columns))
+    }
+
+    /// The query of a view, its outputs under the view's names.
+    pub fn view_query(&mut self, view: &Arc<View>) -> Result<Query> {
         self.enter_view()?;
         let statements = crate::parse::statements(&view.query)?;
         let levels = std::mem::take(&mut self.levels);
@@ -484,9 +517,7 @@ impl Resolver<'_> {
                 target.hidden = true;
             }
         }
-        let columns = outputs(&query);
-        let kind = RelationKind::View { view: view.clone(), query: Box::new(query) };
-        Ok(self.add_relation(kind, name.unwrap_or_else(|| view.name.clone()), columns))
+        Ok(query)
     }
 
     fn functions_in_from(
@@ -544,10 +575,8 @@ impl Resolver<'_> {
                     definition.name.span.start,
                 ));
             };
-            let ty = self.locate(
-                crate::types::resolve_type(self.names, data_type),
-                definition.name.span.start,
-            )?;
+            let ty =
+                self.locate(crate::types::resolve_type(self.names, data_type), definition.name.span.start)?;
             columns.push(OutputColumn { name: identifier(&definition.name), ty: ty.ty });
         }
         let typed = function::functions_named(&format!("\u{1}{}", set.function.name)).first();

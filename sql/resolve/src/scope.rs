@@ -144,6 +144,17 @@ pub(crate) struct Level {
     pub first_aggregate: Option<Location>,
     /// Arguments of GROUPING, until the keys are known.
     pub groupings: Vec<(Vec<Expr>, Location)>,
+    /// The view that INSERT, UPDATE or DELETE named; relation 0 is the table below it.
+    pub changed_view: Option<ChangedView>,
+}
+
+/// A view simple enough to be changed through: rows of one table, some of its columns.
+pub(crate) struct ChangedView {
+    pub name: String,
+    /// The view's columns over relation 0; those that are not plain columns cannot be assigned.
+    pub columns: Vec<ItemColumn>,
+    /// The rows that the view shows.
+    pub filter: Option<Expr>,
 }
 
 /// A window of the WINDOW clause, as later definitions see it.
@@ -182,6 +193,7 @@ impl Level {
             column_places: Vec::new(),
             first_aggregate: None,
             groupings: Vec::new(),
+            changed_view: None,
         }
     }
 }

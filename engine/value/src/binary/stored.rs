@@ -274,8 +274,11 @@ impl<'a> Input<'a> {
             }
             RECORD => {
                 let count = self.len()?;
-                let mut record =
-                    Record { types: Vec::with_capacity(count), fields: Vec::with_capacity(count) };
+                let mut record = Record {
+                    types: Vec::with_capacity(count),
+                    fields: Vec::with_capacity(count),
+                    names: None,
+                };
                 for _ in 0..count {
                     record.types.push(u32::from_le_bytes(self.array()?));
                     record.fields.push(self.value(depth + 1)?);

@@ -141,7 +141,7 @@ const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX
 fn parse_pattern(pattern: &str) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut rest = pattern;
-    let mut fill = true;
+    let (mut fill, mut translated) = (true, false);
     while let Some(first) = rest.chars().next() {
         if first == '"' {
             let mut chars = rest[1..].chars();
@@ -156,13 +156,14 @@ fn parse_pattern(pattern: &str) -> Vec<Node> {
             continue;
         }
         let starts = |word: &str| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-        // FM switches blank padding off for the next keyword, TM (localized names) changes nothing in English.
+        // FM switches blank padding off for the next keyword; so does TM for names, which it would translate.
         if starts("FM") {
             fill = false;
             rest = &rest[2..];
             continue;
         }
         if starts("FX") || starts("TM") {
+            translated = starts("TM");
             rest = &rest[2..];
             continue;
         }
@@ -194,8 +195,9 @@ fn parse_pattern(pattern: &str) -> Vec<Node> {
         if ordinal.is_some() {
             rest = &rest[2..];
         }
+        fill &= !(translated && matches!(key, Key::MonthName | Key::DayName));
         nodes.push(Node::Key { key: *key, case, fill, ordinal });
-        fill = true;
+        (fill, translated) = (true, false);
     }
     nodes
 }

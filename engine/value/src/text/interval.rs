@@ -146,6 +146,29 @@ fn default_unit(typmod: i32) -> Unit {
     }
 }
 
+impl Unit {
+    /// Its bit among the fields an interval may name once; a fraction of a second also stands for the smaller units.
+    fn bit(self, fraction: bool) -> u32 {
+        match self {
+            Unit::Second if fraction => ALL_SECONDS,
+            unit => 1 << unit as u32,
+        }
+    }
+}
+
+const ALL_SECONDS: u32 =
+    1 << Unit::Microsecond as u32 | 1 << Unit::Millisecond as u32 | 1 << Unit::Second as u32;
+const CLOCK: u32 = ALL_SECONDS | 1 << Unit::Minute as u32 | 1 << Unit::Hour as u32;
+
+/// Notes the fields in `bits`; each may come once.
+fn once(seen: &mut u32, bits: u32) -> Result<(), Failure> {
+    if *seen & bits != 0 {
+        return Err(Failure::Syntax);
+    }
+    *seen |= bits;
+    Ok(())
+}
+
 enum Failure {
     Syntax,
     Overflow,
@@ -222,6 +245,7 @@ fn fields(text: &str, typmod: i32, style: IntervalStyle) -> Result<Interval, Fai
         && tokens[0].starts_with('-')
         && tokens[1..].iter().all(|token| !token.starts_with(['-', '+']));
     let mut sum = Sum::default();
+    let mut seen = 0;
     let mut ago = false;
     let mut at = 0;
     let overflow = |step: Option<()>| step.ok_or(Failure::Overflow);
@@ -246,6 +270,7 @@ fn fields(text: &str, typmod: i32, style: IntervalStyle) -> Result<Interval, Fai
             return Err(Failure::Syntax);
         }
         if body.contains(':') {
+            once(&mut seen, CLOCK)?;
             let micros = clock(body, typmod)?;
             let micros = if negative { -micros } else { micros };
             sum.micros = sum.micros.checked_add(micros).ok_or(Failure::Overflow)?;
@@ -261,6 +286,7 @@ fn fields(text: &str, typmod: i32, style: IntervalStyle) -> Result<Interval, Fai
             if months.0 >= 12 {
                 return Err(Failure::Overflow);
             }
+            once(&mut seen, Unit::Month.bit(false))?;
             let sign = if negative { -1 } else { 1 };
             overflow(sum.add(Unit::Year, sign * years.0, 0.0))?;
             overflow(sum.add(Unit::Month, sign * months.0, 0.0))?;
@@ -283,6 +309,7 @@ fn fields(text: &str, typmod: i32, style: IntervalStyle) -> Result<Interval, Fai
             (None, Some(next)) if next.contains(':') => Unit::Day,
             _ => default_unit(typmod),
         };
+        once(&mut seen, which.bit(fraction != 0.0))?;
         overflow(sum.add(which, whole, fraction))?;
     }
     sum.finish(ago).ok_or(Failure::Overflow)

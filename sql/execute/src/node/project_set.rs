@@ -74,6 +74,9 @@ impl Step for ProjectSet {
                             _ => Datum::Record(Arc::new(Record {
                                 types: site.function.columns.iter().map(|(_, ty)| *ty).collect(),
                                 fields: row,
+                                names: Some(
+                                    site.function.columns.iter().map(|(name, _)| Arc::from(*name)).collect(),
+                                ),
                             })),
                         }
                     }
