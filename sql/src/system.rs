@@ -115,6 +115,13 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             }
         }
         "setval" => setval(scope, oid_at(args, 0), number(args, 1), args.len() < 3 || truth(args, 2)),
+        // What SELECT from a sequence shows.
+        "\u{1}sequence_value" | "\u{1}sequence_called" => {
+            let sequence = sequence(scope, oid_at(args, 0))?;
+            may_use(scope, &sequence, "r")?;
+            let (value, called) = sequence_state(scope, &sequence);
+            Ok(if function.name.ends_with("value") { Datum::Int8(value) } else { Datum::Bool(called) })
+        }
         "pg_sequence_last_value" => {
             let sequence = sequence(scope, oid_at(args, 0))?;
             let (value, called) = sequence_state(scope, &sequence);

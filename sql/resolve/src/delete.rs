@@ -37,6 +37,7 @@ impl Resolver<'_> {
             }
             None => None,
         };
+        let filter = self.within_view(filter);
         let returning = self.returning(delete.returning.as_ref())?;
         let mut query = self.close();
         query.from = from;

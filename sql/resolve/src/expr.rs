@@ -226,6 +226,28 @@ impl Resolver<'_> {
         self.syntax(format!("syntax error at or near \"{near}\""), place)
     }
 
+    /// A syntax error at what follows a place: the next word, or the end.
+    pub fn expected_more(&self, end: Location) -> Error {
+        let rest: String = match self.position(end) {
+            Some(at) => self.text.chars().skip(at - 1).collect(),
+            None => String::new(),
+        };
+        let next = rest.trim_start();
+        let skipped = rest.chars().count() - next.chars().count();
+        let at = self.position(end).map(|at| at + skipped);
+        let word: String = match next.chars().next() {
+            Some(c) if c.is_alphanumeric() || c == '_' => {
+                next.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+            }
+            Some(c) => c.to_string(),
+            None => {
+                return Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input")
+                    .at(self.position(end));
+            }
+        };
+        Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{word}\"")).at(at)
+    }
+
     /// A type name; serial is none here.
     pub fn type_of(&self, data_type: &ast::DataType, place: Location) -> Result<Type> {
         let place = type_place(data_type).unwrap_or(place);
@@ -945,6 +967,9 @@ impl Resolver<'_> {
             _ => return Err(self.syntax("invalid interval fields", place)),
         };
         let precision = interval.fractional_seconds_precision.or(interval.leading_precision);
+        if fields.is_none() && precision.is_some() {
+            return Err(self.syntax_at("(", place));
+        }
         let target = Type::with_typmod(oid::INTERVAL, interval_type_typmod(fields.as_ref(), precision));
         let literal = self.unknown(Datum::text(text), place);
         self.cast(literal, target, place)
@@ -1076,7 +1101,7 @@ impl Resolver<'_> {
             ast::Expr::Identifier(ident) => vec![ident.clone()],
             ast::Expr::CompoundIdentifier(parts) => parts.clone(),
             ast::Expr::Value(value) if !matches!(value.value, Value::Placeholder(_)) => {
-                return Err(self.syntax_at("[", place));
+                return Err(self.syntax_at("[", value.span.end));
             }
             _ => Vec::new(),
         };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::{ConstraintKind, Identity, Index, Object, Table};
+use engine::catalog::{ConstraintKind, Identity, Index, Object, Table, View};
 use sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert, SetExpr, TableObject};
 use sqlparser::tokenizer::Location;
 use value::types::{format_type, oid};
@@ -15,9 +15,10 @@ use crate::names::{self, Found, database_and_schema, identifier, name_location, 
 use crate::parse::marker;
 use crate::query::outputs;
 use crate::same::same;
-use crate::scope::{Clause, Resolver, query_start, start};
+use crate::scope::{ChangedView, Clause, Item, ItemColumn, Resolver, query_start, start};
 use crate::tree::{
-    ConflictAction, Expr, FromItem, Modify, ModifyKind, OnConflict, OutputColumn, Query, RelationKind, Target,
+    ConflictAction, Distinct, Expr, FromItem, Modify, ModifyKind, OnConflict, OutputColumn, Query,
+    RelationKind, Target,
 };
 use crate::{ExprScope, Purpose};
 
@@ -55,13 +56,16 @@ impl Resolver<'_> {
                 self.add_table(table.clone(), alias);
                 Ok(table)
             }
-            Found::View(view) => Err(self
-                .error(
-                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("cannot {verb} view \"{}\"", view.name),
-                    place,
-                )
-                .hint("Change the tables it reads.")),
+            Found::View(view) => match self.table_of_view(&view, alias)? {
+                Some(table) => Ok(table),
+                None => Err(self
+                    .error(
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        format!("cannot {verb} view \"{}\"", view.name),
+                        place,
+                    )
+                    .hint("Change the tables it reads.")),
+            },
             Found::System(system) => Err(self.error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 format!("permission denied: \"{}\" is a system catalog", system.name),
@@ -75,6 +79,96 @@ impl Resolver<'_> {
             Found::Index(index) => Err(self
                 .error(SqlState::WRONG_OBJECT_TYPE, format!("cannot open relation \"{}\"", index.name), place)
                 .detail("This operation is not supported for indexes.")),
+        }
+    }
+
+    /// Makes the table below a simple view relation 0 and notes the view. `None`: it is not that simple.
+    ///
+    /// The rights that count are those of the current role on the table, never more than it has without the view.
+    fn table_of_view(&mut self, view: &Arc<View>, alias: Option<String>) -> Result<Option<Arc<Table>>> {
+        let query = self.view_query(view)?;
+        let [relation] = query.relations.as_slice() else { return Ok(None) };
+        let RelationKind::Table(table) = &relation.kind else { return Ok(None) };
+        let simple = matches!(query.from.as_slice(), [FromItem::Relation(0)])
+            && query.set_operation.is_none()
+            && query.modify.is_none()
+            && query.ctes.is_empty()
+            && query.group_keys.is_empty()
+            && query.grouping_sets.is_empty()
+            && query.having.is_none()
+            && !query.has_aggregates
+            && !query.has_set_functions
+            && query.windows.is_empty()
+            && matches!(query.distinct, Distinct::No)
+            && query.limit.is_none()
+            && query.offset.is_none()
+            && query.locks.is_empty();
+        if !simple {
+            return Ok(None);
+        }
+        let table = table.clone();
+        let name = alias.unwrap_or_else(|| view.name.clone());
+        let at = self.add_table(table.clone(), Some(name));
+        if let Some(filter) = &query.filter {
+            let selected = &mut self.top().relations[at].selected;
+            let mut stack = vec![filter];
+            while let Some(next) = stack.pop() {
+                if let Expr::Column { levels_up: 0, relation: 0, column, .. } = next
+                    && !selected.contains(column)
+                {
+                    selected.push(*column);
+                }
+                crate::walk::children(next, &mut |child| stack.push(child));
+            }
+        }
+        let columns = query
+            .targets
+            .into_iter()
+            .filter(|target| !target.hidden)
+            .map(|target| ItemColumn { name: target.name, expr: target.expr, hidden: false })
+            .collect();
+        self.top().changed_view =
+            Some(ChangedView { name: view.name.clone(), columns, filter: query.filter });
+        Ok(Some(table))
+    }
+
+    /// The namespace entry of the table that a statement changes, or of the view it was named by.
+    pub fn changed_item(&mut self, table: &Table, aliased: bool) -> Item {
+        let mut item = self.item_of(0, None);
+        let level = self.here();
+        if let Some(view) = &level.changed_view {
+            item.columns = view.columns.clone();
+        }
+        if !aliased {
+            item.schema = self.names.catalog().schema(table.schema).map(|schema| schema.name.clone());
+        }
+        item
+    }
+
+    /// A condition together with that of the view which is changed through.
+    pub fn within_view(&mut self, filter: Option<Expr>) -> Option<Expr> {
+        let own = self.top().changed_view.as_mut().and_then(|view| view.filter.take());
+        match (own, filter) {
+            (Some(own), Some(filter)) => Some(Expr::And(vec![own, filter])),
+            (own, filter) => own.or(filter),
+        }
+    }
+
+    /// The table's column behind a column of the view. 0A000 when it is computed.
+    fn view_column(&self, view: &ChangedView, at: usize, place: Location) -> Result<usize> {
+        match view.columns.get(at).map(|column| &column.expr) {
+            Some(Expr::Column { levels_up: 0, relation: 0, column, .. }) => Ok(*column),
+            _ => Err(self
+                .error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!(
+                        "cannot change column \"{}\" of view \"{}\"",
+                        view.columns.get(at).map_or("", |column| column.name.as_str()),
+                        view.name
+                    ),
+                    place,
+                )
+                .detail("View columns that are not columns of their base relation are not updatable.")),
         }
     }
 
@@ -180,6 +274,16 @@ impl Resolver<'_> {
                 place,
             ));
         };
+        if let Some(view) = &self.here().changed_view {
+            return match view.columns.iter().position(|column| column.name == *first) {
+                Some(at) => self.view_column(view, at, place),
+                None => Err(self.error(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{first}\" of relation \"{}\" does not exist", view.name),
+                    place,
+                )),
+            };
+        }
         match table.column(first) {
             Some((at, _)) => Ok(at),
             None => {
@@ -299,13 +403,15 @@ impl Resolver<'_> {
                 defaults.push((at, default));
             }
         }
-        let item = self.item_of(0, None);
-        let mut target_item = item;
-        let schema = self.names.catalog().schema(table.schema).map(|schema| schema.name.clone());
-        if insert.table_alias.is_none() {
-            target_item.schema = schema;
-        }
+        let target_item = self.changed_item(&table, insert.table_alias.is_some());
         self.top().namespace = vec![target_item];
+        if let (Some(view), Some(_)) = (&self.here().changed_view, &insert.on) {
+            return Err(Error::unsupported(
+                format!("ON CONFLICT on view \"{}\"", view.name),
+                "Insert into the table it reads.",
+            )
+            .at(self.position(name_location(name))));
+        }
         let on_conflict = match &insert.on {
             None => None,
             Some(OnInsert::OnConflict(conflict)) => Some(self.on_conflict(&table, conflict)?),
@@ -353,7 +459,11 @@ impl Resolver<'_> {
             }
             columns.push(at);
         }
-        if !explicit {
+        if !explicit && let Some(view) = &self.here().changed_view {
+            for at in 0..view.columns.len() {
+                columns.push(self.view_column(view, at, Location::empty())?);
+            }
+        } else if !explicit {
             columns = table.visible_columns().map(|(at, _)| at).collect();
         }
         Ok((columns, overriding, explicit))

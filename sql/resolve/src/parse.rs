@@ -233,8 +233,12 @@ fn significant(piece: &[TokenWithSpan], text: &str, offsets: &Offsets<'_>) -> Re
                     _ => return Err(error_at_token(escape, text)),
                 };
                 let Some(mark) = mark else {
-                    return Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape character")
-                        .at(position(text, escape.span.start)));
+                    let near = raw(escape.span);
+                    return Err(Error::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("invalid Unicode escape character at or near \"{near}\""),
+                    )
+                    .at(position(text, escape.span.start)));
                 };
                 let written = raw(literal.span);
                 let inner = written.get(3..written.len() - 1).unwrap_or_default().replace("''", "'");
@@ -316,9 +320,11 @@ fn unescape(text: &str, mark: char) -> Result<String> {
             }
             (None, code) => code,
         };
-        out.push(char::from_u32(code).filter(|c| *c != '\0').ok_or_else(|| {
-            Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape value")
-        })?);
+        out.push(
+            char::from_u32(code)
+                .filter(|c| *c != '\0')
+                .ok_or_else(|| Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape value"))?,
+        );
     }
     match high {
         Some(_) => Err(Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode surrogate pair")),
@@ -349,7 +355,9 @@ fn escaped_bytes(rest: &str) -> Option<Error> {
                 };
                 let mut value = if radix == 8 { u32::from(kind - b'0') } else { 0 };
                 for _ in 0..most {
-                    let Some(digit) = inner.peek().and_then(|b| char::from(*b).to_digit(radix)) else { break };
+                    let Some(digit) = inner.peek().and_then(|b| char::from(*b).to_digit(radix)) else {
+                        break;
+                    };
                     value = value * radix + digit;
                     inner.next();
                 }
@@ -392,8 +400,10 @@ fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
         let position = position(text, error.location);
         let rest: String = text.chars().skip(position.unwrap_or(1).saturating_sub(1)).collect();
-        if error.message.contains("unicode encoded") {
-            return invalid_unicode().at(position);
+        if ["unicode encoded", "hex digit", "unicode character"].iter().any(|m| error.message.contains(m)) {
+            let before = text.chars().take(position.unwrap_or(1)).collect::<Vec<char>>();
+            let mark = before.iter().rposition(|c| *c == '\\').map(|at| at + 1);
+            return invalid_unicode().at(mark.or(position));
         }
         if error.message.contains("Unterminated encoded string")
             && let Some(bad) = escaped_bytes(&rest)
@@ -757,7 +767,9 @@ fn is_table_query(tokens: &[TokenWithSpan], at: usize) -> bool {
             | Keyword::EXPLAIN
             | Keyword::ANALYZE
             | Keyword::VERBOSE => true,
-            Keyword::ALL => at >= 2 && ["union", "except", "intersect"].iter().any(|w| is_word(tokens, at - 2, w)),
+            Keyword::ALL => {
+                at >= 2 && ["union", "except", "intersect"].iter().any(|w| is_word(tokens, at - 2, w))
+            }
             _ => is_word(tokens, 0, "insert") && at >= 3,
         },
         _ => false,
@@ -814,7 +826,8 @@ fn rewrite_elements(tokens: &mut Vec<TokenWithSpan>, mut at: usize, text: &str, 
                 end += 1;
             }
             if is_token(tokens, end, &Token::Eq) {
-                let name = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
+                let name =
+                    if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
                 let first = offsets.byte(tokens[at + 1].span.start);
                 let last = offsets.byte(tokens[end - 1].span.end);
                 let value = format!("{}{name}\u{1}{}", marker::ELEMENT, &text[first..last]);

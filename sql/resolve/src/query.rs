@@ -5,12 +5,12 @@ use sqlparser::tokenizer::Location;
 use value::types::{format_type, oid};
 use value::{Datum, Error, Result, SqlState, Type};
 
+use crate::Purpose;
 use crate::call::order_options;
 use crate::names::identifier;
 use crate::parse::marker;
 use crate::same::same;
 use crate::scope::{Clause, Level, Resolver, query_start, start};
-use crate::Purpose;
 use crate::tree::{
     self, Distinct, Expr, FromItem, LockClause, LockStrength, LockWait, OutputColumn, Query, Relation,
     RelationKind, SortKey, Target,
@@ -281,7 +281,11 @@ impl Resolver<'_> {
         let from = self.resolve_from(&select.from)?;
         self.named_windows(&select.named_window)?;
         let projection: &[ast::SelectItem] = match select.projection.as_slice() {
-            [ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident))] if ident.value == marker::NOTHING => &[],
+            [ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident))]
+                if ident.value == marker::NOTHING =>
+            {
+                &[]
+            }
             list => list,
         };
         let mut targets = self.in_clause(Clause::Targets, |this| this.targets(projection, place))?;

@@ -5,8 +5,8 @@ use value::compare::equal_typed;
 
 use crate::tree::{Convert, Expr, Subscript, WindowOrder, WindowTarget};
 
-/// Structural equality. Expressions with a sublink never equal another; a volatile call equals itself (the caller
-/// knows whether that matters).
+/// Structural equality. A sublink equals its own copy only: the places in the text are part of it. A volatile call
+/// equals itself (the caller knows whether that matters).
 pub fn same(a: &Expr, b: &Expr) -> bool {
     crate::parse::level(|| compare(a, b))
 }
@@ -44,6 +44,9 @@ fn compare(a: &Expr, b: &Expr) -> bool {
                 && *kind == y.kind
                 && *explicit == y.explicit
                 && same(input, &y.input)
+        }
+        (Expr::Sublink(x), Expr::Sublink(y)) => {
+            x.ty == y.ty && crate::parse::on_deep_stack(8_000, || format!("{x:?}") == format!("{y:?}"))
         }
         (Expr::And(x), Expr::And(y)) | (Expr::Or(x), Expr::Or(y)) => all(x, y),
         (Expr::Not(x), Expr::Not(y)) => same(x, y),

@@ -27,6 +27,10 @@ fn undefined(name: &str) -> Error {
     Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
 }
 
+fn no_modifier(name: &str) -> Error {
+    Error::new(SqlState::SYNTAX_ERROR, format!("type modifier is not allowed for type \"{name}\""))
+}
+
 /// The type a name means. 42704 for an unknown one, 22023 for a modifier out of range.
 pub fn resolve_type(names: &dyn Names, data_type: &DataType) -> Result<ResolvedType> {
     let plain = |oid: Oid| Ok(ResolvedType { ty: Type::new(oid), serial: None });
@@ -101,6 +105,11 @@ pub fn resolve_type(names: &dyn Names, data_type: &DataType) -> Result<ResolvedT
         DataType::Bit(_) | DataType::BitVarying(_) | DataType::VarBit(_) => {
             Err(Error::unsupported("type bit", "Use boolean, integer or bytea."))
         }
+        DataType::SmallInt(Some(_)) | DataType::Int2(Some(_)) => Err(no_modifier("int2")),
+        DataType::Int(Some(_)) | DataType::Integer(Some(_)) | DataType::Int4(Some(_)) => {
+            Err(no_modifier("int4"))
+        }
+        DataType::BigInt(Some(_)) | DataType::Int8(Some(_)) => Err(no_modifier("int8")),
         DataType::TsVector | DataType::TsQuery => {
             Err(Error::unsupported(format!("type {data_type}"), "Use text with LIKE or regular expressions."))
         }

@@ -62,6 +62,7 @@ impl Resolver<'_> {
             }
             None => None,
         };
+        let filter = self.within_view(filter);
         let returning = self.returning(update.returning.as_ref())?;
         let computed = self.computed_of(&table)?;
         let checks = self.checks_of(&table)?;
@@ -88,12 +89,9 @@ impl Resolver<'_> {
                 .hint("Name the other tables in FROM (UPDATE) or USING (DELETE)."));
         }
         let alias_name = alias.as_ref().map(|alias| identifier(&alias.name));
-        let schema = alias_name.is_none();
+        let aliased = alias_name.is_some();
         let table = self.target_table(name, alias_name, verb)?;
-        let mut item = self.item_of(0, None);
-        if schema {
-            item.schema = self.names.catalog().schema(table.schema).map(|schema| schema.name.clone());
-        }
+        let item = self.changed_item(&table, aliased);
         self.top().namespace.push(item);
         Ok(table)
     }
@@ -230,8 +228,10 @@ impl Resolver<'_> {
                 }
                 ast::Subscript::Slice { lower_bound, upper_bound, .. } => {
                     slice = true;
-                    lowers.push(lower_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
-                    uppers.push(upper_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
+                    lowers
+                        .push(lower_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
+                    uppers
+                        .push(upper_bound.as_ref().map_or_else(|| Ok(none()), |e| self.subscript_index(e))?);
                 }
             }
         }

@@ -9,7 +9,7 @@ use engine::catalog::{
     IndexState, Object, Persistence, Schema, Sequence, Table, View, ViewColumn, oid as fixed,
 };
 use function::{Environment, Function};
-use resolve::{Names, Parameters, SystemRelation};
+use resolve::{ExprScope, Names, Parameters, Purpose, SystemRelation};
 use value::text::Style;
 use value::types::{format_type, length_typmod, numeric_typmod, oid};
 use value::{Datum, Error, Oid, Result};
@@ -376,6 +376,59 @@ fn long_and_deep_statements() {
         let started = std::time::Instant::now();
         assert_eq!(state(sql), expected, "{name}");
         assert!(started.elapsed().as_secs() < 30, "{name} took {:?}", started.elapsed());
+    }
+}
+
+/// Literals go on after a line break, however many lines and comments stand between.
+#[test]
+fn literals_over_lines() {
+    for (sql, expected) in [
+        ("SELECT 'a'\n'b'", Ok("ab")),
+        ("SELECT 'a' -- one\n  'b'\n\n'c'", Ok("abc")),
+        ("SELECT E'a\\n'\n'\\tb'", Ok("a\n\tb")),
+        ("SELECT U&'d!0061'\n't' UESCAPE '!'", Err("42601")),
+        ("SELECT U&'d!0061' UESCAPE '!'", Ok("da")),
+        ("SELECT U&'\\d83d\\de00!' UESCAPE '!'", Err("42601")),
+        ("SELECT 'a' /* b */ 'c'", Err("42601")),
+        ("SELECT $$a$$\n'b'", Err("42601")),
+    ] {
+        let world = world();
+        let actual = resolve_one(&world, sql).map(|(query, _)| match &query.targets[0].expr {
+            resolve::tree::Expr::Const { value: Datum::Text(text), .. } => text.to_string(),
+            other => format!("{other:?}"),
+        });
+        match (actual, expected) {
+            (Ok(actual), Ok(expected)) => assert_eq!(actual, expected, "{sql}"),
+            (Err(error), Err(state)) => assert_eq!(error.state().to_string(), state, "{sql}"),
+            (actual, _) => panic!("{sql}: {actual:?}"),
+        }
+    }
+}
+
+/// What stored expressions may not hold.
+#[test]
+fn stored_expressions() {
+    let world = world();
+    let table = match world.catalog.get(20001) {
+        Some(Object::Table(table)) => table.clone(),
+        other => panic!("{other:?}"),
+    };
+    for (text, purpose, over_table, expected) in [
+        ("a > 0", Purpose::Check, true, "ok"),
+        ("a > (SELECT 1)", Purpose::Check, true, "0A000 cannot use subquery in check constraint"),
+        ("EXISTS (SELECT 1)", Purpose::Check, true, "0A000 cannot use subquery in check constraint"),
+        ("a", Purpose::Default, false, "0A000 cannot use column reference in DEFAULT expression"),
+        ("(SELECT 1)", Purpose::Default, false, "0A000 cannot use subquery in DEFAULT expression"),
+        ("1 + 1", Purpose::Default, false, "ok"),
+        ("a IN (SELECT 1)", Purpose::IndexPredicate, true, "0A000 cannot use subquery in index predicate"),
+    ] {
+        let parsed = resolve::parse_expression(text).expect("an expression");
+        let scope = ExprScope { table: over_table.then_some(&table), purpose };
+        let actual = match resolve::resolve_expression(&world, &parsed, text, scope, None) {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => format!("{} {}", error.state(), error.message()),
+        };
+        assert_eq!(actual, expected, "{text}");
     }
 }
 

@@ -314,9 +314,6 @@ SELECT row_number() OVER (ORDER BY row_number() OVER ()) FROM t
 SELECT (d, d) OVERLAPS (d, d) FROM t
 SELECT pg_typeof('a'), pg_typeof(NULL)
 SELECT interval '1 day'(3)
-SELECT (a, b) > ALL (SELECT 1, 'x') FROM t
-SELECT (a, b) <= ANY (SELECT x, y FROM u) FROM t
-SELECT (a, b) <= ANY (SELECT 1, 'y', 3 FROM u) FROM t
 SELECT a IN (1) = true FROM t
 SELECT a::int4(5) FROM t
 SELECT sum((SELECT count(*) FROM u WHERE u.a = t.a)) FROM t
