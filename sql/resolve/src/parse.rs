@@ -241,7 +241,7 @@ fn significant(piece: &[TokenWithSpan], text: &str, offsets: &Offsets<'_>) -> Re
                     .at(position(text, escape.span.start)));
                 };
                 let written = raw(literal.span);
-                let inner = written.get(3..written.len() - 1).unwrap_or_default().replace("''", "'");
+                let inner = quoted(written.get(2..).unwrap_or_default());
                 let place = position(text, literal.span.start);
                 literal.token =
                     Token::SingleQuotedString(unescape(&inner, mark).map_err(|error| error.at(place))?);
@@ -255,6 +255,26 @@ fn significant(piece: &[TokenWithSpan], text: &str, offsets: &Offsets<'_>) -> Re
         out.push(token.clone());
     }
     Ok(out)
+}
+
+/// What stands in the quotes of a literal and of those that continue it, quotes undoubled and nothing else decoded.
+fn quoted(written: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    let mut chars = written.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' if inside && chars.peek() == Some(&'\'') => {
+                chars.next();
+                out.push('\'');
+            }
+            '\'' => inside = !inside,
+            _ if inside => out.push(c),
+            '-' => while chars.next().is_some_and(|c| c != '\n') {},
+            _ => {}
+        }
+    }
+    out
 }
 
 fn junk(near: &str) -> Error {

@@ -386,7 +386,7 @@ fn literals_over_lines() {
         ("SELECT 'a'\n'b'", Ok("ab")),
         ("SELECT 'a' -- one\n  'b'\n\n'c'", Ok("abc")),
         ("SELECT E'a\\n'\n'\\tb'", Ok("a\n\tb")),
-        ("SELECT U&'d!0061'\n't' UESCAPE '!'", Err("42601")),
+        ("SELECT U&'d!0061'\n't' -- it's\n'''' UESCAPE '!'", Ok("dat'")),
         ("SELECT U&'d!0061' UESCAPE '!'", Ok("da")),
         ("SELECT U&'\\d83d\\de00!' UESCAPE '!'", Err("42601")),
         ("SELECT 'a' /* b */ 'c'", Err("42601")),
