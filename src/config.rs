@@ -99,10 +99,14 @@ pub const SERVER_SETTINGS: &[(&str, &str, Apply)] = &[
     ("storage.buffer_pool_size", "memory for pages of the base (default: a quarter of the RAM)", |s, v| {
         bytes(v).map(|v| s.buffer_pool_size = v)
     }),
-    ("storage.memtable_size", "memory for committed changes since the last checkpoint (default 256MB)", |s, v| {
-        bytes(v).map(|v| s.memtable_size = v)
+    (
+        "storage.memtable_size",
+        "memory for committed changes since the last checkpoint (default 256MB)",
+        |s, v| bytes(v).map(|v| s.memtable_size = v),
+    ),
+    ("wal.segment_size", "size of one log file (default 100MB)", |s, v| {
+        bytes(v).map(|v| s.wal_segment_size = v)
     }),
-    ("wal.segment_size", "size of one log file (default 100MB)", |s, v| bytes(v).map(|v| s.wal_segment_size = v)),
     ("checkpoint.wal_size", "log written before a checkpoint begins (default 256MB)", |s, v| {
         bytes(v).map(|v| s.checkpoint_wal_bytes = v)
     }),
@@ -115,10 +119,14 @@ pub const SERVER_SETTINGS: &[(&str, &str, Apply)] = &[
     ("network.reserved_connections", "of these, kept for superusers (default 3)", |s, v| {
         number(v).map(|v| s.reserved_connections = v)
     }),
-    ("network.unix_directory", "directory of the Unix-domain socket (default: the data directory)", |s, v| {
-        s.unix_directory = Some(PathBuf::from(v));
-        Ok(())
-    }),
+    (
+        "network.unix_directory",
+        "directory of the Unix-domain socket (default: the data directory)",
+        |s, v| {
+            s.unix_directory = Some(PathBuf::from(v));
+            Ok(())
+        },
+    ),
     ("tls.certificate", "PEM file with the certificate chain (default: made on the first start)", |s, v| {
         s.tls_certificate = Some(PathBuf::from(v));
         Ok(())
@@ -209,7 +217,8 @@ impl Config {
             .clone()
             .map(|value| ("--user", value))
             .or_else(|| variable("STARTDB_USER").map(|value| ("STARTDB_USER", value)));
-        let user = one_of("superuser's name", user, secret(&variable, "POSTGRES_USER", "POSTGRES_USER_FILE")?)?;
+        let user =
+            one_of("superuser's name", user, secret(&variable, "POSTGRES_USER", "POSTGRES_USER_FILE")?)?;
         let password_file = match password_file {
             None => None,
             Some((name, file)) => Some((name, read_secret(name, &file)?)),
@@ -228,8 +237,9 @@ impl Config {
                 (None, Some(text)) => (name.to_owned(), text),
                 (None, None) => (flag_name.to_owned(), default.to_owned()),
             };
-            resolve(&text)
-                .ok_or_else(|| Stop::Invalid(format!("{source}: \"{text}\" is not an address like 127.0.0.1:5432")))
+            resolve(&text).ok_or_else(|| {
+                Stop::Invalid(format!("{source}: \"{text}\" is not an address like 127.0.0.1:5432"))
+            })
         };
         let mut config = Config {
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./startdb-data")),
@@ -251,13 +261,17 @@ impl Config {
             let (section, key) = name.split_once("__").unwrap_or((&name, ""));
             let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
             let setting = if section == "sql" { key } else { format!("{section}.{key}") };
-            config.set(&setting, &value).map_err(|error| Stop::Invalid(format!("STARTDB_{name}: {error}")))?;
+            config
+                .set(&setting, &value)
+                .map_err(|error| Stop::Invalid(format!("STARTDB_{name}: {error}")))?;
         }
         for setting in &args.settings {
             let (name, value) = setting
                 .split_once('=')
                 .ok_or_else(|| Stop::Invalid(format!("-c {setting}: expected KEY=VALUE")))?;
-            config.set(name.trim(), value.trim()).map_err(|error| Stop::Invalid(format!("-c {setting}: {error}")))?;
+            config
+                .set(name.trim(), value.trim())
+                .map_err(|error| Stop::Invalid(format!("-c {setting}: {error}")))?;
         }
         Ok(config)
     }
@@ -296,9 +310,9 @@ impl StartArgs {
 /// One of two sources of the same thing; both is an error.
 fn one_of<T>(what: &str, a: Option<(&str, T)>, b: Option<(&str, T)>) -> Result<Option<T>, Stop> {
     match (a, b) {
-        (Some((first, _)), Some((second, _))) => {
-            Err(Stop::Invalid(format!("the {what} is given twice, by {first} and by {second}; remove one of them")))
-        }
+        (Some((first, _)), Some((second, _))) => Err(Stop::Invalid(format!(
+            "the {what} is given twice, by {first} and by {second}; remove one of them"
+        ))),
         (Some((_, value)), None) | (None, Some((_, value))) => Ok(Some(value)),
         (None, None) => Ok(None),
     }
@@ -377,7 +391,8 @@ fn memory_total() -> Option<u64> {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
     });
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let group =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
     match (total, group) {
         (Some(total), Some(group)) => Some(total.min(group)),
         (total, group) => total.or(group),
@@ -403,7 +418,11 @@ mod tests {
     fn flags_win_over_their_variables() {
         let config = config(
             &["start", "--listen", "127.0.0.1:1", "-c", "wal.segment_size=1MB", "-c", "work_mem=8MB"],
-            &[("STARTDB_LISTEN", "127.0.0.1:2"), ("STARTDB_HTTP", "127.0.0.1:3"), ("STARTDB_WAL__SEGMENT_SIZE", "2MB")],
+            &[
+                ("STARTDB_LISTEN", "127.0.0.1:2"),
+                ("STARTDB_HTTP", "127.0.0.1:3"),
+                ("STARTDB_WAL__SEGMENT_SIZE", "2MB"),
+            ],
         )
         .expect("valid");
         assert_eq!((config.listen.port(), config.http.port()), (1, 3));
@@ -420,7 +439,12 @@ mod tests {
         for (args, variables, first, second) in [
             (vec!["--user", "a"], vec![("POSTGRES_USER", "b")], "--user", "POSTGRES_USER"),
             (vec![], vec![("STARTDB_USER", "a"), ("POSTGRES_USER", "b")], "STARTDB_USER", "POSTGRES_USER"),
-            (vec!["--password-file", path], vec![("POSTGRES_PASSWORD", "b")], "--password-file", "POSTGRES_PASSWORD"),
+            (
+                vec!["--password-file", path],
+                vec![("POSTGRES_PASSWORD", "b")],
+                "--password-file",
+                "POSTGRES_PASSWORD",
+            ),
             (
                 vec![],
                 vec![("POSTGRES_PASSWORD", "b"), ("POSTGRES_PASSWORD_FILE", path)],
@@ -432,14 +456,19 @@ mod tests {
             let error = config(&args, &variables).expect_err("refused");
             assert!(error.contains(first) && error.contains(second), "{error}");
         }
-        assert_eq!(config(&["--password-file", path], &[]).expect("valid").password.as_deref(), Some("secret"));
+        assert_eq!(
+            config(&["--password-file", path], &[]).expect("valid").password.as_deref(),
+            Some("secret")
+        );
     }
 
     #[test]
     fn wrong_values_name_the_nearest_right_one() {
         let error = config(&["-c", "wal.segmentsize=1MB"], &[]).expect_err("refused");
         assert!(error.contains("\"wal.segment_size\""), "{error}");
-        assert!(config(&["-c", "wal.segment_size=1 potato"], &[]).expect_err("refused").contains("units are"));
+        assert!(
+            config(&["-c", "wal.segment_size=1 potato"], &[]).expect_err("refused").contains("units are")
+        );
         assert!(config(&["--lisen", "x"], &[]).expect_err("refused").contains("--listen"));
         assert!(config(&["--listen", "nowhere"], &[]).expect_err("refused").contains("nowhere"));
     }

@@ -32,15 +32,34 @@ impl Collector for Readings {
         let stats = self.database.stats();
         let engine = self.engine.metrics();
         let mut counter = |name: &str, help: &str, value: u64| {
-            ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+            ConstCounter::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Counter,
+            )?)
         };
-        counter("startdb_transactions", "Transactions that ended, by commit or rollback", stats.commits + stats.rollbacks)?;
+        counter(
+            "startdb_transactions",
+            "Transactions that ended, by commit or rollback",
+            stats.commits + stats.rollbacks,
+        )?;
         counter("startdb_disk_reads", "Calls that read from files", engine.disk_reads.get())?;
         counter("startdb_disk_writes", "Calls that wrote to files", engine.disk_writes.get())?;
-        counter("startdb_query_log_dropped", "Statements the optimizer did not hear of", stats.query_log_dropped)?;
-        counter("startdb_optimizer_restarts", "Times the optimizer task was restarted", self.optimizer.restarts())?;
+        counter(
+            "startdb_query_log_dropped",
+            "Statements the optimizer did not hear of",
+            stats.query_log_dropped,
+        )?;
+        counter(
+            "startdb_optimizer_restarts",
+            "Times the optimizer task was restarted",
+            self.optimizer.restarts(),
+        )?;
         let blocks = &engine.block_cache;
-        let share = |hits: u64, misses: u64| if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 };
+        let share = |hits: u64, misses: u64| {
+            if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 }
+        };
         gauge(
             &mut encoder,
             ("startdb_cache_hit_ratio", "Share of lookups a cache answered"),
@@ -94,7 +113,12 @@ impl Collector for Readings {
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), label: &str, values: Labelled<f64>) -> fmt::Result {
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &str,
+    values: Labelled<f64>,
+) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (key, value) in values {
         ConstGauge::new(value).encode(family.encode_family(&[(label, key)])?)?;
@@ -141,7 +165,8 @@ fn cpu_seconds() -> BTreeMap<&'static str, f64> {
         let name = &text[open + 1..close];
         let fields: Vec<&str> = text[close + 1..].split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum();
-        let group = GROUPS.iter().find(|(_, start)| name.starts_with(start)).map_or("other", |(group, _)| group);
+        let group =
+            GROUPS.iter().find(|(_, start)| name.starts_with(start)).map_or("other", |(group, _)| group);
         // Linux reports in hundredths of a second on every architecture it runs on here.
         *sums.entry(group).or_default() += ticks as f64 / 100.0;
     }

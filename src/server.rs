@@ -70,7 +70,10 @@ impl Server {
                 memory_limit: settings.query_memory,
             },
         )?;
-        let optimizer = optimizer::start(runtime.handle(), database.clone(), &config.data_dir.join("optimizer"))?;
+        let vectorised = analytic::Analytic::new(analytic::Options::new(config.data_dir.join("spill")))?;
+        database.set_vectorised(Arc::new(vectorised));
+        let optimizer =
+            optimizer::start(runtime.handle(), database.clone(), &config.data_dir.join("optimizer"))?;
         let mut registry = Registry::default();
         let wire_metrics = wire::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::Readings {
@@ -170,7 +173,8 @@ impl Server {
                 tracing::info!(file = %file.display(), user = config.user, "a password was made");
             }
         }
-        let host = if listen.ip().is_unspecified() { String::from("127.0.0.1") } else { listen.ip().to_string() };
+        let host =
+            if listen.ip().is_unspecified() { String::from("127.0.0.1") } else { listen.ip().to_string() };
         tracing::info!(
             listen = %listen,
             http = %self.http.address(),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -110,6 +110,7 @@ pub struct Database {
     me: Weak<Database>,
     /// Names of sessions' temporary schemas, by session.
     pub(crate) temporary_schemas: Mutex<std::collections::HashMap<i32, Oid>>,
+    pub(crate) vectorised: OnceLock<Arc<dyn execute::Vectorised>>,
 }
 
 const SECRET: &str = "startdb.installation_secret";
@@ -142,11 +143,19 @@ impl Database {
             stopping: AtomicBool::new(false),
             me: me.clone(),
             temporary_schemas: Mutex::default(),
+            vectorised: OnceLock::new(),
         }))
     }
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Gives the database an executor for large reads. The first one stays.
+    pub fn set_vectorised(&self, executor: Arc<dyn execute::Vectorised>) {
+        if self.vectorised.set(executor).is_err() {
+            tracing::warn!("the database has its vectorised executor already");
+        }
     }
 
     /// The log of finished statements.

@@ -5,8 +5,8 @@
 //! time: a plan made for an empty table must not survive the table's growth.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use engine::Engine;
@@ -68,9 +68,16 @@ pub struct Resolved {
     /// (table, rows when planned).
     sizes: Vec<(Arc<Table>, u64)>,
     checked_at: AtomicI64,
+    /// Whether the vectorised executor takes the plan; asked once.
+    vectorised: OnceLock<bool>,
 }
 
 impl Resolved {
+    /// Whether that executor can run the plan.
+    pub fn accepted_by(&self, executor: &dyn execute::Vectorised) -> bool {
+        *self.vectorised.get_or_init(|| executor.accepts(&self.plan))
+    }
+
     #[allow(clippy::missing_panics_doc)]
     pub fn new(
         engine: &Engine,
@@ -102,6 +109,7 @@ impl Resolved {
             scope,
             statistics_epoch,
             sizes,
+            vectorised: OnceLock::new(),
             checked_at: AtomicI64::new(datetime::now()),
         }
     }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use engine::catalog::{Acl, AclItem, Catalog, Object, Table, oid};
-use plan::ir::TableUse;
+use engine::catalog::{Acl, AclItem, Catalog, Object, Table, View, oid};
+use plan::ir::{Plan, TableUse};
 use value::{Error, Oid, Result, SqlState};
 
 use crate::lex;
@@ -214,6 +214,16 @@ pub fn check_table(catalog: &Catalog, role: Oid, table: &Table, letter: char) ->
     }
 }
 
+/// Reading a view needs the right to read it; what it reads is checked as its owner.
+fn check_view(catalog: &Catalog, role: Oid, view: &View) -> Result<()> {
+    check_schema(catalog, role, view.schema, 'U')?;
+    if has(catalog, role, view.owner, &view.acl, AclKind::Table, 'r') {
+        Ok(())
+    } else {
+        Err(denied("view", &view.name))
+    }
+}
+
 /// A right on some columns: the table's right is enough, else each column must grant it.
 fn check_columns(catalog: &Catalog, role: Oid, table: &Table, letter: char, columns: &[usize]) -> Result<()> {
     if has(catalog, role, table.owner, &table.acl, AclKind::Table, letter) {
@@ -231,8 +241,16 @@ fn check_columns(catalog: &Catalog, role: Oid, table: &Table, letter: char, colu
     }
 }
 
+/// Every right a plan needs. 42501.
+pub fn check_plan(catalog: &Catalog, role: Oid, plan: &Plan) -> Result<()> {
+    for (view, check_as) in &plan.views {
+        check_view(catalog, check_as.unwrap_or(role), view)?;
+    }
+    plan.tables.iter().try_for_each(|usage| check_use(catalog, role, usage))
+}
+
 /// Every right one table of a plan needs.
-pub fn check_use(catalog: &Catalog, role: Oid, usage: &TableUse) -> Result<()> {
+fn check_use(catalog: &Catalog, role: Oid, usage: &TableUse) -> Result<()> {
     let role = usage.check_as.unwrap_or(role);
     let table = &usage.table;
     if role == table.owner && table.acl.is_none() || is_superuser(catalog, role) {

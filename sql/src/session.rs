@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::catalog::{Catalog, oid};
 use engine::{Isolation, TableLockMode, Wait};
-use execute::CancelReason;
+use execute::{BatchStream, CancelReason};
+use futures::StreamExt;
 use plan::ir::TableLock;
 use session::{
     Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription,
@@ -35,7 +37,7 @@ use crate::plan_cache::{CommandKind, Resolved};
 use crate::privilege;
 use crate::query_log;
 use crate::scope::Scope;
-use crate::setting;
+use crate::setting::{self, Executor};
 use crate::shared::{PreparedInfo, Roles, Shared};
 use crate::statement::{Fragment, Modes, Parsed, Statement};
 
@@ -53,6 +55,8 @@ pub(crate) use utility::missing_statement;
 const CHUNK: usize = 512;
 /// A chunk that took longer gives other sessions a turn.
 const SLICE: Duration = Duration::from_millis(2);
+/// Plans that cost more than this run on the vectorised executor, where it takes them: about 100,000 rows scanned.
+const VECTORISED: f64 = 1_200.0;
 /// Plans that cost more than this run on a thread of their own for the length of a chunk.
 const LONG: f64 = 20_000.0;
 
@@ -131,6 +135,14 @@ pub enum PortalState {
         kind: CommandKind,
         long: bool,
     },
+    /// A read-only plan on the vectorised executor.
+    Streaming {
+        batches: BatchStream,
+        kind: CommandKind,
+        /// What is left of the last batch, from that row on.
+        rest: Option<(RecordBatch, usize)>,
+        types: Vec<Type>,
+    },
     /// A plan that writes or locks.
     Driving {
         driver: Box<execute::Driver>,
@@ -164,6 +176,21 @@ impl Portal {
             cursor: None,
         }
     }
+}
+
+/// Rows `first` up to `end` of a batch, as values. Errors: XX000 for a column that has not the form of its type.
+fn rows_between(batch: &RecordBatch, types: &[Type], first: usize, end: usize) -> Result<Rows> {
+    let mut readers = Vec::with_capacity(types.len());
+    for (column, ty) in batch.columns().iter().zip(types) {
+        readers.push(value::arrow_form::ColumnReader::new(column.as_ref(), *ty)?);
+    }
+    let mut values = Vec::with_capacity(readers.len() * (end - first));
+    for row in first..end {
+        for reader in &readers {
+            values.push(reader.get(row)?);
+        }
+    }
+    Ok(Rows { columns: types.len(), count: end - first, values })
 }
 
 /// The name of a session's temporary schema.
@@ -472,9 +499,7 @@ impl Session {
                 takes_parameters,
                 Some(&prepared.resolved),
             )?;
-            for usage in &resolved.plan.tables {
-                privilege::check_use(&scope.catalog, scope.role, usage)?;
-            }
+            privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
             let read_only = self.block.as_ref().is_some_and(|b| b.read_only);
             if read_only && resolved.writes {
                 return Err(Error::new(
@@ -533,6 +558,19 @@ impl Session {
                 kind: resolved.kind,
                 returns_rows: resolved.returns_rows,
             });
+        }
+        if !instrument
+            && let Some(executor) = self.database.vectorised.get()
+            && match scope.settings.executor {
+                Executor::Auto => resolved.plan.root.total_cost > VECTORISED,
+                Executor::Row => false,
+                Executor::Vector => true,
+            }
+            && resolved.accepted_by(&**executor)
+        {
+            let types = resolved.plan.output.iter().map(|column| column.ty).collect();
+            let batches = executor.run(resolved.plan.clone(), context)?;
+            return Ok(PortalState::Streaming { batches, kind: resolved.kind, rest: None, types });
         }
         let cursor = execute::open(&resolved.plan, context)?;
         let long = resolved.plan.root.total_cost > LONG;
@@ -736,6 +774,7 @@ impl Session {
                 portal.counters = cursor.counters().clone();
                 kind.tag(portal.given as u64)
             }
+            PortalState::Streaming { kind, .. } => kind.tag(portal.given as u64),
             PortalState::Driving { driver, kind, .. } => {
                 portal.counters = driver.counters().clone();
                 let block = self.transaction()?;
@@ -792,6 +831,24 @@ impl Session {
                     return Ok(None);
                 }
                 Ok(Some(Rows { columns: out.columns, count: out.count, values: out.values }))
+            }
+            PortalState::Streaming { batches, rest, types, .. } => {
+                let (batch, first) = match rest.take() {
+                    Some(left) => left,
+                    None => loop {
+                        match batches.next().await.transpose()? {
+                            None => return Ok(None),
+                            Some(batch) if batch.num_rows() == 0 => {}
+                            Some(batch) => break (batch, 0),
+                        }
+                    },
+                };
+                let end = batch.num_rows().min(first + room);
+                let rows = rows_between(&batch, types, first, end)?;
+                if end < batch.num_rows() {
+                    *rest = Some((batch, end));
+                }
+                Ok(Some(rows))
             }
             PortalState::Driving { driver, returns_rows, .. } => {
                 let mut out = execute::Rows::default();

@@ -93,7 +93,7 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("session_authorization", "The role the session belongs to."),
     ("server_version", "The version of PostgreSQL whose behaviour StartDB follows."),
     ("startdb.plan_cache", "Whether plans of plain statements are kept and reused."),
-    ("startdb.analytic", "Whether large reads may run on the vectorised executor."),
+    ("startdb.executor", "Which executor runs reads: auto chooses by estimated cost."),
     ("startdb.autotune", "What the optimizer may do by itself."),
     ("startdb.autotune_budget", "Disk space indexes made by the optimizer may take."),
 ];
@@ -481,8 +481,19 @@ pub struct Effective {
     pub read_only: bool,
     pub min_messages: usize,
     pub plan_cache: bool,
+    pub executor: Executor,
     /// Stands for everything that a plan may depend on besides the catalog.
     pub plan_key: Arc<str>,
+}
+
+/// `startdb.executor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// By the plan's estimated cost.
+    Auto,
+    Row,
+    /// Vectorised wherever it accepts the plan.
+    Vector,
 }
 
 /// Severities from the least to the most severe, as client_min_messages orders them.
@@ -510,6 +521,7 @@ impl Settings {
                 read_only: false,
                 min_messages: 6,
                 plan_cache: true,
+                executor: Executor::Auto,
                 plan_key: Arc::from(""),
             }),
             superuser,
@@ -793,6 +805,11 @@ impl Settings {
             read_only: on("default_transaction_read_only"),
             min_messages: SEVERITIES.iter().position(|s| *s == text("client_min_messages")).unwrap_or(6),
             plan_cache: on("startdb.plan_cache"),
+            executor: match text("startdb.executor").as_str() {
+                "row" => Executor::Row,
+                "vector" => Executor::Vector,
+                _ => Executor::Auto,
+            },
             plan_key: Arc::from(plan_key),
         });
     }

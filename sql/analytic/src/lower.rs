@@ -757,6 +757,7 @@ impl<'a> Lowering<'a> {
             ctes: self.plan.ctes.clone(),
             outers: self.plan.outers,
             tables: Vec::new(),
+            views: Vec::new(),
             volatile: false,
         };
         let slots = types.iter().map(|ty| Input { ty: *ty, data_type: leaf::form(*ty) }).collect();

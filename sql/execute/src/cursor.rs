@@ -106,6 +106,7 @@ pub(crate) fn empty_plan() -> Plan {
         outers: 0,
         output: Vec::new(),
         tables: Vec::new(),
+        views: Vec::new(),
         volatile: false,
     }
 }

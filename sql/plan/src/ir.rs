@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::{Index, Table};
+use engine::catalog::{Index, Table, View};
 use function::{Aggregate, Function};
 use resolve::tree::{Expr, Frame, LockStrength, LockWait, OutputColumn, SetKind, WindowTarget};
 use value::{Oid, Type};
@@ -27,6 +27,8 @@ pub struct Plan {
     pub output: Vec<OutputColumn>,
     /// Every table read or written.
     pub tables: Vec<TableUse>,
+    /// Every view read, with whose right to read it counts (`None`: the current role's).
+    pub views: Vec<(Arc<View>, Option<Oid>)>,
     /// Calls something volatile or changes data: never cached as a result.
     pub volatile: bool,
 }

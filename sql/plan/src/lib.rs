@@ -25,9 +25,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine::TableStatistics;
-use engine::catalog::Table;
+use engine::catalog::{Table, View};
 use resolve::Names;
-use resolve::tree::{Expr, Query};
+use resolve::tree::{Expr, Query, RelationKind};
 use value::Result;
 
 pub use estimate::cost;
@@ -53,6 +53,8 @@ pub fn plan(query: &Query, context: &PlanContext<'_>) -> Result<ir::Plan> {
         levels: Vec::new(),
         next_level: 0,
     };
+    let mut views = Vec::new();
+    collect_views(query, &mut views);
     let root = planner.statement(query)?;
     let output = match &query.modify {
         Some(modify) => output_of(&modify.returning),
@@ -74,8 +76,33 @@ pub fn plan(query: &Query, context: &PlanContext<'_>) -> Result<ir::Plan> {
         outers: planner.outers.len(),
         output,
         tables: planner.tables,
+        views,
         volatile,
     })
+}
+
+/// The views of a query and of all queries in it.
+fn collect_views(query: &Query, out: &mut Vec<(Arc<View>, Option<value::Oid>)>) {
+    for relation in &query.relations {
+        if let RelationKind::View { view, .. } = &relation.kind
+            && !out.iter().any(|(known, role)| known.oid == view.oid && *role == relation.check_as)
+        {
+            out.push((view.clone(), relation.check_as));
+        }
+    }
+    let (mut exprs, mut queries) = (Vec::new(), Vec::new());
+    resolve::walk::query_parts(query, &mut |expr| exprs.push(expr), &mut |inner| queries.push(inner));
+    for expr in exprs {
+        each_sublink(expr, &mut |inner| queries.push(inner));
+    }
+    queries.into_iter().for_each(|inner| collect_views(inner, out));
+}
+
+fn each_sublink<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Query)) {
+    if let Expr::Sublink(sublink) = expr {
+        f(&sublink.query);
+    }
+    resolve::walk::children(expr, &mut |child| each_sublink(child, f));
 }
 
 fn output_of(targets: &[resolve::tree::Target]) -> Vec<resolve::tree::OutputColumn> {

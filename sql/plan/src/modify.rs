@@ -84,8 +84,6 @@ impl Planner<'_> {
             (0..table.columns.len()).map(|column| Item::Column { relation: 0, column }).collect();
         let used = self.table_use(&table, check_as);
         used.lock = TableLock::RowExclusive;
-        used.select = selected;
-        used.select_any = false;
         let action = match modify.kind {
             ModifyKind::Insert { columns, defaults, on_conflict } => {
                 used.insert = columns.clone();
@@ -131,6 +129,10 @@ impl Planner<'_> {
                 ModifyAction::Delete { row_id, recheck: self.recheck(flattened, pins, false)? }
             }
         };
+        // Only what the statement names is read; the plans above read the row ids of the target without asking.
+        let used = self.table_use(&table, check_as);
+        used.select = selected;
+        used.select_any = false;
         // RETURNING: the table's columns, the row id, the input's slots.
         let first = table.columns.len() + 1;
         let mut layout = row_layout.clone();

@@ -222,9 +222,7 @@ async fn copy_from(session: &mut Session, copy: &Copy) -> Result<Outcome> {
         return Err(Error::internal("not an INSERT"));
     };
     let (scope, resolved, _) = session.resolve_query(&parsed, query, &declared, true, None)?;
-    for usage in &resolved.plan.tables {
-        privilege::check_use(&scope.catalog, scope.role, usage)?;
-    }
+    privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
     session.lock_plan(&resolved).await?;
     let filter = match &copy.filter {
         None => None,
@@ -729,6 +727,7 @@ impl CopyIn {
             outers: template.outers,
             output: Vec::new(),
             tables: template.tables.clone(),
+            views: Vec::new(),
             volatile: true,
         })
     }

@@ -55,9 +55,7 @@ pub async fn run(
         let summary = options.summary.unwrap_or(false).then_some((planning, None));
         return Ok(print(&scope, &resolved.plan, options, &Measured::default(), summary));
     }
-    for usage in &resolved.plan.tables {
-        crate::privilege::check_use(&scope.catalog, scope.role, usage)?;
-    }
+    crate::privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
     session.lock_plan(&resolved).await?;
     let begun = Instant::now();
     let state = session.open_plan(&scope, &resolved, values, true)?;

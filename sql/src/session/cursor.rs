@@ -77,7 +77,9 @@ impl Session {
         }
         let (state, _) = self.open_query(&parsed, &tree, &prepared, Arc::from([]), None).await?;
         let kind = match &state {
-            PortalState::Reading { kind, .. } | PortalState::Driving { kind, .. } => *kind,
+            PortalState::Reading { kind, .. }
+            | PortalState::Streaming { kind, .. }
+            | PortalState::Driving { kind, .. } => *kind,
             _ => CommandKind::Select,
         };
         if kind != CommandKind::Select {
