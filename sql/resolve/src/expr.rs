@@ -207,9 +207,14 @@ impl Resolver<'_> {
                 Err(Error::unsupported("IS JSON", "Cast to json and handle the error.")
                     .at(self.position(place)))
             }
-            E::IsNormalized { .. } => {
-                Err(Error::unsupported("IS NORMALIZED", "Normalize text before it is stored.")
-                    .at(self.position(place)))
+            E::IsNormalized { expr, form, negated } => {
+                let mut args = vec![self.expr(expr)?];
+                if let Some(form) = form {
+                    let value = Datum::text(form.to_string());
+                    args.push(Expr::Const { value, ty: Type::new(oid::TEXT) });
+                }
+                let test = self.plain_call("is_normalized", args, place)?;
+                Ok(if *negated { Expr::Not(Box::new(test)) } else { test })
             }
             other => Err(self.syntax(
                 format!("syntax error: this form of expression is not PostgreSQL's: {other}"),

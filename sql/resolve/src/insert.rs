@@ -460,8 +460,12 @@ impl Resolver<'_> {
             columns.push(at);
         }
         if !explicit && let Some(view) = &self.here().changed_view {
+            // Values may be given for the leading columns alone, so a computed one is no error yet.
             for at in 0..view.columns.len() {
-                columns.push(self.view_column(view, at, Location::empty())?);
+                match self.view_column(view, at, Location::empty()) {
+                    Ok(column) => columns.push(column),
+                    Err(_) => break,
+                }
             }
         } else if !explicit {
             columns = table.visible_columns().map(|(at, _)| at).collect();

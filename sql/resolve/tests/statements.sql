@@ -323,3 +323,4 @@ INSERT INTO w (a, label) VALUES (1, 'x')
 UPDATE w SET label = 'y' WHERE a = 1
 DELETE FROM w WHERE label = 'y' RETURNING a, label
 SELECT * FROM t t1 JOIN t t2
+INSERT INTO w VALUES (1, 'x')
