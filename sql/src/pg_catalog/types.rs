@@ -411,7 +411,9 @@ fn pg_proc() -> Filled {
     };
     let mut rows = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    for f in function::functions() {
+    // What the resolver alone calls starts with a control character and is nobody's business.
+    let public = |name: &str| !name.starts_with('\u{1}');
+    for f in function::functions().filter(|f| public(f.name)) {
         seen.insert(f.oid);
         rows.push(proc_row(Proc {
             oid: f.oid,
@@ -448,7 +450,7 @@ fn pg_proc() -> Filled {
             ..base
         }));
     }
-    for s in function::set_functions() {
+    for s in function::set_functions().filter(|s| public(s.name)) {
         rows.push(proc_row(Proc {
             oid: s.oid,
             name: s.name,
