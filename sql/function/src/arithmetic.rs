@@ -118,6 +118,13 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         thunk!([Datum::Int8(a), Datum::Int8(b)] => number(lsn(*a).sub(&lsn(*b))?)),
     ),
     f(
+        3165,
+        "pg_wal_lsn_diff",
+        &[PG_LSN, PG_LSN],
+        NUMERIC,
+        thunk!([Datum::Int8(a), Datum::Int8(b)] => number(lsn(*a).sub(&lsn(*b))?)),
+    ),
+    f(
         5022,
         "pg_lsn_pli",
         &[PG_LSN, NUMERIC],

@@ -14,6 +14,7 @@ use std::fmt;
 use value::text::Style;
 use value::{Datum, Oid, Result, Type};
 
+mod access_list;
 mod aggregate;
 mod arithmetic;
 mod array;

@@ -134,6 +134,7 @@ pub fn set_functions() -> impl Iterator<Item = &'static SetFunction> {
     crate::set::SET_FUNCTIONS
         .iter()
         .chain(crate::json_record::SET_FUNCTIONS)
+        .chain(crate::access_list::SET_FUNCTIONS)
         .chain(crate::keyword::SET_FUNCTIONS)
         .chain(crate::jsonpath::SET_FUNCTIONS)
 }

@@ -588,6 +588,38 @@ fn array_to_string(call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
     text_of(out)
 }
 
+/// `normalize(text [, form])`: NFC unless said otherwise. 22023 for another form.
+fn normalized(args: &[Datum]) -> Result<String> {
+    use unicode_normalization::UnicodeNormalization;
+    let (Some(Datum::Text(text)), form) = (args.first(), args.get(1)) else { return Err(mismatch(args)) };
+    let form = match form {
+        None => "NFC",
+        Some(Datum::Text(form)) => form,
+        Some(_) => return Err(mismatch(args)),
+    };
+    if text.is_ascii() {
+        // In every form already; only the form's name is left to check.
+        if !["NFC", "NFD", "NFKC", "NFKD"].iter().any(|known| form.eq_ignore_ascii_case(known)) {
+            return Err(invalid_parameter(format!("invalid normalization form: {form}")));
+        }
+        return Ok(text.to_string());
+    }
+    match form.to_ascii_uppercase().as_str() {
+        "NFC" => Ok(text.nfc().collect()),
+        "NFD" => Ok(text.nfd().collect()),
+        "NFKC" => Ok(text.nfkc().collect()),
+        "NFKD" => Ok(text.nfkd().collect()),
+        _ => Err(invalid_parameter(format!("invalid normalization form: {form}"))),
+    }
+}
+
+fn is_normalized(args: &[Datum]) -> Result<Datum> {
+    match args.first() {
+        Some(Datum::Text(text)) => Ok(Datum::Bool(normalized(args)? == **text)),
+        _ => Err(mismatch(args)),
+    }
+}
+
 /// `unistr`: `\XXXX`, `\+XXXXXX`, `\uXXXX`, `\UXXXXXXXX` and `\\`.
 fn unistr(text: &str) -> Result<String> {
     let bad = || {
@@ -801,6 +833,8 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f(376, "string_to_array", &[TEXT, TEXT, TEXT], TEXT_ARRAY, string_to_array).nullable(),
     f(395, "array_to_string", &[ANYARRAY, TEXT], TEXT, array_to_string).stable(),
     f(384, "array_to_string", &[ANYARRAY, TEXT, TEXT], TEXT, array_to_string).nullable().stable(),
+    f(4350, "normalize", &[TEXT, TEXT], TEXT, |_, args| text_of(normalized(args)?)).defaults(1),
+    f(4351, "is_normalized", &[TEXT, TEXT], BOOL, |_, args| is_normalized(args)).defaults(1),
     f(6198, "unistr", &[TEXT], TEXT, thunk!([Datum::Text(a)] => text_of(unistr(a)?))),
     f(1268, "parse_ident", &[TEXT, BOOL], TEXT_ARRAY, thunk!([Datum::Text(a)] => Ok(Datum::Array(Arc::new(Array::from_values(TEXT, parse_ident(a, true)?)))), [Datum::Text(a), Datum::Bool(strict)] => Ok(Datum::Array(Arc::new(Array::from_values(TEXT, parse_ident(a, *strict)?)))))).defaults(1),
     f(266, "nameconcatoid", &[NAME, OID], NAME, thunk!([Datum::Text(a), Datum::Oid(oid)] => { let tail = format!("_{oid}"); let mut end = a.len().min(63 - tail.len()); while !a.is_char_boundary(end) { end -= 1; } text_of([&a[..end], &tail].concat()) })),

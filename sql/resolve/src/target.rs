@@ -243,6 +243,7 @@ impl Resolver<'_> {
                 E::Position { .. } => strong("position"),
                 E::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
                 E::Overlay { .. } => strong("overlay"),
+                E::IsNormalized { negated: false, .. } => strong("is_normalized"),
                 E::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => strong("overlaps"),
                 E::Ceil { .. } => strong("ceil"),
                 E::Floor { .. } => strong("floor"),
