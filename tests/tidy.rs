@@ -30,7 +30,7 @@ const NAMES: &[(&str, &str, &[&str])] = &[
     (".", "datafusion", &["sql/analytic"]),
     ("engine", "tokio::", &[]),
     (".", "pgwire::", &["wire/src"]),
-    (".", "sqlparser::", &["sql/resolve/src"]),
+    (".", "sqlparser::", &["sql/resolve/src", "sql/src/command/view.rs"]),
     ("engine/src", "std::fs", &["engine/src/disk", "engine/src/disk.rs"]),
 ];
 

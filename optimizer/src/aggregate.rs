@@ -261,7 +261,10 @@ mod tests {
             all.take(record(1, n * DAY_MICROS / 50, n as u64 * 1_000_000));
         }
         let total = all.queries().next().expect("one").total();
-        assert_eq!((total.calls, total.rows_scanned, total.minimum_ns, total.maximum_ns), (100, 10_000, 1_000_000, 100_000_000));
+        assert_eq!(
+            (total.calls, total.rows_scanned, total.minimum_ns, total.maximum_ns),
+            (100, 10_000, 1_000_000, 100_000_000)
+        );
         let median = total.quantile(0.5) as f64;
         assert!((50e6..=60e6).contains(&median), "{median}");
         assert_eq!(total.quantile(1.0), 100_000_000);

@@ -59,7 +59,9 @@ pub(crate) async fn gather(database: &Arc<Database>, costly: Vec<Costly>) -> Res
         let Some(name) = name else { continue };
         let session = match sessions.entry(of) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(database.internal_session(&name).await?),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(database.internal_session(&name).await?)
+            }
         };
         match session.scans_of(&sample) {
             Ok(scans) => {

@@ -54,14 +54,20 @@ impl Handle {
     }
 }
 
-pub(crate) fn start(runtime: &tokio::runtime::Handle, database: Arc<Database>, directory: &Path) -> Result<Handle> {
+pub(crate) fn start(
+    runtime: &tokio::runtime::Handle,
+    database: Arc<Database>,
+    directory: &Path,
+) -> Result<Handle> {
     std::fs::create_dir_all(directory)?;
     let path = directory.join("queries.json");
     let shown = Arc::new(Shown::default());
     match crate::aggregate::Aggregates::load(&path) {
         Ok(saved) => *shown.aggregates.lock() = saved,
         // History is a convenience: a damaged file costs a week of counters, not the start.
-        Err(error) => tracing::warn!(%error, file = %path.display(), "the query history cannot be read; starting anew"),
+        Err(error) => {
+            tracing::warn!(%error, file = %path.display(), "the query history cannot be read; starting anew")
+        }
     }
     relations::register(&database, &shown);
     let receiver = database
@@ -70,7 +76,14 @@ pub(crate) fn start(runtime: &tokio::runtime::Handle, database: Arc<Database>, d
         .ok_or_else(|| Error::internal("somebody else reads the query log"))?;
     let counters = Arc::new(Counters::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let task = Task { runtime: runtime.clone(), database, shown, path, stop: stop.clone(), counters: counters.clone() };
+    let task = Task {
+        runtime: runtime.clone(),
+        database,
+        shown,
+        path,
+        stop: stop.clone(),
+        counters: counters.clone(),
+    };
     let thread = thread::Builder::new().name(String::from("optimizer")).spawn(move || task.keep(receiver))?;
     Ok(Handle { counters, stop, thread: Some(thread) })
 }
@@ -97,7 +110,10 @@ impl Task {
                 Ok(()) => break,
                 Err(_) => {
                     self.counters.restarts.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(back_off_seconds = back_off.as_secs(), "the optimizer panicked and starts again");
+                    tracing::error!(
+                        back_off_seconds = back_off.as_secs(),
+                        "the optimizer panicked and starts again"
+                    );
                     if started.elapsed() > LONGEST_BACK_OFF {
                         back_off = Duration::from_secs(1);
                     }
@@ -120,7 +136,8 @@ impl Task {
                 while taken < BATCH {
                     match receiver.try_recv() {
                         Ok(event) => {
-                            if planted && matches!(&event, Event::Text { text, .. } if text.contains(PLANTED)) {
+                            if planted && matches!(&event, Event::Text { text, .. } if text.contains(PLANTED))
+                            {
                                 panic!("planted");
                             }
                             aggregates.take(event);

@@ -57,6 +57,10 @@ pub fn index(scope: &Scope, index: &Index, pretty: bool) -> String {
         .map(|n| {
             let key = &index.keys[n - 1];
             let mut text = index_column(table, index, n);
+            // An expression that is no function call stands in parentheses of its own.
+            if !pretty && key.expression.is_some() && text.starts_with('(') {
+                text = format!("({text})");
+            }
             if key.descending {
                 text.push_str(" DESC");
             }

@@ -501,12 +501,12 @@ impl<'a> Reader<'a> {
             "begin" => {
                 self.at += 1;
                 self.accept_one(&["work", "transaction"]);
-                Statement::Begin(self.modes()?)
+                Statement::Begin(self.modes()?, "BEGIN")
             }
             "start" => {
                 self.at += 1;
                 self.expect("transaction")?;
-                Statement::Begin(self.modes()?)
+                Statement::Begin(self.modes()?, "START TRANSACTION")
             }
             "commit" | "end" => {
                 self.at += 1;

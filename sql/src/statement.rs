@@ -42,7 +42,8 @@ pub enum TypeName {
 pub enum Statement {
     /// SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE, MERGE.
     Query(Arc<resolve::parse::Parsed>),
-    Begin(Modes),
+    /// With its tag: BEGIN or START TRANSACTION.
+    Begin(Modes, &'static str),
     Commit {
         chain: bool,
     },

@@ -65,7 +65,9 @@ pub(crate) fn missing_index(facts: &Facts, advice: &mut Vec<Recommendation>) {
     // A longer list serves the statements of a shorter one that it begins with.
     let keys: Vec<(u32, Vec<String>)> = found.keys().cloned().collect();
     for (table, columns) in &keys {
-        let longer = keys.iter().find(|(other, more)| other == table && more.len() > columns.len() && more.starts_with(columns));
+        let longer = keys
+            .iter()
+            .find(|(other, more)| other == table && more.len() > columns.len() && more.starts_with(columns));
         if let Some(longer) = longer
             && let Some(short) = found.remove(&(*table, columns.clone()))
             && let Some(long) = found.get_mut(longer)
@@ -93,7 +95,9 @@ fn wanted(scan: &ScanFact) -> Option<Vec<String>> {
     columns.truncate(5);
     let first = columns.first()?;
     // An index that begins with one of the columns was there for the planner to take, and it chose the scan.
-    let served = scan.indexes.iter().any(|index| index.first() == Some(first) || index.first().is_some_and(|column| scan.equal.contains(column)));
+    let served = scan.indexes.iter().any(|index| {
+        index.first() == Some(first) || index.first().is_some_and(|column| scan.equal.contains(column))
+    });
     (!served).then_some(columns)
 }
 

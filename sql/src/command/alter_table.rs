@@ -1051,7 +1051,9 @@ async fn drop_constraint(
 
 fn rename_column(session: &mut Session, table: &Arc<Table>, from: &str, to: &str) -> Result<()> {
     let scope = session.scope()?;
-    let place = place_of(table, from)?;
+    let Ok(place) = place_of(table, from) else {
+        return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{from}\" does not exist")));
+    };
     if table.column(to).is_some() {
         return Err(Error::new(
             SqlState::DUPLICATE_COLUMN,

@@ -79,7 +79,9 @@ impl Session {
             ));
         }
         let result = self.dispatch(parsed, prepared, parameters).await;
-        if let Some(what) = changes_something(statement) {
+        if let Some(what) = changes_something(statement)
+            && !matches!(statement, Statement::Copy(_))
+        {
             audit::statement(self, what, &parsed.text, result.as_ref().err());
         }
         result
@@ -93,9 +95,9 @@ impl Session {
     ) -> Result<Outcome> {
         match &*parsed.statement {
             Statement::Query(_) => Err(Error::internal("a query is no utility statement")),
-            Statement::Begin(modes) => {
+            Statement::Begin(modes, word) => {
                 self.begin(*modes)?;
-                tag("BEGIN")
+                tag(word)
             }
             Statement::Commit { chain } => Ok(Outcome::Tag(self.commit(*chain).await?)),
             Statement::Rollback { chain } => Ok(Outcome::Tag(self.rollback(*chain)?)),
@@ -123,11 +125,11 @@ impl Session {
             Statement::Reset(name) => command::set::reset(self, name.as_deref()),
             Statement::Show(name) => command::set::show(self, name.as_deref()),
             Statement::SetRole { role, local } => {
-                self.set_role(role.as_deref(), *local)?;
+                self.set_role(role.as_deref(), *local).map_err(as_parameter)?;
                 tag("SET")
             }
             Statement::SetSessionAuthorization { role, local } => {
-                command::set::session_authorization(self, role.as_deref(), *local)
+                command::set::session_authorization(self, role.as_deref(), *local).map_err(as_parameter)
             }
             Statement::CreateTable(table) => command::create_table::run(self, table).await,
             Statement::CreateTableAs { .. } => command::create_table_as::run(self, &parsed.statement).await,
@@ -246,6 +248,15 @@ impl Session {
 
 pub(crate) fn missing_statement(name: &str) -> Error {
     Error::new(SqlState::INVALID_SQL_STATEMENT_NAME, format!("prepared statement \"{name}\" does not exist"))
+}
+
+/// A role that is not there is a wrong value of a setting here (22023), not a missing object.
+fn as_parameter(error: Error) -> Error {
+    if error.state() == SqlState::UNDEFINED_OBJECT {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, error.message())
+    } else {
+        error
+    }
 }
 
 /// The words of a statement that changes the catalog or data: for read-only transactions and the audit log.
