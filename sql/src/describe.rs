@@ -50,6 +50,13 @@ fn is_call(text: &str) -> bool {
     false
 }
 
+/// What PostgreSQL calls a key column that is an expression: by its function, else "expr".
+pub fn key_name(expression: &str) -> String {
+    let word: String = expression.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let call = !word.is_empty() && expression[word.len()..].trim_start().starts_with('(');
+    if call { word.to_lowercase() } else { String::from("expr") }
+}
+
 /// CREATE INDEX as PostgreSQL writes it: the table with its schema. `pretty` leaves out needless parentheses.
 pub fn index(scope: &Scope, index: &Index, pretty: bool) -> String {
     let Some(table) = scope.catalog.table(index.table) else { return String::new() };

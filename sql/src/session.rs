@@ -53,6 +53,8 @@ pub(crate) use utility::missing_statement;
 
 /// Rows made at once between looks at the clock and the client.
 const CHUNK: usize = 512;
+/// Bytes of text above which a plan is not kept for other statements: it would be large and unlikely to come again.
+const LONGEST_CACHED: usize = 16 << 10;
 /// A chunk that took longer gives other sessions a turn.
 const SLICE: Duration = Duration::from_millis(2);
 /// Plans that cost more than this run on the vectorised executor, where it takes them: about 100,000 rows scanned.
@@ -416,7 +418,10 @@ impl Session {
             return Ok((scope, resolved.clone(), true));
         }
         // Declared types are part of what a text means.
-        let shareable = !local && scope.settings.plan_cache && declared.iter().all(|t| *t == 0);
+        let shareable = !local
+            && scope.settings.plan_cache
+            && parsed.text.len() <= LONGEST_CACHED
+            && declared.iter().all(|t| *t == 0);
         if shareable
             && let Some(resolved) = self.database.plans.get(&scope.key, &parsed.text)
             && fits(&resolved)

@@ -119,10 +119,7 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
             nulls_first,
             expression: Some(expression.text.clone()),
         });
-        // As PostgreSQL names them: by the function, else "expr".
-        let word: String = expression.text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let call = expression.text[word.len()..].trim_start().starts_with('(');
-        let base = if call && !word.is_empty() { word.to_lowercase() } else { "expr".to_string() };
+        let base = crate::describe::key_name(&expression.text);
         names.push(if n > 0 && names.contains(&base) { format!("{base}{n}") } else { base });
     }
     let predicate = match &statement.predicate {

@@ -110,6 +110,16 @@ async fn objects(
                 session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, format!("{message}, skipping"));
                 continue;
             }
+            let of_system = name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+            if of_system
+                && kind != ObjectKind::Schema
+                && crate::pg_catalog::find("pg_catalog", &name.name).is_some()
+            {
+                return Err(Error::new(
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    format!("permission denied: \"{}\" is a system catalog", name.name),
+                ));
+            }
             let state = match kind {
                 ObjectKind::Index => SqlState::UNDEFINED_OBJECT,
                 ObjectKind::Schema => SqlState::INVALID_SCHEMA_NAME,

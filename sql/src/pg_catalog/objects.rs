@@ -388,9 +388,9 @@ fn attributes(scope: &Scope) -> Filled {
                     i.keys.iter().map(|k| k.column).chain(i.include.iter().copied()).enumerate()
                 {
                     let Some(column) = table.columns.get(number as usize - 1) else { continue };
-                    let expression = i.keys.get(n).is_some_and(|k| k.expression.is_some());
-                    let name = if expression { "expr" } else { column.name.as_str() };
-                    rows.push(plain(i.oid, n, name, column.type_oid, column.typmod, false));
+                    let expression = i.keys.get(n).and_then(|k| k.expression.as_deref());
+                    let name = expression.map_or_else(|| column.name.clone(), crate::describe::key_name);
+                    rows.push(plain(i.oid, n, &name, column.type_oid, column.typmod, false));
                 }
             }
             Object::Sequence(s) => {
