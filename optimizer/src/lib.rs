@@ -3,7 +3,7 @@
 //! 1. A session sends one record per finished statement through a bounded channel (crate `session`, `query_log`); a full
 //!    channel drops and counts. Nothing here is in a query's way.
 //! 2. [`aggregate`] keeps counters per fingerprint, bounded, saved every minute.
-//! 3. Every few seconds [`facts`] gathers what the costly statements scan and which indexes there are.
+//! 3. Every few seconds `facts` gathers what the costly statements scan and which indexes there are.
 //! 4. [`advisor`]s turn facts into [`Recommendation`]s; they are pure.
 //! 5. `startdb.queries` and `startdb.recommendations` show the result. Nothing is applied.
 //!

@@ -3,7 +3,7 @@
 //! One [`Datum`] is one value in memory; [`types`] is the one table that lists every type with its oid, sizes,
 //! category, Arrow form and key form. [`text`] and [`binary`] are the two wire forms; [`key`] is the order-preserving byte form of
 //! indexes; [`arrow_form`] the column form of the vectorised executor. Arithmetic lives with its type
-//! ([`numeric`], [`datetime`], [`interval`], [`json`], [`array`]).
+//! ([`numeric`], [`datetime`], [`interval`], [`json`], [`mod@array`]).
 //!
 //! Invariant: this crate knows no catalog, no session and no SQL text. What a session can change about a
 //! value's text form arrives as a [`text::Style`].

@@ -5,8 +5,8 @@
 //! Driver::open(plan, context)  -> Driver    plans that change or lock rows; next() is a future, because it may wait
 //! evaluate(expr, ..)           -> value     a default, an argument of EXECUTE
 //! ```
-//! A plan node becomes a step ([`node`]); steps pull batches of rows from each other. Expressions become
-//! [`code`] once per execution. What waits (row locks, unique keys, foreign keys) is done only by [`Driver`]: a step
+//! A plan node becomes a step (`node`); steps pull batches of rows from each other. Expressions become
+//! `code` once per execution. What waits (row locks, unique keys, foreign keys) is done only by [`Driver`]: a step
 //! that needs a lock unwinds to it with a request, and goes on with the answer.
 //!
 //! Invariant: every loop over rows looks at [`Cancel`] and charges [`MemoryAccount`] for what it keeps.

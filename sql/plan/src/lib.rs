@@ -1,7 +1,7 @@
 //! From the query tree to plan nodes: views and sublinks rewritten, predicates moved to where they are cheapest,
 //! joins ordered by estimated cost, access paths chosen.
 //!
-//! The road of one query level: [`flatten`] rewrites the tree; `from` turns FROM and WHERE into a join graph (inner
+//! The road of one query level: `flatten` rewrites the tree; `from` turns FROM and WHERE into a join graph (inner
 //! joins and cross joins melt into one set of leaves with a list of conditions; outer, semi and anti joins stay where
 //! they are); `join` orders it; `query` puts grouping, windows, DISTINCT, ORDER BY and LIMIT on top; `modify`
 //! wraps INSERT, UPDATE and DELETE around it, with the re-check plan of rules 13.

@@ -351,13 +351,13 @@ pub enum Expr {
         input: Box<Expr>,
         negated: bool,
     },
-    /// IS [NOT] TRUE / FALSE; `IS UNKNOWN` is IsNull.
+    /// IS `[NOT]` TRUE / FALSE; `IS UNKNOWN` is IsNull.
     IsBool {
         input: Box<Expr>,
         value: bool,
         negated: bool,
     },
-    /// IS [NOT] DISTINCT FROM; `equal` is the `=` of the common type.
+    /// IS `[NOT]` DISTINCT FROM; `equal` is the `=` of the common type.
     Distinct {
         equal: &'static Function,
         left: Box<Expr>,
