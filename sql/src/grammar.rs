@@ -159,9 +159,7 @@ impl<'a> Reader<'a> {
     fn identifier(&mut self) -> Result<String> {
         match self.peek(0) {
             Some(Token { kind: Kind::Word { text, quoted }, .. })
-                if *quoted
-                    || !lex::RESERVED.contains(&text.as_str())
-                    || NAMES_BUT_RESERVED.contains(&text.as_str()) =>
+                if *quoted || !lex::is_reserved(text) || NAMES_BUT_RESERVED.contains(&text.as_str()) =>
             {
                 self.at += 1;
                 Ok(text.clone())

@@ -31,6 +31,8 @@ mod system;
 pub use ::resolve::tree::OutputColumn;
 pub use advice::ScannedTable;
 pub use database::{Counters, Database, DatabaseStats, Options, RowSource, SystemRelation};
+/// A name as it must be written in SQL.
+pub use function::quote_ident;
 pub use query_log::{QueryLog, fingerprint};
 pub use session::Session;
 pub use setting::SERVER_VERSION;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sql::quote_ident;
+
 use super::{Facts, Recommendation, ScanFact};
 
 /// Executions before a statement is believed to come again.
@@ -30,8 +32,8 @@ pub(crate) fn missing_index(facts: &Facts, advice: &mut Vec<Recommendation>) {
             let share = (scan.remaining * INDEX_ROW / scan.rows).min(1.0);
             let saved = statement.total_ns as f64 * (1.0 - share);
             let calls = statement.calls as f64;
-            let table = format!("{}.{}", quote(&scan.schema), quote(&scan.name));
-            let list: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+            let table = format!("{}.{}", quote_ident(&scan.schema), quote_ident(&scan.name));
+            let list: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
             let index = format!("{}_{}_idx", scan.name, columns.join("_"));
             let reason = format!(
                 "{} executions each read about {:.0} rows of {}.{} to return {:.0}; they filter on {}, which no index begins with",
@@ -46,8 +48,8 @@ pub(crate) fn missing_index(facts: &Facts, advice: &mut Vec<Recommendation>) {
                 kind: "CREATE_INDEX",
                 table: scan.table,
                 table_name: format!("{}.{}", scan.schema, scan.name),
-                sql: format!("CREATE INDEX {} ON {table} ({})", quote(&index), list.join(", ")),
-                undo_sql: format!("DROP INDEX {}.{}", quote(&scan.schema), quote(&index)),
+                sql: format!("CREATE INDEX {} ON {table} ({})", quote_ident(&index), list.join(", ")),
+                undo_sql: format!("DROP INDEX {}.{}", quote_ident(&scan.schema), quote_ident(&index)),
                 columns,
                 reason,
                 saved_ns: 0.0,
@@ -99,12 +101,6 @@ fn wanted(scan: &ScanFact) -> Option<Vec<String>> {
         index.first() == Some(first) || index.first().is_some_and(|column| scan.equal.contains(column))
     });
     (!served).then_some(columns)
-}
-
-fn quote(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 #[cfg(test)]

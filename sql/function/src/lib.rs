@@ -51,7 +51,7 @@ pub use select::{
     select_function_named, select_operator,
 };
 pub use system::{reg_input, reg_output};
-pub use text::{quote_ident, quote_literal};
+pub use text::{is_reserved, quote_ident, quote_literal};
 
 /// When a function may give different results for the same arguments (`pg_proc.provolatile`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

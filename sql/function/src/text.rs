@@ -378,11 +378,16 @@ const KEYWORDS: &[&str] = &[
     "xmltable",
 ];
 
+/// Whether the word (in lower case) can be an identifier only in quotes.
+pub fn is_reserved(word: &str) -> bool {
+    KEYWORDS.binary_search(&word).is_ok()
+}
+
 /// The identifier as it must be written in SQL.
 pub fn quote_ident(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && KEYWORDS.binary_search(&name).is_err();
+        && !is_reserved(name);
     if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
