@@ -2,6 +2,7 @@
 
 pub mod config;
 mod directory;
+mod memory;
 mod metrics;
 mod server;
 pub mod telemetry;

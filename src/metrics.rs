@@ -67,19 +67,28 @@ impl Collector for Readings {
             vec![
                 ("block", share(blocks.hits.get(), blocks.misses.get())),
                 ("plan", share(stats.plan_cache_hits, stats.plan_cache_misses)),
+                ("parse", share(stats.parse_cache.hits, stats.parse_cache.misses)),
             ],
         )?;
         gauge(
             &mut encoder,
             ("startdb_cache_entries", "Entries a cache holds"),
             "cache",
-            vec![("block", blocks.entries.get() as f64), ("plan", stats.plan_cache_entries as f64)],
+            vec![
+                ("block", blocks.entries.get() as f64),
+                ("plan", stats.plan_cache_entries as f64),
+                ("parse", stats.parse_cache.entries as f64),
+            ],
         )?;
         counters(
             &mut encoder,
             ("startdb_cache_evictions", "Entries a cache gave up for others"),
             "cache",
-            vec![("block", blocks.evictions.get() as f64), ("plan", stats.plan_cache_evictions as f64)],
+            vec![
+                ("block", blocks.evictions.get() as f64),
+                ("plan", stats.plan_cache_evictions as f64),
+                ("parse", stats.parse_cache.evictions as f64),
+            ],
         )?;
         gauge(
             &mut encoder,
@@ -139,7 +148,7 @@ fn counters(
     Ok(())
 }
 
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use value::{Error, Result, SqlState};
 
-use crate::{Config, directory, metrics};
+use crate::{Config, directory, memory, metrics};
 
 /// How long running statements may take to end at a shutdown before they are cut off.
 const GRACE: Duration = Duration::from_secs(8);
@@ -48,8 +48,10 @@ impl Server {
             .thread_name("network")
             // Long flat expressions are deep trees; untouched stack costs address space only.
             .thread_stack_size(32 << 20)
+            .on_thread_park(memory::before_park)
             .enable_all()
             .build()?;
+        runtime.spawn(memory::watch(cores * 2 + 2));
         let engine = Engine::open(options)?;
         let new = engine.catalog().role_named(&config.user).is_none() && engine.is_new();
         let mut first_password = None;

@@ -28,6 +28,8 @@ use crate::server::{Server, source};
 enum Protocol {
     Simple,
     Extended,
+    /// Simple; what only reads runs again, with the same and with other literals, with and without the plan cache.
+    Shuffled,
 }
 
 /// One statement of a file and what it answers.
@@ -149,7 +151,7 @@ impl Run<'_> {
         let name = block.asks("on ").unwrap_or("");
         let client = self.clients.entry(name.to_owned()).or_insert_with(|| self.login.connect());
         let result = match self.protocol {
-            Protocol::Simple => client.simple(&block.sql),
+            Protocol::Simple | Protocol::Shuffled => client.simple(&block.sql),
             Protocol::Extended => client.extended(&block.sql, &[]).map(|answer| vec![answer]),
         };
         match result {
@@ -162,6 +164,144 @@ impl Run<'_> {
                 vec![format!("the connection broke: {error}")]
             }
         }
+    }
+}
+
+/// Whether running a statement again changes nothing that later statements see.
+fn only_reads(sql: &str) -> bool {
+    let text = sql.to_ascii_lowercase();
+    let reads = ["select", "values", "with"].iter().any(|word| text.starts_with(word));
+    let acts = [
+        "insert",
+        "update",
+        "delete",
+        "nextval",
+        "setval",
+        "currval",
+        "lastval",
+        "random",
+        "setseed",
+        "set_config",
+        "pg_sleep",
+        "advisory",
+        " for ",
+        "notify",
+        "clock_timestamp",
+        "now(",
+        "current_time",
+        "txid",
+        "pg_cancel",
+        "pg_terminate",
+        "statement_timestamp",
+        "timeofday",
+        "localtime",
+        " into ",
+        "gen_random",
+        "pg_stat",
+        ";",
+    ];
+    reads && !acts.iter().any(|word| text.contains(word))
+}
+
+/// The statement with its literals changed: whole numbers one larger, or every literal where the next of its kind stood.
+fn with_other_literals(sql: &str, rotate: bool) -> String {
+    let bytes = sql.as_bytes();
+    let mut places: Vec<(usize, usize, bool)> = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = at;
+        match bytes[at] {
+            quote @ (b'\'' | b'"') => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != quote {
+                    at += 1;
+                }
+                at = (at + 1).min(bytes.len());
+                let plain =
+                    start == 0 || !(bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] == quote);
+                if quote == b'\'' && plain && bytes.get(at) != Some(&quote) {
+                    places.push((start, at, true));
+                }
+            }
+            b if b.is_ascii_alphanumeric() || b == b'_' || b == b'$' || b == b'.' => {
+                while bytes
+                    .get(at)
+                    .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'.'))
+                {
+                    at += 1;
+                }
+                if bytes[start..at].iter().all(u8::is_ascii_digit) && at - start < 18 {
+                    places.push((start, at, false));
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    let mut out = String::new();
+    let mut from = 0;
+    for (n, (start, end, text)) in places.iter().enumerate() {
+        out.push_str(&sql[from..*start]);
+        let of_kind = || places.iter().filter(|place| place.2 == *text);
+        if rotate {
+            let place = places[..n].iter().filter(|place| place.2 == *text).count();
+            if let Some((start, end, _)) = of_kind().cycle().nth(place + 1) {
+                out.push_str(&sql[*start..*end]);
+            }
+        } else if *text {
+            out.push_str(&sql[*start..*end]);
+        } else {
+            let number: u64 = sql[*start..*end].parse().unwrap_or(0);
+            let _ = write!(out, "{}", number + 1);
+        }
+        from = *end;
+    }
+    out.push_str(&sql[from..]);
+    out
+}
+
+impl Run<'_> {
+    /// Runs variants of a statement that only reads until their plans come from the cache, and again without it.
+    fn variants(&mut self, block: &Block) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let variants = [
+            block.sql.clone(),
+            with_other_literals(&block.sql, false),
+            with_other_literals(&block.sql, true),
+        ];
+        let answers = |setting: &str, run: &mut Run<'_>| -> Vec<Vec<String>> {
+            let set = Block {
+                sql: format!("SET startdb.plan_cache = {setting}"),
+                head: block.head.clone(),
+                line: 0,
+                expected: Vec::new(),
+            };
+            run.answer(&set);
+            variants
+                .iter()
+                .map(|sql| {
+                    let variant =
+                        Block { sql: sql.clone(), head: block.head.clone(), line: 0, expected: Vec::new() };
+                    sorted(&run.answer(&variant))
+                })
+                .collect()
+        };
+        let first = answers("on", self);
+        let second = answers("on", self);
+        let without = answers("off", self);
+        let third = answers("on", self);
+        for (n, sql) in variants.iter().enumerate() {
+            for got in [&first[n], &second[n], &third[n]] {
+                if *got != without[n] {
+                    wrong.push(format!(
+                        "{sql}\n  without the plan cache:\n    {}\n  with it:\n    {}\n",
+                        without[n].join("\n    "),
+                        got.join("\n    ")
+                    ));
+                    break;
+                }
+            }
+        }
+        wrong
     }
 }
 
@@ -197,6 +337,7 @@ fn run_file(path: &Path, login: &Login, protocol: Protocol, keep: bool) -> Vec<S
     let login = login.database(&database);
     let mut run = Run { login: &login, protocol, clients: HashMap::new() };
     let mut wrong = Vec::new();
+    let mut in_block = false;
     for block in blocks.iter_mut().filter(|block| !block.sql.is_empty()) {
         if protocol == Protocol::Extended && block.asks("simple").is_some() {
             continue;
@@ -220,6 +361,16 @@ fn run_file(path: &Path, login: &Login, protocol: Protocol, keep: bool) -> Vec<S
                     right.join("\n    "),
                     got.join("\n    ")
                 ));
+            }
+            // Inside a transaction block a variant that fails would end it.
+            let first = block.sql.split([' ', ';', '\n']).next().unwrap_or("").to_ascii_lowercase();
+            match first.as_str() {
+                "begin" | "start" => in_block = true,
+                "commit" | "rollback" | "end" | "abort" => in_block = false,
+                _ if protocol == Protocol::Shuffled && !in_block && only_reads(&block.sql) => {
+                    wrong.extend(run.variants(block));
+                }
+                _ => {}
             }
         }
     }
@@ -262,4 +413,9 @@ fn slt_simple() {
 #[test]
 fn slt_extended() {
     run_all(&Server::start().login(), Protocol::Extended, false);
+}
+
+#[test]
+fn slt_shuffled() {
+    run_all(&Server::start().login(), Protocol::Shuffled, false);
 }

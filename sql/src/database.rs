@@ -15,11 +15,12 @@ use resolve::tree::OutputColumn;
 use session::{Login, Peer, Startup};
 use value::{Datum, Error, Oid, Result, SqlState, datetime};
 
-use crate::plan_cache::PlanCache;
+use crate::plan_cache::{CacheStats, Resolved, TextCache};
 use crate::query_log::QueryLog;
 use crate::scram;
 use crate::session::Session;
 use crate::shared::Shared;
+use crate::statement::Parsed;
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ pub struct DatabaseStats {
     pub plan_cache_misses: u64,
     pub plan_cache_entries: u64,
     pub plan_cache_evictions: u64,
+    pub parse_cache: CacheStats,
     pub query_log_dropped: u64,
 }
 
@@ -98,7 +100,12 @@ pub struct Database {
     pub(crate) sessions: DashMap<i32, Arc<Shared>>,
     next_pid: AtomicI32,
     secret: [u8; 32],
-    pub(crate) plans: PlanCache,
+    /// Plans by text and scope.
+    pub(crate) plans: TextCache<Arc<Resolved>>,
+    /// Plans with parameters in place of literals, by text without them and scope.
+    pub(crate) templates: TextCache<crate::session::Template>,
+    /// Parsed strings; no scope.
+    pub(crate) parses: TextCache<Arc<[Parsed]>>,
     pub(crate) log: QueryLog,
     pub(crate) counters: Counters,
     pub(crate) registered: RwLock<Vec<SystemRelation>>,
@@ -134,7 +141,9 @@ impl Database {
             sessions: DashMap::new(),
             next_pid: AtomicI32::new(1000),
             secret,
-            plans: PlanCache::new(),
+            plans: TextCache::new(),
+            templates: TextCache::new(),
+            parses: TextCache::new(),
             log: QueryLog::new(),
             counters: Counters::default(),
             registered: RwLock::new(Vec::new()),
@@ -172,8 +181,9 @@ impl Database {
             statements: read(&self.counters.statements),
             plan_cache_hits: read(&self.counters.plan_cache_hits),
             plan_cache_misses: read(&self.counters.plan_cache_misses),
-            plan_cache_entries: self.plans.len() as u64,
-            plan_cache_evictions: self.plans.evictions(),
+            plan_cache_entries: self.plans.stats().entries + self.templates.stats().entries,
+            plan_cache_evictions: self.plans.stats().evictions + self.templates.stats().evictions,
+            parse_cache: self.parses.stats(),
             query_log_dropped: self.log.dropped(),
         }
     }

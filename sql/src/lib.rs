@@ -15,6 +15,7 @@ mod describe;
 mod explain;
 mod grammar;
 mod lex;
+mod literal;
 mod pg_catalog;
 mod plan_cache;
 mod privilege;

@@ -1,4 +1,5 @@
-//! Resolved and planned statements, kept by their text for statements that are sent again and again.
+//! What is kept by a statement's text for when it is sent again: how it parses ([`TextCache`] of `Parsed`), its resolved
+//! plan, and plans with parameters in place of its literals (`session/template.rs`).
 //!
 //! A plan depends on the catalog, on what names mean (search path, role) and on a few settings; the latter two are
 //! the scope key. Entries of an older catalog version are made anew in place. Statistics are compared from time to
@@ -15,7 +16,9 @@ use plan::ir::{NodeKind, Plan};
 use resolve::ResultColumn;
 use value::{Oid, datetime};
 
-/// Statements kept at most.
+use crate::query_log;
+
+/// Texts a cache keeps at most.
 const CAPACITY: usize = 10_000;
 /// How often an entry's table sizes are compared, in microseconds.
 const CHECK_EVERY: i64 = 500_000;
@@ -70,6 +73,8 @@ pub struct Resolved {
     checked_at: AtomicI64,
     /// Whether the vectorised executor takes the plan; asked once.
     vectorised: OnceLock<bool>,
+    /// The query log's name for the statement; made once.
+    fingerprint: OnceLock<(u64, Arc<str>)>,
 }
 
 impl Resolved {
@@ -78,7 +83,11 @@ impl Resolved {
         *self.vectorised.get_or_init(|| executor.accepts(&self.plan))
     }
 
-    #[allow(clippy::missing_panics_doc)]
+    /// The fingerprint and the normalised text of the statement, which was sent as `text` in `database`.
+    pub fn fingerprint(&self, database: Oid, text: &str) -> &(u64, Arc<str>) {
+        self.fingerprint.get_or_init(|| query_log::fingerprint(database, text))
+    }
+
     pub fn new(
         engine: &Engine,
         plan: Plan,
@@ -110,6 +119,7 @@ impl Resolved {
             statistics_epoch,
             sizes,
             vectorised: OnceLock::new(),
+            fingerprint: OnceLock::new(),
             checked_at: AtomicI64::new(datetime::now()),
         }
     }
@@ -128,22 +138,31 @@ impl Resolved {
     }
 }
 
-struct Entry {
+struct Entry<V> {
     scope: Arc<str>,
     text: Arc<str>,
-    resolved: Arc<Resolved>,
+    value: V,
     used: AtomicU64,
 }
 
-pub struct PlanCache {
-    entries: DashMap<u64, Entry>,
+/// What was made of a text in a scope, for when it comes again. Bounded; what has not been used longest goes first.
+pub struct TextCache<V> {
+    entries: DashMap<u64, Entry<V>>,
     clock: AtomicU64,
     evictions: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
-impl PlanCache {
-    pub fn new() -> PlanCache {
-        PlanCache { entries: DashMap::new(), clock: AtomicU64::new(0), evictions: AtomicU64::new(0) }
+impl<V: Clone> TextCache<V> {
+    pub fn new() -> TextCache<V> {
+        TextCache {
+            entries: DashMap::new(),
+            clock: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     fn key(scope: &str, text: &str) -> u64 {
@@ -153,20 +172,19 @@ impl PlanCache {
         hasher.finish()
     }
 
-    /// The plan of a text in a scope, of whatever catalog version.
-    pub fn get(&self, scope: &str, text: &str) -> Option<Arc<Resolved>> {
-        let entry = self.entries.get(&Self::key(scope, text))?;
-        if *entry.scope != *scope || *entry.text != *text {
+    /// What is kept for a text in a scope; of whatever age, the caller judges.
+    pub fn get(&self, scope: &str, text: &str) -> Option<V> {
+        let entry = self.entries.get(&Self::key(scope, text));
+        let Some(entry) = entry.filter(|entry| *entry.scope == *scope && *entry.text == *text) else {
+            self.misses.fetch_add(1, Ordering::Relaxed);
             return None;
-        }
+        };
+        self.hits.fetch_add(1, Ordering::Relaxed);
         entry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        Some(entry.resolved.clone())
+        Some(entry.value.clone())
     }
 
-    pub fn put(&self, scope: &Arc<str>, text: &Arc<str>, resolved: Arc<Resolved>) {
-        if text.len() > 100_000 {
-            return;
-        }
+    pub fn put(&self, scope: &Arc<str>, text: &Arc<str>, value: V) {
         if self.entries.len() >= CAPACITY {
             // The older half goes: cheap, rare, and what is in use stays.
             let horizon = self.clock.load(Ordering::Relaxed).saturating_sub(CAPACITY as u64 / 2);
@@ -178,15 +196,26 @@ impl PlanCache {
             self.evictions.fetch_add((before - self.entries.len().min(before)) as u64, Ordering::Relaxed);
         }
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let entry = Entry { scope: scope.clone(), text: text.clone(), resolved, used };
+        let entry = Entry { scope: scope.clone(), text: text.clone(), value, used };
         self.entries.insert(Self::key(scope, text), entry);
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub fn stats(&self) -> CacheStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheStats {
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            entries: self.entries.len() as u64,
+            evictions: read(&self.evictions),
+        }
     }
+}
 
-    pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
-    }
+/// What a cache has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CacheStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub entries: u64,
+    pub evictions: u64,
 }

@@ -11,8 +11,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
@@ -33,6 +33,7 @@ use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
 
 use crate::database::Database;
 use crate::grammar::{self, error_shifted};
+use crate::literal::{self, Lifted};
 use crate::plan_cache::{CommandKind, Resolved};
 use crate::privilege;
 use crate::query_log;
@@ -42,11 +43,13 @@ use crate::shared::{PreparedInfo, Roles, Shared};
 use crate::statement::{Fragment, Modes, Parsed, Statement};
 
 mod cursor;
+mod template;
 mod transaction;
 mod utility;
 mod waiting;
 
 pub use cursor::SqlCursor;
+pub use template::Template;
 pub use transaction::Block;
 pub use utility::Outcome;
 pub(crate) use utility::missing_statement;
@@ -68,7 +71,7 @@ pub struct Session {
     pub(crate) block: Option<Block>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
     pub(crate) portals: HashMap<String, Portal>,
-    simple: VecDeque<Parsed>,
+    simple: VecDeque<Next>,
     /// The portal "" belongs to the simple string being run.
     in_simple: bool,
     /// Sync is awaited after an error.
@@ -90,6 +93,16 @@ pub struct Session {
     /// Statements nested by EXECUTE and EXPLAIN.
     pub(crate) depth: usize,
 }
+
+/// A statement of a simple string that waits for its turn.
+enum Next {
+    Parsed(Parsed),
+    /// A single query with literals, which may have a template: not parsed yet.
+    Lifted(Lifted, Arc<str>),
+}
+
+/// The parse cache has no scope: a text parses alike for everybody.
+static EVERYWHERE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 struct CachedScope {
     version: u64,
@@ -127,6 +140,8 @@ pub struct Portal {
     /// For the query log: rows scanned, indexes.
     pub counters: execute::Counters,
     pub cursor: Option<Box<SqlCursor>>,
+    /// The text as it was sent, where `prepared` is a template for many.
+    pub text: Option<Arc<str>>,
 }
 
 pub enum PortalState {
@@ -176,7 +191,13 @@ impl Portal {
             rows: 0,
             counters: execute::Counters::default(),
             cursor: None,
+            text: None,
         }
+    }
+
+    /// The text of the statement as it was sent; `None` for the empty string.
+    fn text(&self) -> Option<&Arc<str>> {
+        self.text.as_ref().or_else(|| self.prepared.parsed.as_ref().map(|parsed| &parsed.text))
     }
 }
 
@@ -401,21 +422,12 @@ impl Session {
         own: Option<&parking_lot::Mutex<Option<Arc<Resolved>>>>,
     ) -> Result<(Arc<Scope>, Arc<Resolved>, bool)> {
         let scope = self.scope()?;
-        let engine = self.database.engine.clone();
         let local = self.has_local_objects();
         let local_version = if local { self.local_version } else { 0 };
-        let epoch = self.database.statistics_epoch.load(Ordering::Relaxed);
-        let fits = |resolved: &Resolved| {
-            resolved.catalog_version == scope.catalog.version
-                && resolved.local_version == local_version
-                && *resolved.scope == *scope.key
-                && resolved.statistics_epoch == epoch
-                && resolved.fits(&engine)
-        };
         let kept = own.and_then(|own| own.lock().clone());
-        if let Some(resolved) = kept.as_ref().filter(|r| fits(r)) {
+        if let Some(resolved) = kept.filter(|r| self.plan_fits(&scope, r, local_version)) {
             self.database.counters.plan_cache_hits.fetch_add(1, Ordering::Relaxed);
-            return Ok((scope, resolved.clone(), true));
+            return Ok((scope, resolved, true));
         }
         // Declared types are part of what a text means.
         let shareable = !local
@@ -424,7 +436,7 @@ impl Session {
             && declared.iter().all(|t| *t == 0);
         if shareable
             && let Some(resolved) = self.database.plans.get(&scope.key, &parsed.text)
-            && fits(&resolved)
+            && self.plan_fits(&scope, &resolved, local_version)
             && (takes_parameters || resolved.types.is_empty())
         {
             self.database.counters.plan_cache_hits.fetch_add(1, Ordering::Relaxed);
@@ -434,9 +446,38 @@ impl Session {
             return Ok((scope, resolved, true));
         }
         self.database.counters.plan_cache_misses.fetch_add(1, Ordering::Relaxed);
+        let resolved = Arc::new(self.make_plan(&scope, query, declared, takes_parameters, local_version)?);
+        if let Some(own) = own {
+            *own.lock() = Some(resolved.clone());
+        }
+        if shareable {
+            self.database.plans.put(&scope.key, &parsed.text, resolved.clone());
+        }
+        Ok((scope, resolved, false))
+    }
+
+    /// Whether a plan made earlier may run in this scope.
+    fn plan_fits(&self, scope: &Scope, resolved: &Resolved, local_version: u64) -> bool {
+        resolved.catalog_version == scope.catalog.version
+            && resolved.local_version == local_version
+            && *resolved.scope == *scope.key
+            && resolved.statistics_epoch == self.database.statistics_epoch.load(Ordering::Relaxed)
+            && resolved.fits(&self.database.engine)
+    }
+
+    /// Resolves and plans a query.
+    fn make_plan(
+        &self,
+        scope: &Scope,
+        query: &resolve::parse::Parsed,
+        declared: &[Oid],
+        takes_parameters: bool,
+        local_version: u64,
+    ) -> Result<Resolved> {
+        let epoch = self.database.statistics_epoch.load(Ordering::Relaxed);
         let mut parameters =
             if takes_parameters { resolve::Parameters::new(declared) } else { resolve::Parameters::none() };
-        let tree = resolve::resolve(&*scope, &query.ast, &query.source, &mut parameters)?;
+        let tree = resolve::resolve(scope, &query.ast, &query.source, &mut parameters)?;
         let columns = resolve::output_columns(&tree);
         let kind = match tree.modify.as_ref().map(|m| &m.kind) {
             None => CommandKind::Select,
@@ -445,8 +486,8 @@ impl Session {
             Some(resolve::tree::ModifyKind::Delete) => CommandKind::Delete,
         };
         let plan = scope.plan(&tree)?;
-        let resolved = Arc::new(Resolved::new(
-            &engine,
+        Ok(Resolved::new(
+            &self.database.engine,
             plan,
             columns,
             parameters.types().into(),
@@ -455,14 +496,32 @@ impl Session {
             local_version,
             scope.key.clone(),
             epoch,
-        ));
-        if let Some(own) = own {
-            *own.lock() = Some(resolved.clone());
+        ))
+    }
+
+    /// Every statement of a string, parsed; from the cache if the string has come before.
+    fn parse_text(&self, text: &str) -> Result<Arc<[Parsed]>> {
+        if text.len() > LONGEST_CACHED {
+            return Ok(grammar::parse(text)?.into());
         }
-        if shareable {
-            self.database.plans.put(&scope.key, &parsed.text, resolved.clone());
+        if let Some(known) = self.database.parses.get(&EVERYWHERE, text) {
+            return Ok(known);
         }
-        Ok((scope, resolved, false))
+        let parsed: Arc<[Parsed]> = grammar::parse(text)?.into();
+        // Definitions do not come again, and some hold passwords.
+        let repeats = |statement: &Statement| {
+            matches!(
+                statement,
+                Statement::Query(_)
+                    | Statement::Begin(..)
+                    | Statement::Commit { .. }
+                    | Statement::Rollback { .. }
+            )
+        };
+        if parsed.iter().all(|p| repeats(&p.statement)) {
+            self.database.parses.put(&EVERYWHERE, &Arc::from(text), parsed.clone());
+        }
+        Ok(parsed)
     }
 
     /// This session sees objects that others do not: its own uncommitted or temporary ones.
@@ -700,7 +759,7 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
-        self.begin_statement(&parsed.text)?;
+        self.begin_statement(portal.text.as_ref().unwrap_or(&parsed.text))?;
         portal.started = Some(Instant::now());
         self.check_not_failed(&parsed.statement)?;
         self.batch_statements += 1;
@@ -956,13 +1015,22 @@ impl Session {
         if !matches!(*parsed.statement, Statement::Query(_)) {
             return;
         }
-        let (fingerprint, text) = query_log::fingerprint(self.shared.database, &parsed.text);
+        let Some(sample) = portal.text() else { return };
+        let resolved = portal.prepared.resolved.lock().clone();
+        let made;
+        let (fingerprint, text) = match &resolved {
+            Some(resolved) => resolved.fingerprint(self.shared.database, sample),
+            None => {
+                made = query_log::fingerprint(self.shared.database, sample);
+                &made
+            }
+        };
         let mut indexes = [0; 4];
         for (place, index) in indexes.iter_mut().zip(&portal.counters.indexes) {
             *place = *index;
         }
         let record = session::query_log::Record {
-            fingerprint,
+            fingerprint: *fingerprint,
             database: self.shared.database,
             start: self.statement_time,
             execution_ns: started.elapsed().saturating_sub(portal.planning).as_nanos() as u64,
@@ -973,7 +1041,7 @@ impl Session {
             cache_hit: portal.cache_hit,
             failed,
         };
-        self.database.log.finished(record, &text, &parsed.text);
+        self.database.log.finished(record, text, sample);
     }
 
     async fn fetch_portal(&mut self, name: &str, max_rows: usize) -> Result<Fetched> {
@@ -1000,6 +1068,10 @@ impl Session {
             }
             Err(error) => {
                 self.log(&portal, true);
+                if portal.text.is_some() {
+                    // It would count in the template's text. PostgreSQL gives none while rows are computed.
+                    return Err(error.set_position(None));
+                }
                 let shift = portal.prepared.parsed.as_ref().map_or(0, |p| p.shift);
                 Err(error_shifted(error, shift))
             }
@@ -1275,9 +1347,13 @@ impl session::Session for Session {
         // A simple query drops the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
-        match grammar::parse(text) {
+        if let Some(lifted) = literal::lift(text) {
+            self.simple = VecDeque::from([Next::Lifted(lifted, Arc::from(text))]);
+            return Ok(1);
+        }
+        match self.parse_text(text) {
             Ok(parsed) => {
-                self.simple = parsed.into();
+                self.simple = parsed.iter().cloned().map(Next::Parsed).collect();
                 Ok(self.simple.len())
             }
             Err(error) => {
@@ -1288,11 +1364,11 @@ impl session::Session for Session {
     }
 
     async fn simple_next(&mut self) -> Result<Option<Arc<[Column]>>> {
-        let Some(parsed) = self.simple.pop_front() else {
-            return Err(Error::internal("no statement is left in the string"));
+        let (shift, result) = match self.simple.pop_front() {
+            Some(Next::Parsed(parsed)) => (parsed.shift, self.simple_begin(parsed)),
+            Some(Next::Lifted(lifted, text)) => (0, self.simple_begin_lifted(&lifted, &text)),
+            None => return Err(Error::internal("no statement is left in the string")),
         };
-        let shift = parsed.shift;
-        let result = self.simple_begin(parsed).await;
         result.map_err(|error| {
             self.failed(&error);
             self.simple.clear();
@@ -1317,7 +1393,7 @@ impl session::Session for Session {
             self.changed_parameters();
         }
         let result = (|| {
-            let mut parsed = grammar::parse(text)?;
+            let parsed = self.parse_text(text)?;
             if parsed.len() > 1 {
                 return Err(Error::new(
                     SqlState::SYNTAX_ERROR,
@@ -1327,7 +1403,7 @@ impl session::Session for Session {
             if name.is_empty() {
                 self.statements.remove("");
             }
-            let parsed = parsed.pop();
+            let parsed = parsed.first().cloned();
             let shift = parsed.as_ref().map_or(0, |p| p.shift);
             if let Some(parsed) = &parsed {
                 self.statement_time = datetime::now();
@@ -1476,7 +1552,32 @@ impl Session {
         self.failed(error);
     }
 
-    async fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
+    /// A query whose literals may stand in a template's places.
+    fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
+        self.statement_time = datetime::now();
+        let mut learn = None;
+        if !self.block.as_ref().is_some_and(|block| block.failed) {
+            let scope = self.scope()?;
+            match self.open_template(&scope, lifted, text) {
+                Ok(columns) => return Ok(columns),
+                Err(true) => learn = Some(scope),
+                Err(false) => {}
+            }
+        }
+        let parsed = self.parse_text(text)?;
+        let Some(parsed) = parsed.first() else { return Err(Error::internal("a query without words")) };
+        let shift = parsed.shift;
+        let columns = self.simple_begin(parsed.clone()).map_err(|error| error_shifted(error, shift))?;
+        if let Some(scope) = learn {
+            let exact = self.portals.get("").and_then(|portal| portal.prepared.resolved.lock().clone());
+            if let Some(exact) = exact {
+                self.learn_template(&scope, lifted, text, &exact);
+            }
+        }
+        Ok(columns)
+    }
+
+    fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
         self.check_not_failed(&parsed.statement)?;
         let mut prepared = Prepared {

@@ -134,6 +134,46 @@ impl Base {
     }
 }
 
+/// For plans with parameters: which values change an estimate, and by how much.
+impl Base {
+    /// Whether ANALYZE has found anything about any column.
+    pub fn is_unanalyzed(&self) -> bool {
+        self.statistics.columns.is_empty()
+    }
+
+    /// Whether the share of a comparison with the column depends on the value.
+    pub fn depends_on_value(&self, column: usize, strategy: Strategy) -> bool {
+        let Some(statistics) = self.column(column) else { return false };
+        match strategy {
+            Strategy::Eq | Strategy::Ne => !self.is_unique(column) && !statistics.most_common.is_empty(),
+            _ => statistics.histogram.len() >= 2 || !statistics.most_common.is_empty(),
+        }
+    }
+
+    /// The share of rows that compare so with the value.
+    pub fn share(&self, column: usize, strategy: Strategy, value: Option<&Datum>) -> f64 {
+        self.inequality_or_equality(column, strategy, value)
+    }
+
+    /// The value in the form the column's statistics have, if it has one: integers of other widths.
+    pub fn comparable(&self, column: usize, value: &Datum) -> Option<Datum> {
+        let ty = self.table.columns[column].type_oid;
+        let integer = match value {
+            Datum::Int2(v) => Some(i64::from(*v)),
+            Datum::Int4(v) => Some(i64::from(*v)),
+            Datum::Int8(v) => Some(*v),
+            _ => None,
+        };
+        let adapted = match (integer, ty) {
+            (Some(v), types::oid::INT2) => i16::try_from(v).ok().map(Datum::Int2),
+            (Some(v), types::oid::INT4) => i32::try_from(v).ok().map(Datum::Int4),
+            (Some(v), types::oid::INT8) => Some(Datum::Int8(v)),
+            _ => Some(value.clone()),
+        };
+        adapted.filter(|value| fits(ty, value) && !value.is_null())
+    }
+}
+
 /// Where `key` lies between two bounds, 0 to 1, by the first eight bytes in which they differ.
 fn within(low: &[u8], high: &[u8], key: &[u8]) -> f64 {
     let common = low.iter().zip(high).take_while(|(a, b)| a == b).count();

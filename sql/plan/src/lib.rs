@@ -20,6 +20,7 @@ mod modify;
 mod node;
 mod operator;
 mod query;
+pub mod template;
 
 use std::collections::HashMap;
 use std::sync::Arc;
