@@ -151,7 +151,7 @@ fn literals_share_a_plan() {
             ("SELECT kind FROM t WHERE id = 100", "kind 1"),
             ("SELECT kind FROM t WHERE id = 200", "kind 2"),
             ("SELECT kind FROM t WHERE id = 300", "kind 3"),
-            ("SELECT kind  FROM t WHERE id=-1", "= SELECT 0"),
+            ("SELECT kind  FROM t WHERE  id = -1", "= SELECT 0"),
             ("UPDATE t SET kind = 'new' WHERE id = 1", "= UPDATE 1"),
             ("UPDATE t SET kind = 'new' WHERE id = 2", "= UPDATE 1"),
             ("UPDATE t SET kind = 'newer' WHERE id = 3", "= UPDATE 1"),

@@ -159,6 +159,26 @@ fn has_parameter(expr: &Expr) -> bool {
     crate::expr::any(expr, &mut |node| matches!(node, Expr::Param { .. }))
 }
 
+/// Whether each of the `count` parameters still stands in the plan. One that was dropped with what it stood in (`... AND false`)
+/// could have been an error of its own.
+pub fn uses_all(plan: &Plan, count: usize) -> bool {
+    let mut used = vec![false; count];
+    for root in roots(plan) {
+        each_node(root, &mut |node| {
+            for expr in node.expressions() {
+                crate::expr::visit(expr, 0, &mut |part, _| {
+                    if let Expr::Param { index, .. } = part
+                        && let Some(place) = used.get_mut(*index)
+                    {
+                        *place = true;
+                    }
+                });
+            }
+        });
+    }
+    used.into_iter().all(|used| used)
+}
+
 /// Whether other values of the parameters could have been folded into another plan, or into an error that must come
 /// even if no row is read: a condition made of values alone, or a computation with them that may fail. Conversions to
 /// the type of the other side are not meant: every value of a literal's type has one, or fails when it is bound.

@@ -127,7 +127,8 @@ impl Session {
             && resolved.columns == exact.columns
             && resolved.kind == exact.kind
             && plan::template::same_shape(&exact.plan, &resolved.plan)
-            && !plan::template::folds(&resolved.plan);
+            && !plan::template::folds(&resolved.plan)
+            && plan::template::uses_all(&resolved.plan, declared.len());
         if !same {
             return None;
         }
