@@ -366,3 +366,20 @@ fn health_and_metrics_over_http() {
     }
     assert!(!metrics.contains("generate_series"), "query text in a label");
 }
+
+#[test]
+fn a_panic_ends_its_statement_only() {
+    let mut server = Server::start_planted();
+    let mut other = server.connect();
+    other.run("CREATE TABLE p (a int)");
+    other.run("BEGIN; INSERT INTO p VALUES (1)");
+    for _ in 0..3 {
+        let mut client = server.connect();
+        client.run("BEGIN; INSERT INTO p VALUES (2)");
+        let failure = client.simple("SELECT 'statement_panic'").expect_err("a panic");
+        assert_eq!(failure.state(), "XX000", "{failure}");
+    }
+    other.run("COMMIT");
+    assert!(server.running());
+    assert_eq!(server.connect().value("SELECT string_agg(a::text, ',') FROM p"), "1");
+}

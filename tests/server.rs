@@ -19,6 +19,8 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Server {
     directory: TempDir,
     arguments: Vec<String>,
+    /// Panics are planted where statements ask for them.
+    planted: bool,
     child: Option<Child>,
     pub address: SocketAddr,
     pub http: SocketAddr,
@@ -34,8 +36,23 @@ impl Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
         let arguments =
             settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
-        let mut server =
-            Server { directory, arguments, child: None, address: free_address(), http: free_address() };
+        let mut server = Server {
+            directory,
+            arguments,
+            planted: false,
+            child: None,
+            address: free_address(),
+            http: free_address(),
+        };
+        server.launch();
+        server
+    }
+
+    /// One in which `statement_panic` and `optimizer_panic` in a statement's text make the session or the optimizer panic.
+    pub fn start_planted() -> Server {
+        let mut server = Server::start();
+        server.terminate();
+        server.planted = true;
         server.launch();
         server
     }
@@ -49,6 +66,9 @@ impl Server {
             .arg(self.data())
             .args(&self.arguments)
             .env("POSTGRES_PASSWORD", PASSWORD);
+        if self.planted {
+            command.env("STARTDB_TEST_PANIC", "1");
+        }
         command
     }
 

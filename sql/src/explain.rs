@@ -55,6 +55,8 @@ pub struct Printer<'a> {
     pub plan: &'a Plan,
     pub options: ExplainOptions,
     pub measured: &'a Measured,
+    /// Which executor runs the plan; said where costs are, which are no part of PostgreSQL's answers either.
+    pub executor: &'static str,
 }
 
 /// A node in words: its name, what it works on, and its properties in order.
@@ -69,6 +71,9 @@ impl Printer<'_> {
     pub fn text(&self, summary: Option<(Duration, Option<Duration>)>) -> Vec<String> {
         let mut lines = Vec::new();
         self.node(&self.plan.root, 0, "", &mut lines);
+        if self.options.costs {
+            lines.push(format!("Executor: {}", self.executor));
+        }
         if let Some((planning, execution)) = summary {
             lines.push(format!("Planning Time: {:.3} ms", planning.as_secs_f64() * 1e3));
             if let Some(execution) = execution {
@@ -150,6 +155,9 @@ impl Printer<'_> {
     pub fn json(&self, summary: Option<(Duration, Option<Duration>)>) -> String {
         let mut top = Map::new();
         top.insert("Plan".into(), self.json_node(&self.plan.root));
+        if self.options.costs {
+            top.insert("Executor".into(), json!(self.executor));
+        }
         if let Some((planning, execution)) = summary {
             top.insert("Planning Time".into(), json!(millis(planning)));
             if let Some(execution) = execution {

@@ -101,6 +101,10 @@ enum Next {
     Lifted(Lifted, Arc<str>),
 }
 
+/// For the test that a panic ends one session only: a statement that says `statement_panic` panics.
+static PANICS_ARE_PLANTED: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("STARTDB_TEST_PANIC").is_some());
+
 /// The parse cache has no scope: a text parses alike for everybody.
 static EVERYWHERE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
@@ -159,6 +163,8 @@ pub enum PortalState {
         /// What is left of the last batch, from that row on.
         rest: Option<(RecordBatch, usize)>,
         types: Vec<Type>,
+        /// What its threads have read.
+        tally: Arc<execute::Tally>,
     },
     /// A plan that writes or locks.
     Driving {
@@ -623,22 +629,30 @@ impl Session {
                 returns_rows: resolved.returns_rows,
             });
         }
-        if !instrument
-            && let Some(executor) = self.database.vectorised.get()
-            && match scope.settings.executor {
-                Executor::Auto => resolved.plan.root.total_cost > VECTORISED,
-                Executor::Row => false,
-                Executor::Vector => true,
-            }
-            && resolved.accepted_by(&**executor)
-        {
+        if !instrument && let Some(executor) = self.vectorised_for(scope, resolved) {
             let types = resolved.plan.output.iter().map(|column| column.ty).collect();
+            let tally = context.tally.clone();
             let batches = executor.run(resolved.plan.clone(), context)?;
-            return Ok(PortalState::Streaming { batches, kind: resolved.kind, rest: None, types });
+            return Ok(PortalState::Streaming { batches, kind: resolved.kind, rest: None, types, tally });
         }
         let cursor = execute::open(&resolved.plan, context)?;
         let long = resolved.plan.root.total_cost > LONG;
         Ok(PortalState::Reading { cursor, kind: resolved.kind, long })
+    }
+
+    /// The vectorised executor, if a plan that only reads is to run there: by its cost, unless `startdb.executor` says otherwise.
+    pub(crate) fn vectorised_for(
+        &self,
+        scope: &Scope,
+        resolved: &Resolved,
+    ) -> Option<&Arc<dyn execute::Vectorised>> {
+        let wanted = match scope.settings.executor {
+            Executor::Auto => resolved.plan.root.total_cost > VECTORISED,
+            Executor::Row => false,
+            Executor::Vector => true,
+        };
+        let executor = self.database.vectorised.get().filter(|_| wanted && !resolved.drives)?;
+        resolved.accepted_by(&**executor).then_some(executor)
     }
 
     /// An executor's context over a new statement snapshot.
@@ -671,6 +685,7 @@ impl Session {
                 timer
             }),
             instrument,
+            tally: Arc::default(),
         })
     }
 
@@ -759,7 +774,11 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
-        self.begin_statement(portal.text.as_ref().unwrap_or(&parsed.text))?;
+        let text = portal.text.as_ref().unwrap_or(&parsed.text);
+        self.begin_statement(text)?;
+        if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
+            panic!("planted");
+        }
         portal.started = Some(Instant::now());
         self.check_not_failed(&parsed.statement)?;
         self.batch_statements += 1;
@@ -838,7 +857,10 @@ impl Session {
                 portal.counters = cursor.counters().clone();
                 kind.tag(portal.given as u64)
             }
-            PortalState::Streaming { kind, .. } => kind.tag(portal.given as u64),
+            PortalState::Streaming { kind, tally, .. } => {
+                portal.counters = tally.counters();
+                kind.tag(portal.given as u64)
+            }
             PortalState::Driving { driver, kind, .. } => {
                 portal.counters = driver.counters().clone();
                 let block = self.transaction()?;

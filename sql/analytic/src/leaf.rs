@@ -199,6 +199,7 @@ impl Reader {
                 self.scan = None;
                 continue;
             }
+            leaf.context.tally.scanned(self.rows.len() as u64);
             let mask = self.passes()?;
             for (builder, place) in builders.iter_mut().zip(&leaf.output) {
                 self.append(builder, *place, mask.as_ref()).map_err(outward)?;
@@ -342,10 +343,12 @@ impl ExecutionPlan for RowsExec {
                 }
                 context.system = Arc::new(Inputs { relations, inner: context.system.clone() });
             }
+            let tally = context.tally.clone();
             let cursor = execute::open(&plan, context).map_err(outward)?;
-            let state = (cursor, charge, types, out);
+            let state = (Counted { cursor, tally }, charge, types, out);
             Ok::<_, datafusion::common::DataFusionError>(stream::try_unfold(state, |state| async move {
-                let (mut cursor, charge, types, out) = state;
+                let (mut counted, charge, types, out) = state;
+                let cursor = &mut counted.cursor;
                 let mut rows = Rows::default();
                 let mut builders: Vec<Output> =
                     types.iter().map(|ty| Output::new(*ty, &form(*ty), BATCH)).collect();
@@ -365,11 +368,23 @@ impl ExecutionPlan for RowsExec {
                     return Ok(None);
                 }
                 let columns = builders.into_iter().map(Output::finish).collect();
-                Ok(Some((batch(&out, columns, count)?, (cursor, charge, types, out))))
+                Ok(Some((batch(&out, columns, count)?, (counted, charge, types, out))))
             }))
         })
         .try_flatten();
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed()))))
+    }
+}
+
+/// A step of the row executor whose counters join the statement's at its end, however it ends.
+struct Counted {
+    cursor: execute::Cursor,
+    tally: Arc<execute::Tally>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.tally.add(self.cursor.counters());
     }
 }
 

@@ -31,6 +31,38 @@ pub struct Context {
     pub lock_timeout: Option<LockTimer>,
     /// Measure every node (EXPLAIN ANALYZE); see [`crate::Actual`].
     pub instrument: bool,
+    /// What the vectorised executor's threads have read; a cursor has [`Counters`] of its own.
+    pub tally: Arc<Tally>,
+}
+
+/// [`Counters`] that several threads add to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    rows_scanned: AtomicU64,
+    indexes: Mutex<Vec<Oid>>,
+}
+
+impl Tally {
+    /// Rows read from tables, before filters.
+    pub fn scanned(&self, rows: u64) {
+        self.rows_scanned.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Adds what a step of the row executor has read.
+    pub fn add(&self, counters: &Counters) {
+        self.scanned(counters.rows_scanned);
+        let mut indexes = self.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for index in &counters.indexes {
+            if !indexes.contains(index) {
+                indexes.push(*index);
+            }
+        }
+    }
+
+    pub fn counters(&self) -> Counters {
+        let indexes = self.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        Counters { rows_scanned: self.rows_scanned.load(Ordering::Relaxed), indexes, rechecks: 0 }
+    }
 }
 
 /// Starts the clock of one lock wait.

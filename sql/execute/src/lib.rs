@@ -26,7 +26,7 @@ mod walk;
 
 pub use context::{
     Cancel, CancelReason, Cancelled, ConstraintModes, Context, Counters, LockTimer, MemoryAccount,
-    SystemRelations, TableRules,
+    SystemRelations, TableRules, Tally,
 };
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
 pub use driver::Driver;

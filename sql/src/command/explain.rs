@@ -53,7 +53,8 @@ pub async fn run(
     let planning = begun.elapsed();
     if !options.analyze {
         let summary = options.summary.unwrap_or(false).then_some((planning, None));
-        return Ok(print(&scope, &resolved.plan, options, &Measured::default(), summary));
+        let executor = if session.vectorised_for(&scope, &resolved).is_some() { "vectorised" } else { "row" };
+        return Ok(print(&scope, &resolved.plan, options, &Measured::default(), executor, summary));
     }
     crate::privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
     session.lock_plan(&resolved).await?;
@@ -73,7 +74,12 @@ pub async fn run(
     }
     session.finish_driver(&mut portal)?;
     let summary = options.summary.unwrap_or(true).then_some((planning, Some(execution)));
-    Ok(print(&scope, &resolved.plan, options, &measured, summary))
+    // Measuring node by node is what the row executor does.
+    let executor = match session.vectorised_for(&scope, &resolved) {
+        Some(_) => "row (vectorised without ANALYZE)",
+        None => "row",
+    };
+    Ok(print(&scope, &resolved.plan, options, &measured, executor, summary))
 }
 
 fn print(
@@ -81,9 +87,10 @@ fn print(
     plan: &plan::ir::Plan,
     options: ExplainOptions,
     measured: &Measured,
+    executor: &'static str,
     summary: Option<(std::time::Duration, Option<std::time::Duration>)>,
 ) -> Outcome {
-    let printer = explain::Printer { scope, plan, options, measured };
+    let printer = explain::Printer { scope, plan, options, measured, executor };
     let rows = if options.json {
         vec![vec![Datum::text(printer.json(summary))]]
     } else {

@@ -518,5 +518,6 @@ pub fn context(tx: &mut Transaction, params: &[Datum]) -> Context {
         constraints: Arc::default(),
         lock_timeout: None,
         instrument: false,
+        tally: Arc::default(),
     }
 }
