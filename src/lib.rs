@@ -3,6 +3,8 @@
 pub mod config;
 mod directory;
 mod metrics;
+mod notify;
+mod pg_metrics;
 mod server;
 pub mod telemetry;
 

@@ -19,6 +19,7 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Server {
     directory: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     pub address: SocketAddr,
     pub http: SocketAddr,
@@ -31,11 +32,18 @@ impl Server {
 
     /// With settings, each `key=value`.
     pub fn start_with(settings: &[&str]) -> Server {
+        Server::start_with_environment(settings, &[])
+    }
+
+    /// With settings, and with variables in its environment.
+    pub fn start_with_environment(settings: &[&str], environment: &[(&str, &str)]) -> Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
         let arguments =
             settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
-        let mut server =
-            Server { directory, arguments, child: None, address: free_address(), http: free_address() };
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (address, http) = (free_address(), free_address());
+        let mut server = Server { directory, arguments, environment, child: None, address, http };
         server.launch();
         server
     }
@@ -48,7 +56,8 @@ impl Server {
             .arg("--data-dir")
             .arg(self.data())
             .args(&self.arguments)
-            .env("POSTGRES_PASSWORD", PASSWORD);
+            .env("POSTGRES_PASSWORD", PASSWORD)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -203,7 +212,8 @@ impl Drop for Server {
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_startdb"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("STARTDB_") || name.starts_with("POSTGRES_") || name == "PGDATA" {
+        let prefixes = ["STARTDB_", "POSTGRES_", "OTEL_"];
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "PGDATA" {
             command.env_remove(name);
         }
     }
