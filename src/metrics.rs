@@ -196,7 +196,7 @@ fn histogram(
 ) -> fmt::Result {
     let mut buckets = Vec::new();
     for (index, count) in values.counts().into_iter().enumerate() {
-        buckets.push((engine::metrics::BUCKETS.get(index).copied().unwrap_or(f64::MAX), count));
+        buckets.push((engine::metrics::BUCKETS.get(index).copied().unwrap_or(f64::INFINITY), count));
     }
     let mut histogram = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     histogram.encode_histogram::<NoLabelSet>(values.sum(), values.count(), &buckets, None)

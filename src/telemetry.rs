@@ -21,8 +21,9 @@ pub fn start(config: &Config) {
         eprintln!("startdb: log.filter: {error}; logging at level info");
         EnvFilter::new("info")
     });
-    // Spans are for tracers, whatever the log's level.
-    let filter = filter_fn(|metadata| metadata.target() != sql::TRACE_TARGET).and(filter);
+    // Spans are for tracers, whatever the log's level; the parser would print what it parses, passwords included.
+    let silent = |target: &str| target == sql::TRACE_TARGET || target.starts_with("sqlparser");
+    let filter = filter_fn(move |metadata| !silent(metadata.target())).and(filter);
     let log = if std::io::stderr().is_terminal() {
         fmt::layer().with_target(false).with_writer(std::io::stderr).with_filter(filter).boxed()
     } else {

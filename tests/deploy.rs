@@ -4,7 +4,6 @@
 //! on a real Prometheus that scrapes a StartDB under load or on that StartDB, and must give rows.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 use crate::client::Login;
 use crate::programs::{cache, command, have, said, succeed};
-use crate::server::{PASSWORD, Server, create, free_address, get};
+use crate::server::{PASSWORD, Server, binary, create, free_address, get};
 use crate::telemetry::{Beside, fetch, wait_for};
 
 fn root() -> &'static Path {
@@ -296,6 +295,64 @@ fn provisioning_says_what_grafana_reads() {
     assert!(mounted.contains("./deploy/grafana/dashboards:/etc/grafana/dashboards:ro"));
 }
 
+/// The statements of Grafana's query editor that list what there is (the rest is in slt/select/grafana.slt).
+#[test]
+fn grafana_lists_schemas_and_tables() {
+    const TABLES: &str = r#"SELECT
+    CASE WHEN
+          quote_ident(table_schema) IN (
+          SELECT
+            CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
+          FROM
+            generate_series(
+              array_lower(string_to_array(current_setting('search_path'),','),1),
+              array_upper(string_to_array(current_setting('search_path'),','),1)
+            ) as i,
+            string_to_array(current_setting('search_path'),',') s
+          )
+      THEN quote_ident(table_name)
+      ELSE quote_ident(table_schema) || '.' || quote_ident(table_name)
+    END AS "table"
+    FROM information_schema.tables
+    WHERE quote_ident(table_schema) NOT IN ('information_schema',
+                             'pg_catalog',
+                             '_timescaledb_cache',
+                             '_timescaledb_catalog',
+                             '_timescaledb_internal',
+                             '_timescaledb_config',
+                             'timescaledb_information',
+                             'timescaledb_experimental')
+    ORDER BY CASE WHEN
+          quote_ident(table_schema) IN (
+          SELECT
+            CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
+          FROM
+            generate_series(
+              array_lower(string_to_array(current_setting('search_path'),','),1),
+              array_upper(string_to_array(current_setting('search_path'),','),1)
+            ) as i,
+            string_to_array(current_setting('search_path'),',') s
+          ) THEN 0 ELSE 1 END, 1"#;
+    const SCHEMAS: &str = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT LIKE 'pg_%' ORDER BY schema_name";
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE metrics (at timestamptz); CREATE TABLE \"Odd Name\" (a int)");
+    client.run("CREATE SCHEMA shop; CREATE TABLE shop.orders (id int)");
+    for answer in [client.run(TABLES), client.extended(TABLES, &[]).expect("an answer")] {
+        let names: Vec<_> = answer.rows.iter().map(|row| row[0].as_deref().unwrap_or("NULL")).collect();
+        let expected =
+            ["\"Odd Name\"", "metrics", "shop.orders", "startdb.queries", "startdb.recommendations"];
+        assert_eq!((answer.columns, names), (vec![String::from("table")], expected.to_vec()));
+    }
+    let names: Vec<_> = client.run(SCHEMAS).rows.into_iter().flatten().flatten().collect();
+    assert_eq!(names, ["information_schema", "public", "shop", "startdb"]);
+    // The health checks of its two drivers.
+    for empty in ["-- ping", ";", ""] {
+        let answers = client.simple(empty).expect("an empty answer");
+        assert!(answers.len() == 1 && answers[0].tag.is_empty() && answers[0].columns.is_empty(), "{empty}");
+    }
+}
+
 /// The demo's load, a Prometheus that scrapes it, and every query of every panel.
 #[test]
 fn every_panel_shows_something() {
@@ -530,6 +587,13 @@ fn the_prebuilt_image_starts() {
     let owner = fs::metadata(Path::new(&mounted).join("var/lib/startdb/data")).expect("the data");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 999);
     assert_eq!(owner.permissions().mode() & 0o777, 0o700);
+    // The image's own health check, run as an engine would.
+    let check = config["Healthcheck"]["Test"].as_array().expect("a command");
+    let check: Vec<&str> = check.iter().skip(1).filter_map(Value::as_str).collect();
+    if binary().args(["healthcheck", "--help"]).output().is_ok_and(|help| help.status.success()) {
+        let program = format!("/usr/local/bin/{}", check[0]);
+        succeed(&mut run(&[&[program.as_str()], &check[1..]].concat()));
+    }
     // The image's stop signal ends it well within ten seconds.
     let pid = rustix::process::Pid::from_child(&child.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("sent");

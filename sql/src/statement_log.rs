@@ -17,7 +17,7 @@ use crate::shared::Shared;
 pub fn finished(shared: &Shared, text: &str, took: Duration, rows: u64) {
     let least = shared.settings.lock().effective().log_min_duration;
     if least.is_some_and(|least| took >= least) {
-        let milliseconds = took.as_secs_f64() * 1000.0;
+        let milliseconds = milliseconds(took);
         let (user, application) = who(shared);
         tracing::info!(
             target: "statement",
@@ -49,11 +49,16 @@ pub fn failed(shared: &Shared, text: &str, took: Option<Duration>, error: &Error
         application,
         address = peer_text(&shared.peer),
         sqlstate = error.state().as_str(),
-        duration_ms = took.map(|took| took.as_secs_f64() * 1000.0),
+        duration_ms = took.map(milliseconds),
         statement = lex::normalised(text, false),
         "{}",
         redacted(error),
     );
+}
+
+/// To the microsecond.
+fn milliseconds(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1000.0
 }
 
 fn who(shared: &Shared) -> (String, String) {

@@ -363,6 +363,10 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             Ok(Datum::Int8(scope.database.engine.last_lsn().0 as i64))
         }
         "pg_current_wal_flush_lsn" => Ok(Datum::Int8(scope.database.engine.durable_lsn().0 as i64)),
+        // Nothing follows another server, so nothing was received from one.
+        "pg_last_wal_receive_lsn" | "pg_last_wal_replay_lsn" | "pg_last_xact_replay_timestamp" => {
+            Ok(Datum::Null)
+        }
         "inet_client_addr" => Ok(match &shared.peer {
             Peer::Tcp { address, .. } => text(&address.to_string()),
             _ => Datum::Null,
