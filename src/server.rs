@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use value::{Error, Result, SqlState};
 
 use crate::config::AuthMethod;
-use crate::{Config, container, directory, health, init, memory, metrics};
+use crate::{Config, container, directory, health, init, memory, metrics, notify, telemetry};
 
 /// How long running statements may take to end at a shutdown before they are cut off.
 const GRACE: Duration = Duration::from_secs(8);
@@ -177,6 +177,7 @@ impl Server {
             engine: engine.clone(),
             database: database.clone(),
             optimizer: optimizer.counters(),
+            data_dir: config.data_dir.clone(),
         }));
         let ready = Arc::new(AtomicBool::new(false));
         let guarded = Arc::new(health::Guarded::new(database.clone(), engine.clone(), &health, &listen));
@@ -236,6 +237,7 @@ impl Server {
         let early = Early::watch()?;
         let server = Server::start_watched(&config, &early)?;
         server.announce(&config);
+        notify::tell("READY=1");
         let first = std::process::id() == 1;
         let caught = server.runtime.block_on(async {
             let mut child = signal(SignalKind::child())?;
@@ -257,7 +259,10 @@ impl Server {
             }
         })?;
         tracing::info!(signal = caught, "stopping");
-        server.stop()
+        notify::tell("STOPPING=1");
+        let stopped = server.stop();
+        telemetry::stop();
+        stopped
     }
 
     fn announce(&self, config: &Config) {
