@@ -26,6 +26,7 @@ use crate::index::{self, KeyShape};
 use crate::lock::{AdvisoryKey, EXCLUSIVE, LockManager, LockTag, Requester, SHARED};
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
+use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
 use crate::serializable::Validation;
@@ -49,12 +50,19 @@ pub struct Options {
     /// Bytes of memtable after which a checkpoint begins. At twice that, commits are slowed down.
     pub memtable_size: u64,
     pub wal_segment_size: u64,
+    /// Log segments kept below the checkpoint, for archiving and for looking back.
+    pub wal_keep_segments: usize,
     pub checkpoint_interval: Duration,
     pub checkpoint_wal_bytes: u64,
     /// `false`: log batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
     /// No checkpointer thread: checkpoints happen only when asked for (tests, tools).
     pub manual_checkpoints: bool,
+    /// Identity given to a database made by this open; `None` picks a random one.
+    pub new_database_id: Option<u64>,
+    /// `false`: no threads at all (implies manual checkpoints): what they would do is done by whoever waits for
+    /// it, in an order that only the caller decides.
+    pub threads: bool,
 }
 
 impl Options {
@@ -66,10 +74,13 @@ impl Options {
             buffer_pool_size: 256 << 20,
             memtable_size: 256 << 20,
             wal_segment_size: 100 << 20,
+            wal_keep_segments: 10,
             checkpoint_interval: Duration::from_secs(30),
             checkpoint_wal_bytes: 256 << 20,
             synchronous: true,
             manual_checkpoints: false,
+            new_database_id: None,
+            threads: true,
         }
     }
 }
@@ -328,7 +339,7 @@ impl Engine {
                 disk: disk.clone(),
                 directory: base_directory,
                 cache_size: options.buffer_pool_size,
-                new_database_id: None,
+                new_database_id: options.new_database_id,
             },
             metrics.clone(),
         )?;
@@ -338,7 +349,9 @@ impl Engine {
         let fresh = meta.generation == 0;
         let mut wal_options = WalOptions::new(options.directory.join("wal"), meta.database_id);
         wal_options.segment_size = options.wal_segment_size;
+        wal_options.retain = options.wal_keep_segments;
         wal_options.synchronous = options.synchronous;
+        wal_options.threads = options.threads;
         let (wal, replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
         let mut catalog = Catalog::default();
         for object in base.catalog_objects()? {
@@ -403,7 +416,7 @@ impl Engine {
         inner.pipeline.lock().first = inner.wal.last_lsn().0 + 1;
         inner.is_new = fresh && records == 0;
         let inner = Arc::new(inner);
-        if !inner.options.manual_checkpoints {
+        if inner.options.threads && !inner.options.manual_checkpoints {
             let (weak, signal) = (Arc::downgrade(&inner), inner.signal.clone());
             let interval = inner.options.checkpoint_interval;
             let thread = thread::Builder::new()
@@ -837,8 +850,9 @@ impl Inner {
             }
         }
         let (next_oid, next_storage) = self.new_ids();
+        let off = u64::from(planted(Bug::CheckpointOffByOne));
         let input = CheckpointInput {
-            applied: generation.applied,
+            applied: Lsn(generation.applied.0 + off),
             storages: counters.collect(),
             dropped: before.difference(&after).copied().collect(),
             catalog: generation.unsaved.catalog.clone(),
@@ -850,7 +864,8 @@ impl Inner {
             rows: &mut rows,
             indexes: &mut indexes,
         };
-        let base = match base.checkpoint(input) {
+        let done = base.meta().applied >= generation.applied;
+        let base = match if done { Ok(base.clone()) } else { base.checkpoint(input) } {
             Ok(base) => base,
             Err(error) => {
                 tracing::error!(%error, "checkpoint failed");
@@ -858,15 +873,7 @@ impl Inner {
                 // turn out that the commit did reach the disk.
                 let reopened = base.reopen()?;
                 if reopened.meta().applied < generation.applied {
-                    let pipeline = self.pipeline.lock();
-                    let version = self.version.load_full();
-                    self.version.store(Arc::new(SuperVersion {
-                        active: version.active.clone(),
-                        frozen: version.frozen.clone(),
-                        base: reopened,
-                        applied: version.applied,
-                    }));
-                    drop(pipeline);
+                    self.exchange_base(reopened);
                     return Err(error);
                 }
                 reopened
@@ -890,6 +897,36 @@ impl Inner {
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
         self.wal.recycle(applied)
+    }
+
+    /// The same layers above another handle of the base.
+    fn exchange_base(&self, base: Base) {
+        let _switch = self.pipeline.lock();
+        let version = self.version.load_full();
+        self.version.store(Arc::new(SuperVersion {
+            active: version.active.clone(),
+            frozen: version.frozen.clone(),
+            applied: version.applied.max(base.meta().applied),
+            base,
+        }));
+    }
+
+    /// After an I/O error the base answers nothing: opens it anew. Who still reads the old one gets 58030; those
+    /// who begin now go on.
+    pub(crate) fn revive(&self) {
+        let _no_checkpoint = self.checkpointing.lock();
+        let base = self.version.load().base.clone();
+        if !base.failed() {
+            return;
+        }
+        match base.reopen() {
+            Ok(reopened) => {
+                tracing::warn!("the data file was opened anew after an I/O error");
+                self.exchange_base(reopened);
+            }
+            // The next one who begins tries again.
+            Err(error) => tracing::error!(%error, "the data file could not be opened anew"),
+        }
     }
 
     fn checkpoint_due(&self) -> bool {

@@ -15,6 +15,7 @@
 
 pub mod base;
 pub mod catalog;
+mod check;
 pub mod disk;
 mod engine;
 pub mod ids;
@@ -22,6 +23,9 @@ pub mod index;
 pub mod lock;
 mod memtable;
 pub mod metrics;
+mod planted;
+#[cfg(test)]
+mod proof;
 pub mod row;
 pub mod scan;
 mod sequence;
@@ -33,7 +37,12 @@ pub mod transaction;
 pub mod wal;
 mod write_set;
 
+/// The name that the shared test fixtures know this crate by.
+#[cfg(test)]
+use crate as under_test;
+
 pub use catalog::Catalog;
+pub use check::{CheckReport, check};
 pub use engine::{Engine, Options, SessionState};
 pub use ids::{CommandId, Isolation, Lsn, RowId, TableId};
 pub use index::KeyRange;

@@ -433,7 +433,7 @@ impl IndexScan {
     }
 
     /// The next entry that may count, each once, and whether the base alone knows it.
-    fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
         let backward = self.backward;
         loop {
             if let Some(own) = &mut self.own

@@ -165,6 +165,9 @@ impl Drop for Pin {
 impl Pin {
     /// Takes the newest super-version and the timestamp that `choose` gives.
     pub(crate) fn take(engine: &Arc<Inner>, choose: impl Fn() -> Lsn) -> Pin {
+        if engine.version.load().base.failed() {
+            engine.revive();
+        }
         loop {
             let version = engine.version.load_full();
             let ts = engine.registry.announce(&choose);

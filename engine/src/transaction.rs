@@ -21,6 +21,7 @@ use crate::lock::{
     AdvisoryKey, Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, TableLockMode, Wait, not_available,
 };
 use crate::memtable::Memtable;
+use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
 use crate::serializable::Reads;
@@ -435,9 +436,12 @@ impl Transaction {
         let floor = self.session.floor();
         self.engine.wait_applied(floor);
         let engine = &self.engine;
-        let choose = || if newest { engine.applied_ts() } else { engine.durable_ts().max(floor) };
+        let early = planted(Bug::PublishBeforeLog);
+        let choose = || if newest || early { engine.applied_ts() } else { engine.durable_ts().max(floor) };
         let pin = SnapshotPin::take(engine, choose);
-        self.session.0.raise_floor(pin.ts);
+        if !early {
+            self.session.0.raise_floor(pin.ts);
+        }
         pin
     }
 
@@ -1164,7 +1168,7 @@ fn apply(engine: &Inner, sets: &Sets, lsn: Lsn, memtable: &Memtable, lives: &imp
         writer.count(count);
     }
     for (storage, own) in sets.indexes.iter().filter(|(storage, own)| !own.temporary && lives(**storage)) {
-        if own.entries.is_empty() {
+        if own.entries.is_empty() || (planted(Bug::ForgetIndexEntry) && lsn.0.is_multiple_of(8)) {
             continue;
         }
         memtable.write_index(*storage, lsn, horizon.safe(), own.outcomes());

@@ -30,10 +30,12 @@ mod block;
 mod cache;
 mod checkpoint;
 pub mod memory;
+mod pages;
 pub mod redb;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
@@ -203,6 +205,11 @@ impl Base {
         }
         let store = self.0.store.reopen()?;
         Base::on(store, self.0.options.clone(), Arc::clone(&self.0.metrics))
+    }
+
+    /// An I/O error has made the store useless: see [`Base::reopen`].
+    pub fn failed(&self) -> bool {
+        self.0.store.failed()
     }
 
     pub fn meta(&self) -> &BaseMeta {

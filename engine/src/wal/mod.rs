@@ -44,6 +44,8 @@ pub struct WalOptions {
     pub queue_limit: usize,
     /// `false`: batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
+    /// `false`: no threads; whoever waits for the log does their work.
+    pub threads: bool,
 }
 
 impl WalOptions {
@@ -56,6 +58,7 @@ impl WalOptions {
             retain: 10,
             queue_limit: 64 << 20,
             synchronous: true,
+            threads: true,
         }
     }
 }
@@ -137,6 +140,23 @@ impl Wal {
     pub fn close(&self) -> Result<()> {
         self.0.close()
     }
+}
+
+/// What [`verify`] saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    pub records: u64,
+    /// Bytes of all used segments.
+    pub bytes: u64,
+    /// Every record from the first one ever on is there.
+    pub complete: bool,
+}
+
+/// Checks every batch and record of every segment, also of those that the base does not need any more. `XX001`
+/// names the first damage.
+pub fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> Result<LogFacts> {
+    let found = reader::scan(disk, options, applied)?;
+    reader::verify(disk, options, &found)
 }
 
 /// Log space claimed for one record.

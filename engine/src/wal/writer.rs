@@ -1,5 +1,8 @@
 //! The two threads behind an open log: "wal" writes batches, "wal-prepare" keeps a prewritten segment ahead.
 //!
+//! Without threads ([`WalOptions::threads`]) whoever waits does their work, so that a test is one thread with one
+//! order of events.
+//!
 //! Space is counted, not hoped for: `free` is what the active segment and the spares still hold, `claimed` what
 //! reservations and queued records may need at worst. A reservation succeeds while it fits; else it waits for
 //! the preparer, and fails when the preparer has met a full disk.
@@ -18,6 +21,7 @@ use super::segment::{
 use super::{Lsn, WalOptions};
 use crate::disk::{self, AlignedBuffer, Disk, File, Mode, Priority, set_thread_priority};
 use crate::metrics::Metrics;
+use crate::planted::{Bug, planted};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering, thread};
 
@@ -96,6 +100,8 @@ pub(super) struct Shared {
     prepare: Condvar,
     /// Space, durability or the end: for threads that block.
     progress: Condvar,
+    /// Without threads: the writer, used by whoever waits.
+    inline: Mutex<Option<Writer>>,
 }
 
 /// The sessions' side; dropping the last one ends the threads.
@@ -143,7 +149,12 @@ pub(super) fn start(
         work: Condvar::new(),
         prepare: Condvar::new(),
         progress: Condvar::new(),
+        inline: Mutex::new(None),
     });
+    if !shared.options.threads {
+        *shared.inline.lock() = Some(Writer::new(&shared));
+        return Ok(Handle { shared, threads: Mutex::default() });
+    }
     let spawn = |name: &str, run: fn(&Arc<Shared>)| {
         let shared = Arc::clone(&shared);
         thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {
@@ -175,6 +186,9 @@ impl Handle {
         self.shared.work.notify_all();
         self.shared.prepare.notify_all();
         self.shared.progress.notify_all();
+        self.shared.drive();
+        // It holds what holds it.
+        *self.shared.inline.lock() = None;
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A waker run by the writer thread may drop the last handle.
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
@@ -212,6 +226,14 @@ impl Shared {
                 state.claimed += need;
                 return Ok(need);
             }
+            if !crowded && !self.options.threads {
+                drop(state);
+                if !self.prepare_next() {
+                    return Err(self.state.lock().prepare_error.clone().unwrap_or_else(closed));
+                }
+                state = self.state.lock();
+                continue;
+            }
             if !crowded {
                 if let Some(error) = &state.prepare_error {
                     return Err(error.clone());
@@ -219,7 +241,20 @@ impl Shared {
                 state.wanted = state.wanted.max(state.claimed + need);
                 self.prepare.notify_one();
             }
-            self.progress.wait(&mut state);
+            if self.options.threads {
+                self.progress.wait(&mut state);
+                continue;
+            }
+            drop(state);
+            self.drive();
+            state = self.state.lock();
+        }
+    }
+
+    /// Without threads: writes what has queued.
+    fn drive(&self) {
+        if let Some(writer) = &mut *self.inline.lock() {
+            writer.run_once();
         }
     }
 
@@ -278,6 +313,7 @@ impl Shared {
     }
 
     pub fn wait_blocking(&self, lsn: Lsn) -> Result<()> {
+        self.drive();
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = self.outcome(&state, lsn) {
@@ -291,6 +327,7 @@ impl Shared {
         if self.durable() >= lsn {
             return Poll::Ready(Ok(()));
         }
+        self.drive();
         let mut state = self.state.lock();
         if let Some(outcome) = self.outcome(&state, lsn) {
             return Poll::Ready(outcome);
@@ -353,30 +390,41 @@ impl Shared {
                 self.prepare.wait(&mut state);
                 continue;
             }
-            let number = state.next_number;
-            state.next_number += 1;
-            let recycled = state.recyclable.pop_front();
             drop(state);
-            let result = self.prepare_segment(number, recycled);
+            let prepared = self.prepare_next();
             state = self.state.lock();
-            match result {
-                Ok(()) => {
-                    state.prepare_error = None;
-                    state.spares.push_back(number);
-                    state.free += self.options.segment_size - BLOCK_BYTES;
-                    self.progress.notify_all();
-                    self.work.notify_one();
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not prepare a log segment");
-                    state.prepare_error = Some(error);
-                    self.progress.notify_all();
-                    if !state.closing {
-                        self.prepare.wait_for(&mut state, RETRY);
-                    }
-                }
+            if !prepared && !state.closing {
+                self.prepare.wait_for(&mut state, RETRY);
             }
         }
+    }
+
+    /// Prepares one segment; `false`: it could not, and said why.
+    fn prepare_next(&self) -> bool {
+        let (number, recycled) = {
+            let mut state = self.state.lock();
+            let number = state.next_number;
+            state.next_number += 1;
+            (number, state.recyclable.pop_front())
+        };
+        let result = self.prepare_segment(number, recycled);
+        let mut state = self.state.lock();
+        let prepared = result.is_ok();
+        match result {
+            Ok(()) => {
+                state.prepare_error = None;
+                state.spares.push_back(number);
+                state.free += self.options.segment_size - BLOCK_BYTES;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not prepare a log segment");
+                state.prepare_error = Some(error);
+            }
+        }
+        drop(state);
+        self.progress.notify_all();
+        self.work.notify_one();
+        prepared
     }
 
     /// Makes an unused segment of full size, so that writing it later changes nothing but its bytes.
@@ -384,6 +432,9 @@ impl Shared {
         let path = self.path(number);
         let directory = &self.options.directory;
         let sync = |_: ()| {
+            if planted(Bug::NoDirectorySync) {
+                return Ok(());
+            }
             self.disk.sync_directory(directory).map_err(|error| disk::error("sync", directory, &error))
         };
         if let Some(old) = recycled {
@@ -418,8 +469,9 @@ impl Shared {
 }
 
 /// The writer thread's own state.
-struct Writer<'a> {
-    shared: &'a Arc<Shared>,
+#[derive(Debug)]
+struct Writer {
+    shared: Arc<Shared>,
     active: Option<Active>,
     /// LSN of the next piece, and whether it goes on with a record that has begun.
     next: u64,
@@ -427,6 +479,7 @@ struct Writer<'a> {
     buffer: AlignedBuffer,
 }
 
+#[derive(Debug)]
 struct Active {
     file: Arc<dyn File>,
     path: PathBuf,
@@ -434,10 +487,10 @@ struct Active {
     position: u64,
 }
 
-impl<'a> Writer<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Writer<'a> {
+impl Writer {
+    fn new(shared: &Arc<Shared>) -> Writer {
         Writer {
-            shared,
+            shared: Arc::clone(shared),
             active: None,
             next: shared.durable().0 + 1,
             inside: false,
@@ -448,28 +501,44 @@ impl<'a> Writer<'a> {
     fn run(mut self) {
         set_thread_priority(Priority::Log);
         loop {
-            let queued = {
+            {
                 let mut state = self.shared.state.lock();
                 while state.queue.is_empty() && !state.closing {
                     self.shared.work.wait(&mut state);
                 }
-                if state.queue.is_empty() {
-                    let mark = state.mark && state.sealed.is_none();
-                    drop(state);
-                    if mark
-                        && self.active.is_some()
-                        && let Err(error) = self.write_batch(&[], 0, true)
-                    {
-                        self.shared.seal(error);
-                    }
-                    break;
-                }
-                std::mem::take(&mut state.queue)
-            };
-            if let Err(error) = self.write(&queued) {
-                self.shared.seal(error);
+            }
+            if !self.run_once() {
                 break;
             }
+        }
+    }
+
+    /// Writes what has queued; `false`: that was the end.
+    fn run_once(&mut self) -> bool {
+        let (queued, last) = {
+            let mut state = self.shared.state.lock();
+            if state.ended {
+                return false;
+            }
+            (std::mem::take(&mut state.queue), state.closing)
+        };
+        let mut result = self.write(&queued);
+        if result.is_ok() && !last {
+            return true;
+        }
+        if result.is_ok() && queued.is_empty() {
+            let mark = {
+                let state = self.shared.state.lock();
+                state.mark && state.sealed.is_none()
+            };
+            if mark && self.active.is_some() {
+                result = self.write_batch(&[], 0, true).map(|_| ());
+            }
+        } else if result.is_ok() {
+            return self.run_once();
+        }
+        if let Err(error) = result {
+            self.shared.seal(error);
         }
         let mut state = self.shared.state.lock();
         state.ended = true;
@@ -477,6 +546,7 @@ impl<'a> Writer<'a> {
         drop(state);
         self.shared.progress.notify_all();
         waiters.into_iter().for_each(|(_, waker)| waker.wake());
+        false
     }
 
     /// Writes the records as few batches as fit.
@@ -518,6 +588,10 @@ impl<'a> Writer<'a> {
     fn finish(&mut self, pieces: &mut Vec<(&[u8], bool)>, claims: &mut u64, bytes: &mut usize) -> Result<()> {
         if pieces.is_empty() {
             return Ok(());
+        }
+        if planted(Bug::AcknowledgeBeforeSync) {
+            let whole = pieces.iter().filter(|(_, continues)| !continues).count() as u64;
+            self.shared.durable.store(self.next + whole - 1, Ordering::Release);
         }
         let size = self.write_batch(pieces, pieces.len() as u32, false)?;
         let whole = pieces.iter().filter(|(_, continues)| !continues).count() as u64;
@@ -634,8 +708,11 @@ impl<'a> Writer<'a> {
 impl Shared {
     fn put(&self, file: &Arc<dyn File>, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         let start = Instant::now();
-        let result = if self.options.synchronous {
-            file.write_durable(offset, bytes)
+        let result = if self.options.synchronous && !planted(Bug::SkipSync) {
+            match file.write_durable(offset, bytes) {
+                Err(_) if planted(Bug::RetrySync) => file.sync(),
+                result => result,
+            }
         } else {
             file.write_at(offset, bytes)
         };
