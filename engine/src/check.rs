@@ -80,7 +80,10 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
     };
     match base::redb::RedbStore::verify(overlay.clone(), &file) {
         Ok(true) => {}
-        Ok(false) => found(format!("file \"{}\": its list of free pages had to be made anew", file.display()), &mut report),
+        Ok(false) => found(
+            format!("file \"{}\": its list of free pages had to be made anew", file.display()),
+            &mut report,
+        ),
         Err(error) => found(describe(&error), &mut report),
     }
     let mut applied = None;
@@ -129,6 +132,11 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
             return Ok(report);
         }
     };
+    // Rows of transactions that had not ended are taken out, as the next start would.
+    if let Err(error) = engine.checkpoint() {
+        found(describe(&error), &mut report);
+        return Ok(report);
+    }
     let mut hashes = Vec::new();
     let snapshot = engine.snapshot();
     for table in tables(&engine) {
@@ -167,18 +175,26 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
                     Ok(again) => {
                         for (oid, hash) in &hashes {
                             if !again.contains(&(*oid, *hash)) {
-                                let what = format!("table {}: replaying the log from its first record gives other rows", name(&engine, *oid));
+                                let what = format!(
+                                    "table {}: replaying the log from its first record gives other rows",
+                                    name(&engine, *oid)
+                                );
                                 found(what, &mut report);
                             }
                         }
                         if again.len() != hashes.len() {
-                            found("replaying the log from its first record gives other tables".to_owned(), &mut report);
+                            found(
+                                "replaying the log from its first record gives other tables".to_owned(),
+                                &mut report,
+                            );
                         }
                     }
                     Err(error) => found(describe(&error), &mut report),
                 }
             }
-            Err(error) => found(format!("replaying the log from its first record: {}", describe(&error)), &mut report),
+            Err(error) => {
+                found(format!("replaying the log from its first record: {}", describe(&error)), &mut report)
+            }
         }
     }
     drop(lock);
@@ -274,7 +290,10 @@ fn table_rows(
             found(format!("table \"{}\", index \"{}\": {what}", table.name, index.name));
         };
         if let Some(id) = first_stray {
-            bad(format!("{stray} entries whose row is gone or has another key, the first one for row id {}", id.0));
+            bad(format!(
+                "{stray} entries whose row is gone or has another key, the first one for row id {}",
+                id.0
+            ));
         }
         if valid < expected {
             bad(format!("{} of {expected} rows have no entry", expected - valid));

@@ -14,12 +14,14 @@
 //! Invariant: only `base/` names redb, only `wal/` names log files, only `disk` touches the operating system.
 
 pub mod base;
+mod bulk;
 pub mod catalog;
 mod check;
 pub mod disk;
 mod engine;
 pub mod ids;
 pub mod index;
+mod index_build;
 pub mod lock;
 mod memtable;
 pub mod metrics;
@@ -43,7 +45,7 @@ use crate as under_test;
 
 pub use catalog::Catalog;
 pub use check::{CheckReport, check};
-pub use engine::{Engine, Options, SessionState};
+pub use engine::{Engine, OpenProgress, Options, SessionState};
 pub use ids::{CommandId, Isolation, Lsn, RowId, TableId};
 pub use index::KeyRange;
 pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLockMode, Wait};
@@ -53,3 +55,4 @@ pub use scan::{IndexScan, RowBatch, TableScan};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
 pub use transaction::{AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction};
+pub use wal::archive::{Archive, DirectoryArchive};

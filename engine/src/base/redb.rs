@@ -280,7 +280,9 @@ fn in_table(table: Table, error: Error) -> Error {
         return error;
     }
     let what = error.fields().detail.clone().unwrap_or_default();
-    error.detail(format!("Table {}: {what}.", table.name())).hint("Restore from a backup; other rows can still be read.")
+    error
+        .detail(format!("Table {}: {what}.", table.name()))
+        .hint("Restore from a backup; other rows can still be read.")
 }
 
 impl Reader for RedbReader {
@@ -446,7 +448,6 @@ impl Backend {
         self.pending.write().going = Arc::default();
         Ok(())
     }
-
 }
 
 impl StorageBackend for Backend {

@@ -25,6 +25,8 @@ pub struct BaseCounts {
 struct Known {
     tables: BTreeSet<u32>,
     indexes: BTreeSet<u32>,
+    /// There may be others.
+    is_partial: bool,
 }
 
 impl Base {
@@ -49,6 +51,10 @@ impl Base {
                 return Ok(counts);
             }
         }
+        // Tables and indexes made by a transaction that had not ended are in no catalog.
+        let pending = &base.meta().pending_groups;
+        known.tables.extend(pending.keys().map(|(storage, _)| *storage));
+        known.is_partial = !pending.is_empty();
         type Step = fn(&Inner, &Known, &mut BaseCounts, &mut dyn FnMut(String)) -> Result<()>;
         let steps: [Step; 4] = [numbers, rows, blobs, entries];
         for step in steps {
@@ -185,6 +191,9 @@ fn rows(inner: &Inner, known: &Known, counts: &mut BaseCounts, found: &mut dyn F
         let mut list = Vec::new();
         for group in 0..state.next_row.div_ceil(GROUP_ROWS) as u32 {
             list.clear();
+            if inner.meta.pending_groups.contains_key(&(*storage, group)) {
+                continue;
+            }
             let first = u64::from(group) * GROUP_ROWS;
             inner.read_in_group(*storage, group, first..first + GROUP_ROWS, &mut list)?;
             live += list.len() as u64;
@@ -203,7 +212,12 @@ fn rows(inner: &Inner, known: &Known, counts: &mut BaseCounts, found: &mut dyn F
 }
 
 /// Pieces of rows out of line: each one is named by a row, whose reading has looked at their checksum.
-fn blobs(inner: &Inner, known: &Known, _counts: &mut BaseCounts, found: &mut dyn FnMut(String)) -> Result<()> {
+fn blobs(
+    inner: &Inner,
+    known: &Known,
+    _counts: &mut BaseCounts,
+    found: &mut dyn FnMut(String),
+) -> Result<()> {
     let mut pieces: BTreeMap<u32, u64> = BTreeMap::new();
     inner.reader.scan(Table::Blobs, ALL, false, &mut |key, _| {
         match key.first_chunk::<4>() {
@@ -217,7 +231,9 @@ fn blobs(inner: &Inner, known: &Known, _counts: &mut BaseCounts, found: &mut dyn
     let mut named: BTreeMap<u32, u64> = BTreeMap::new();
     for table in [Table::Rows, Table::Delta] {
         inner.reader.scan(table, ALL, false, &mut |key, value| {
-            if let (Some(storage), Ok(block)) = (key.first_chunk::<4>(), block::Block::parse(Arc::from(value))) {
+            if let (Some(storage), Ok(block)) =
+                (key.first_chunk::<4>(), block::Block::parse(Arc::from(value)))
+            {
                 for (_, entry) in block.entries() {
                     if let Entry::Blob(blob) = entry {
                         *named.entry(u32::from_be_bytes(*storage)).or_default() += u64::from(blob.pieces());
@@ -240,14 +256,19 @@ fn blobs(inner: &Inner, known: &Known, _counts: &mut BaseCounts, found: &mut dyn
 }
 
 /// Index entries belong to an index of the catalog.
-fn entries(inner: &Inner, known: &Known, counts: &mut BaseCounts, found: &mut dyn FnMut(String)) -> Result<()> {
+fn entries(
+    inner: &Inner,
+    known: &Known,
+    counts: &mut BaseCounts,
+    found: &mut dyn FnMut(String),
+) -> Result<()> {
     let mut unknown = BTreeSet::new();
     inner.reader.scan(Table::Index, ALL, false, &mut |key, value| {
         counts.index_entries += 1;
         match key.first_chunk::<4>() {
             Some(storage) if key.len() >= 12 && value.is_empty() => {
                 let storage = u32::from_be_bytes(*storage);
-                if !known.indexes.contains(&storage) && unknown.insert(storage) {
+                if !known.is_partial && !known.indexes.contains(&storage) && unknown.insert(storage) {
                     found(finding(inner, Table::Index, storage, "no index has this storage"));
                 }
             }

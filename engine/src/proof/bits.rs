@@ -57,10 +57,12 @@ fn directory(closed: bool) -> (SimulatedDisk, Vec<Rows>) {
 /// All rows, by the table and by both indexes, which must agree.
 fn read(engine: &Engine) -> Result<Rows> {
     let catalog = engine.catalog();
-    let t = match (catalog.relation(catalog::oid::PUBLIC, "t"), catalog.relation(catalog::oid::PUBLIC, "t_pkey")) {
-        (Some(_), Some(_)) => Fixture::of(engine),
-        _ => panic!("a table is missing and nobody said so"),
-    };
+    let t =
+        match (catalog.relation(catalog::oid::PUBLIC, "t"), catalog.relation(catalog::oid::PUBLIC, "t_pkey"))
+        {
+            (Some(_), Some(_)) => Fixture::of(engine),
+            _ => panic!("a table is missing and nobody said so"),
+        };
     let snapshot = engine.snapshot();
     let mut rows = Rows::new();
     let mut batch = RowBatch::new();
@@ -117,7 +119,8 @@ fn flips(closed: bool, count: Option<u64>) -> Tally {
         files
             .flat_map(|path| {
                 let bytes = disk.contents(&path).unwrap_or_default();
-                let parts = bytes.chunks(64).enumerate().filter(|(_, part)| part.iter().any(|byte| *byte != 0));
+                let parts =
+                    bytes.chunks(64).enumerate().filter(|(_, part)| part.iter().any(|byte| *byte != 0));
                 parts.map(|(number, _)| (path.clone(), number * 64)).collect::<Vec<_>>()
             })
             .collect()
@@ -151,7 +154,11 @@ fn flips(closed: bool, count: Option<u64>) -> Tally {
                     Ok(rows) => {
                         let torn = !closed && states.contains(&rows) && path.starts_with("/data/wal");
                         assert!(torn, "{place}: wrong rows");
-                        assert_eq!(rows, states[states.len() - 2], "{place}: more than the last batch is gone");
+                        assert_eq!(
+                            rows,
+                            states[states.len() - 2],
+                            "{place}: more than the last batch is gone"
+                        );
                         tally.shorter += 1;
                     }
                     Err(error) => {
@@ -217,7 +224,8 @@ fn the_log_cut_anywhere_leaves_a_prefix() {
     disk.crash();
     drop(engine);
     let log = disk.files().into_iter().rfind(|path| {
-        path.starts_with("/data/wal") && disk.contents(path).is_some_and(|bytes| bytes.iter().any(|b| *b != 0))
+        path.starts_with("/data/wal")
+            && disk.contents(path).is_some_and(|bytes| bytes.iter().any(|b| *b != 0))
     });
     let log = log.unwrap();
     let bytes = disk.contents(&log).unwrap();
@@ -247,11 +255,8 @@ fn the_log_cut_anywhere_leaves_a_prefix() {
             place.unwrap_or_else(|| panic!("cut at {cut}: {rows} rows")) as u64
         } else {
             alone.set_contents(&log, &left);
-            let options = wal::WalOptions {
-                segment_size: SEGMENT,
-                threads: false,
-                ..wal::WalOptions::new(folder, 77)
-            };
+            let options =
+                wal::WalOptions { segment_size: SEGMENT, threads: false, ..wal::WalOptions::new(folder, 77) };
             let disk = std::sync::Arc::new(alone.clone());
             let (wal, replay) = wal::Wal::open(disk, options, Lsn(1), Default::default()).unwrap();
             let found = replay.map(Result::unwrap).count() as u64;

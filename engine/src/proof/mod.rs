@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bits;
+mod check;
 mod crash;
 mod faults;
 #[path = "../../tests/engine/setup.rs"]

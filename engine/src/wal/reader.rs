@@ -126,7 +126,8 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
 
 /// See [`super::verify`].
 pub(super) fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, found: &Found) -> Result<LogFacts> {
-    let mut facts = LogFacts { complete: found.segments.first().is_none_or(|s| s.first == 1), ..LogFacts::default() };
+    let mut facts =
+        LogFacts { complete: found.segments.first().is_none_or(|s| s.first == 1), ..LogFacts::default() };
     // Where the next segment begins if nothing is missing.
     let mut end: Option<u64> = None;
     for segment in &found.segments {

@@ -73,6 +73,8 @@ struct State {
     /// Every segment with records, oldest first; the last one is active.
     segments: VecDeque<SegmentUse>,
     recyclable: VecDeque<u64>,
+    /// Segments up to this one are in the archive.
+    archived: u64,
     /// Why the preparer could not prepare, until it can.
     prepare_error: Option<Error>,
     sealed: Option<Error>,
@@ -98,6 +100,8 @@ pub(super) struct Shared {
     work: Condvar,
     /// Something for the preparer.
     prepare: Condvar,
+    /// A segment for the archive.
+    archive: Condvar,
     /// Space, durability or the end: for threads that block.
     progress: Condvar,
     /// Without threads: the writer, used by whoever waits.
@@ -123,7 +127,21 @@ pub(super) fn start(
             format!("log segment size {} is not a multiple of 4096 of at least 65536", options.segment_size),
         ));
     }
+    // Copied in order, so the newest one that is there stands for all before it.
+    let mut archived = 0;
+    if let Some(archive) = &options.archive {
+        for segment in &found.segments {
+            let name = file_name(segment.number);
+            let there =
+                archive.contains(&name).map_err(|error| disk::error("look for", Path::new(&name), &error))?;
+            if !there {
+                break;
+            }
+            archived = segment.number;
+        }
+    }
     let state = State {
+        archived,
         last: found.last,
         free: found.spares.len() as u64 * (options.segment_size - BLOCK_BYTES),
         spares: found.spares.iter().copied().collect(),
@@ -148,6 +166,7 @@ pub(super) fn start(
         state: Mutex::new(state),
         work: Condvar::new(),
         prepare: Condvar::new(),
+        archive: Condvar::new(),
         progress: Condvar::new(),
         inline: Mutex::new(None),
     });
@@ -163,8 +182,11 @@ pub(super) fn start(
     };
     let writer = spawn("wal", |shared| Writer::new(shared).run());
     let preparer = spawn("wal-prepare", |shared| shared.prepare_segments());
+    let archiver =
+        shared.options.archive.is_some().then(|| spawn("wal-archive", |shared| shared.archive_segments()));
     let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()) };
     handle.threads.lock().extend([writer?, preparer?]);
+    handle.threads.lock().extend(archiver.transpose()?);
     Ok(handle)
 }
 
@@ -185,6 +207,7 @@ impl Handle {
         }
         self.shared.work.notify_all();
         self.shared.prepare.notify_all();
+        self.shared.archive.notify_all();
         self.shared.progress.notify_all();
         self.shared.drive();
         // It holds what holds it.
@@ -339,13 +362,105 @@ impl Shared {
         Poll::Pending
     }
 
+    /// The oldest finished segment that is not in the archive.
+    fn next_for_archive(state: &State) -> Option<u64> {
+        let active = state.segments.len().saturating_sub(1);
+        let finished = state.segments.iter().take(active);
+        finished.map(|segment| segment.number).find(|number| *number > state.archived)
+    }
+
+    /// The archiver thread.
+    fn archive_segments(&self) {
+        set_thread_priority(Priority::Background);
+        let mut state = self.state.lock();
+        while !state.closing {
+            match Shared::next_for_archive(&state) {
+                None => self.archive.wait(&mut state),
+                Some(number) => {
+                    drop(state);
+                    let done = self.archive_one(number);
+                    state = self.state.lock();
+                    if !done && !state.closing {
+                        self.archive.wait_for(&mut state, RETRY);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies a segment; `false`: it could not, and said why.
+    fn archive_one(&self, number: u64) -> bool {
+        let Some(archive) = &self.options.archive else { return true };
+        let name = file_name(number);
+        let copied =
+            self.disk.open(&self.path(number), Mode::Existing).and_then(|file| archive.store(&name, &*file));
+        match copied {
+            Ok(()) => {
+                self.metrics.wal_archived.increment();
+                let mut state = self.state.lock();
+                state.archived = state.archived.max(number);
+                self.observe(&state);
+                true
+            }
+            Err(error) => {
+                self.metrics.wal_archive_failures.increment();
+                tracing::error!(%error, segment = name, "could not archive a log segment; it stays and is tried again");
+                false
+            }
+        }
+    }
+
+    pub fn size(&self) -> u64 {
+        Shared::files(&self.state.lock()) * self.options.segment_size
+    }
+
+    fn files(state: &State) -> u64 {
+        (state.segments.len() + state.spares.len() + state.recyclable.len()) as u64
+    }
+
+    /// Tells the metrics what there is.
+    fn observe(&self, state: &State) {
+        let size = Shared::files(state) * self.options.segment_size;
+        let over = size.saturating_sub(self.options.max_size);
+        if over > 0 && self.metrics.wal_over_limit.get() == 0 {
+            tracing::warn!(
+                size,
+                limit = self.options.max_size,
+                "the log is larger than wal.max_size: a checkpoint or the archive is behind"
+            );
+        }
+        self.metrics.wal_size.set(size);
+        self.metrics.wal_over_limit.set(over);
+        let active = state.segments.len().saturating_sub(1);
+        let waiting = match &self.options.archive {
+            Some(_) => state.segments.iter().take(active).filter(|s| s.number > state.archived).count(),
+            None => 0,
+        };
+        self.metrics.wal_unarchived.set(waiting as u64);
+    }
+
     pub fn recycle(&self, below: Lsn) -> Result<()> {
+        if !self.options.threads {
+            loop {
+                let next = Shared::next_for_archive(&self.state.lock());
+                if self.options.archive.is_none() || !next.is_some_and(|number| self.archive_one(number)) {
+                    break;
+                }
+            }
+        }
+        let most = (self.options.max_size / self.options.segment_size).max(2) as usize - 1;
+        let retain = self.options.retain.min(most).max(1);
         let mut surplus = Vec::new();
         {
             let mut state = self.state.lock();
-            while state.segments.len() > self.options.retain.max(1) {
+            while state.segments.len() > retain {
                 // All of a segment is <= below when the next one begins at or before below + 1.
                 if state.segments.get(1).is_none_or(|next| next.first_whole() > below.0 + 1) {
+                    break;
+                }
+                let kept = self.options.archive.is_some()
+                    && state.segments.front().is_some_and(|first| first.number > state.archived);
+                if kept {
                     break;
                 }
                 let Some(segment) = state.segments.pop_front() else { break };
@@ -355,6 +470,7 @@ impl Shared {
                     surplus.push(segment.number);
                 }
             }
+            self.observe(&state);
         }
         for number in surplus {
             let path = self.path(number);
@@ -664,7 +780,12 @@ impl Writer {
         header.write(&mut self.buffer);
         self.shared.put(&file, &path, 0, &self.buffer)?;
         let first = SegmentUse { number, first: self.next, inside: self.inside };
-        self.shared.state.lock().segments.push_back(first);
+        {
+            let mut state = self.shared.state.lock();
+            state.segments.push_back(first);
+            self.shared.observe(&state);
+        }
+        self.shared.archive.notify_one();
         self.active = Some(Active { file, path, number, position: BLOCK_BYTES });
         Ok(())
     }

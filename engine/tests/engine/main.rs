@@ -7,5 +7,6 @@
 use engine as under_test;
 
 mod isolation;
+mod large;
 mod setup;
 mod storage;
