@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, Stop};
 use crate::shell::{self, Action, Format};
-use crate::{Server, health, passwd, telemetry};
+use crate::{Server, check, health, passwd, telemetry};
 
 /// A PostgreSQL-compatible database server for one machine.
 #[derive(Parser, Debug)]
@@ -45,6 +45,15 @@ enum Command {
         after_help = "Examples:\n  startdb healthcheck\n  startdb healthcheck --data-dir /var/lib/startdb --listen 127.0.0.1:5432\n\nIt runs SELECT 1 through the server's port, as an internal role whose secret each start writes to DATA/.healthcheck.\nExit code: 0 ready, 4 not ready."
     )]
     Healthcheck(HealthArgs),
+    /// Checks the data of a stopped server for damage.
+    #[command(
+        after_help = "Examples:\n  startdb check\n  startdb check --data-dir /var/lib/startdb\n\nExit code: 0 no damage, 5 damage, named on the standard output, 1 when it could not look."
+    )]
+    Check {
+        /// Directory of the data [env: STARTDB_DATA_DIR] [default: ./startdb-data]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
     /// Sets the password of a user while the server is stopped.
     #[command(
         after_help = "Examples:\n  startdb passwd --data-dir startdb-data\n  startdb passwd --user alice --password-file password.txt\n\nWithout --password-file it asks on a terminal, or takes the first line of the standard input.\nExit code: 0, 1 when it could not be done."
@@ -252,6 +261,7 @@ fn dispatch() -> Result<ExitCode, Stop> {
         Some(Command::Healthcheck(args)) => {
             Ok(ExitCode::from(health::check(&directory(args.data_dir)?, args.listen.as_deref())))
         }
+        Some(Command::Check { data_dir }) => Ok(check::run(&directory(data_dir)?)),
         Some(Command::Passwd(args)) => {
             let password = passwd::new_password(args.password_file.as_deref())?;
             let done = passwd::set(&directory(args.data_dir)?, args.user.as_deref(), &password);

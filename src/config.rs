@@ -85,6 +85,9 @@ pub struct ServerSettings {
     pub buffer_pool_size: u64,
     pub memtable_size: u64,
     pub wal_segment_size: u64,
+    pub wal_keep_segments: usize,
+    pub wal_max_size: u64,
+    pub wal_archive_dir: Option<PathBuf>,
     pub checkpoint_wal_bytes: u64,
     pub checkpoint_interval: Duration,
     pub max_connections: usize,
@@ -149,6 +152,33 @@ pub const SETTINGS: &[Setting] = &[
         other_names: &[],
         apply: |c, v| bytes(v).map(|v| c.server.wal_segment_size = v),
         show: |c| size(c.server.wal_segment_size),
+    },
+    Setting {
+        key: "wal.keep_segments",
+        default: "10",
+        what: "log files kept after they are no longer needed",
+        other_names: &[],
+        apply: |c, v| number(v).map(|v| c.server.wal_keep_segments = v),
+        show: |c| c.server.wal_keep_segments.to_string(),
+    },
+    Setting {
+        key: "wal.max_size",
+        default: "4GB",
+        what: "size of the log above which a checkpoint is made and a warning given",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.wal_max_size = v),
+        show: |c| size(c.server.wal_max_size),
+    },
+    Setting {
+        key: "wal.archive_dir",
+        default: "",
+        what: "directory to which finished log files are copied before they are used again; empty: none",
+        other_names: &[],
+        apply: |c, v| {
+            c.server.wal_archive_dir = optional_path(v);
+            Ok(())
+        },
+        show: |c| shown_path(c.server.wal_archive_dir.as_ref()),
     },
     Setting {
         key: "checkpoint.wal_size",
@@ -361,6 +391,7 @@ impl fmt::Display for Stop {
                 }
                 Ok(())
             }
+            Stop::Check(directory) => crate::check::run(&directory),
         }
     }
 }
@@ -421,6 +452,9 @@ impl Config {
                 buffer_pool_size: 0,
                 memtable_size: 0,
                 wal_segment_size: 0,
+                wal_keep_segments: 0,
+                wal_max_size: 0,
+                wal_archive_dir: None,
                 checkpoint_wal_bytes: 0,
                 checkpoint_interval: Duration::ZERO,
                 max_connections: 0,

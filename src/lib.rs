@@ -1,5 +1,6 @@
 //! The server and the programs around it as a library, so that tests start a real one inside their process.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 mod container;

@@ -121,9 +121,18 @@ impl Server {
         options.buffer_pool_size = settings.buffer_pool_size;
         options.memtable_size = settings.memtable_size;
         options.wal_segment_size = settings.wal_segment_size;
+        options.wal_keep_segments = settings.wal_keep_segments;
+        options.wal_max_size = settings.wal_max_size;
+        if let Some(directory) = &settings.wal_archive_dir {
+            let archive = engine::DirectoryArchive::new(options.disk.clone(), directory.clone())?;
+            options.wal_archive = Some(Arc::new(archive));
+        }
         options.checkpoint_wal_bytes = settings.checkpoint_wal_bytes;
         options.checkpoint_interval = settings.checkpoint_interval;
-        let engine = Engine::open(options)?;
+        let starting = Starting::announce(&runtime, config.http, options.progress.clone());
+        let engine = Engine::open(options);
+        starting.end(&runtime);
+        let engine = engine?;
         let parts = Parts { runtime, registry, network, listen, bound, early };
         let assembled = Server::assemble(config, &engine, parts, prepared);
         if assembled.is_err()
@@ -436,6 +445,53 @@ impl Early {
 
     fn over(&self) {
         *self.0.lock() = Phase::Over;
+    }
+}
+
+/// Answers `/readyz` with the progress while the log is replayed, if that takes a while. (Clients of the database are answered by
+/// its own port.)
+struct Starting {
+    end: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Starting {
+    fn announce(
+        runtime: &Runtime,
+        http: std::net::SocketAddr,
+        progress: Arc<engine::OpenProgress>,
+    ) -> Starting {
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let ready = Arc::new(move || {
+            let (records, megabytes) = (progress.records(), progress.bytes() >> 20);
+            Err(format!("replaying the log: {records} records, {megabytes} MB so far"))
+        });
+        let task = runtime.spawn(async move {
+            tokio::pin!(ended);
+            // An ordinary start is over by then.
+            if tokio::time::timeout(Duration::from_millis(300), &mut ended).await.is_ok() {
+                return;
+            }
+            let options = wire::http::Options { listen: http, registry: Arc::default(), ready };
+            match wire::http::serve(options).await {
+                Ok(health) => {
+                    // Ended or dropped: the start goes on, or has failed.
+                    let _ = ended.await;
+                    health.stop().await;
+                }
+                // A port that is taken is reported by the server itself in a moment.
+                Err(error) => tracing::warn!(%error, "the progress cannot be told yet"),
+            }
+        });
+        Starting { end, task }
+    }
+
+    fn end(self, runtime: &Runtime) {
+        // The task may have ended by itself.
+        let _ = self.end.send(());
+        if let Err(error) = runtime.block_on(self.task) {
+            tracing::error!(%error, "answering health checks during the start");
+        }
     }
 }
 

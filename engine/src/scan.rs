@@ -201,7 +201,11 @@ impl TableScan {
             let own = self.own
                 && self.snapshot.0.own.as_ref().and_then(|own| own.next_group(self.storage, next))
                     == Some(next);
-            let overlays = self.overlays.iter().filter_map(|overlay| overlay.group(next)).collect();
+            let overlays = self
+                .overlays
+                .iter()
+                .filter_map(|overlay| overlay.group(next).transpose())
+                .collect::<Result<_>>()?;
             self.group = Some((next, GroupLayers { own, overlays }));
         }
         let Some((number, layers)) = &self.group else { return Ok(false) };
@@ -212,7 +216,10 @@ impl TableScan {
         self.step = (self.step * 2).min(GROUP_ROWS / 4);
         let inner = &self.snapshot.0;
         self.scratch.clear();
-        if self.base && *number < inner.pin.version.base.groups(self.storage) {
+        if self.base
+            && *number < inner.pin.version.base.groups(self.storage)
+            && inner.shows(self.storage, *number)
+        {
             inner.pin.version.base.read_rows(self.storage, RowId(from)..RowId(to), &mut self.scratch)?;
         }
         let offsets = (from - first) as u32..(to - first) as u32;
@@ -433,7 +440,7 @@ impl IndexScan {
     }
 
     /// The next entry that may count, each once, and whether the base alone knows it.
-    fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
         let backward = self.backward;
         loop {
             if let Some(own) = &mut self.own

@@ -14,6 +14,7 @@ use std::ops::{Bound, Range};
 use value::Result;
 
 use crate::base::{Base, KeyRange};
+use crate::bulk::{Bulk, Viewer};
 use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Inner;
 use crate::ids::{CommandId, Lsn, RowId};
@@ -34,6 +35,8 @@ pub(crate) struct SuperVersion {
     pub(crate) base: Base,
     /// Changes whenever `base` does: what the base holds.
     pub(crate) applied: Lsn,
+    /// Who may see groups that the base calls pending.
+    pub(crate) bulk: Arc<Bulk>,
 }
 
 /// The newest committed state of a row, or the state at a timestamp.
@@ -60,10 +63,26 @@ impl SuperVersion {
 
     /// The row as of `ts` ([`Lsn`] maximum: the newest applied version).
     pub(crate) fn get(&self, storage: u32, row: RowId, ts: Lsn) -> Result<Found> {
+        self.get_for(storage, row, ts, None)
+    }
+
+    /// Whether a group of the base is there for a reader.
+    pub(crate) fn shows(&self, storage: u32, group: u32, ts: Lsn, viewer: Option<Viewer>) -> bool {
+        match self.base.pending(storage, group) {
+            None => true,
+            Some(piece) => self.bulk.is_visible(piece, ts, viewer),
+        }
+    }
+
+    /// [`SuperVersion::get`], with the groups that `viewer` has written itself.
+    pub(crate) fn get_for(&self, storage: u32, row: RowId, ts: Lsn, viewer: Option<Viewer>) -> Result<Found> {
         for memtable in self.memtables() {
-            if let Some((since, row)) = memtable.get(storage, row, ts) {
+            if let Some((since, row)) = memtable.get(storage, row, ts)? {
                 return Ok(Found::Recent(since, row));
             }
+        }
+        if !self.shows(storage, row.group(), ts, viewer) {
+            return Ok(Found::Base(None));
         }
         Ok(Found::Base(self.base.get(storage, row)?))
     }
@@ -165,6 +184,9 @@ impl Drop for Pin {
 impl Pin {
     /// Takes the newest super-version and the timestamp that `choose` gives.
     pub(crate) fn take(engine: &Arc<Inner>, choose: impl Fn() -> Lsn) -> Pin {
+        if engine.version.load().base.failed() {
+            engine.revive();
+        }
         loop {
             let version = engine.version.load_full();
             let ts = engine.registry.announce(&choose);
@@ -287,6 +309,12 @@ pub(crate) struct View<'a> {
 }
 
 impl SnapshotInner {
+    /// Whether a group of the base is there for this snapshot.
+    pub(crate) fn shows(&self, storage: u32, group: u32) -> bool {
+        let viewer = self.own.as_ref().map(|own| Viewer { owner: own.owner(), command: self.command });
+        self.pin.version.shows(storage, group, self.pin.ts, viewer)
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         View {
             version: &self.pin.version,
@@ -306,6 +334,10 @@ pub(crate) enum Source {
 }
 
 impl View<'_> {
+    fn viewer(&self) -> Option<Viewer> {
+        self.own.map(|own| Viewer { owner: own.owner(), command: self.command })
+    }
+
     /// The visible row, and where it was found.
     pub(crate) fn fetch(
         &self,
@@ -319,10 +351,10 @@ impl View<'_> {
             return Ok((Source::Overlay, found));
         }
         if temporary {
-            let found = self.temporary.get(storage, row, Lsn(u64::MAX));
+            let found = self.temporary.get(storage, row, Lsn(u64::MAX))?;
             return Ok((Source::Overlay, found.and_then(|(_, row)| row)));
         }
-        match self.version.get(storage, row, self.ts)? {
+        match self.version.get_for(storage, row, self.ts, self.viewer())? {
             Found::Recent(_, row) => Ok((Source::Overlay, row)),
             Found::Base(row) => Ok((Source::Base, row)),
         }
