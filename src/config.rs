@@ -391,7 +391,6 @@ impl fmt::Display for Stop {
                 }
                 Ok(())
             }
-            Stop::Check(directory) => crate::check::run(&directory),
         }
     }
 }
