@@ -1,68 +1,34 @@
-//! What can be configured, and where from: built-in defaults < environment < flags.
+//! What can be configured, and where from: built-in defaults < file < environment < flags.
+//!
+//! [`SETTINGS`] is the one table: a row is a key of the file, its flag and variables, its meaning, its default, how a value is taken and how
+//! it is shown. The parser, `config show`, `config default` and the sample in deploy/ are made from it; to add a setting, add a row (and a
+//! field that it sets).
 //!
 //! A flag and its `STARTDB_` variable are one name (the flag wins). The variables of the official postgres image are other
 //! names for the same things; giving one thing under two names is an error that names both, because whichever won
 //! would be a surprise.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use crate::cli::{self, StartArgs};
 
-/// A PostgreSQL-compatible database server for one machine.
-#[derive(Parser, Debug)]
-#[command(
-    name = "startdb",
-    version,
-    about,
-    disable_help_subcommand = true,
-    after_help = "Examples:\n  startdb                                        start with the data in ./startdb-data\n  startdb start --listen 0.0.0.0:5433            start on another port, for other machines (TLS)\n  startdb start -c storage.buffer_pool_size=4GB  with a larger page cache"
-)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    start: StartArgs,
-}
-
-#[derive(Subcommand, Debug)]
-enum Command {
-    /// Starts the server (the default).
-    #[command(
-        after_help = "Examples:\n  startdb start --data-dir /var/lib/startdb\n  startdb start --user alice --password-file /run/secrets/password"
-    )]
-    Start(StartArgs),
-}
-
-#[derive(Args, Clone, Debug, Default)]
-struct StartArgs {
-    /// Directory of the data; made on the first start [env: STARTDB_DATA_DIR] [default: ./startdb-data]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Address of the PostgreSQL protocol [env: STARTDB_LISTEN] [default: 127.0.0.1:5432]
-    #[arg(long, value_name = "HOST:PORT")]
-    listen: Option<String>,
-    /// Address of health checks and metrics [env: STARTDB_HTTP] [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
-    http: Option<String>,
-    /// Superuser to make on the first start [env: STARTDB_USER] [default: postgres]
-    #[arg(long, value_name = "NAME")]
-    user: Option<String>,
-    /// File with the superuser's password, for the first start [env: STARTDB_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// A setting, e.g. -c work_mem=64MB or -c storage.buffer_pool_size=4GB [env: STARTDB_<SECTION>__<KEY>]
-    #[arg(short = 'c', value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-}
+/// Name of the configuration file in the data directory.
+pub const FILE: &str = "startdb.toml";
+/// Where the postgres image looks for scripts of the first start.
+const INIT_DIRECTORY: &str = "/docker-entrypoint-initdb.d";
 
 /// Everything the server needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub data_dir: PathBuf,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
     pub listen: SocketAddr,
     pub http: SocketAddr,
     pub user: String,
@@ -70,12 +36,50 @@ pub struct Config {
     pub password: Option<String>,
     /// A database to make besides `postgres`.
     pub database: Option<String>,
+    /// Scripts to run once, on the first start.
+    pub init_directory: Option<PathBuf>,
+    pub auth_method: AuthMethod,
+    /// The process is a container's main process: nobody reads what it prints, and a volume must be where the data go.
+    pub container: bool,
     pub server: ServerSettings,
-    /// Settings of the SQL layer (`work_mem`, `TimeZone`), checked when the database opens.
+    /// Settings of the SQL layer (`work_mem`, `TimeZone`).
     pub sql: Vec<(String, String)>,
+    origins: BTreeMap<String, Origin>,
 }
 
-/// Settings with a dot in their name. One row here is the default, the parser and the documentation.
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM from everywhere, TLS from other machines.
+    #[default]
+    ScramWithTls,
+    /// SCRAM from everywhere, TLS not demanded: what the postgres image means by scram-sha-256.
+    Scram,
+    /// Nobody proves anything.
+    Trust,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    #[default]
+    BuiltIn,
+    File(PathBuf, usize),
+    Variable(String),
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::BuiltIn => f.write_str("built-in"),
+            Origin::File(file, line) => write!(f, "{}:{line}", file.display()),
+            Origin::Variable(name) | Origin::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Settings with a dot in their name.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     pub buffer_pool_size: u64,
@@ -92,133 +96,481 @@ pub struct ServerSettings {
     pub log_filter: String,
 }
 
-type Apply = fn(&mut ServerSettings, &str) -> Result<(), String>;
-
-/// name, what it is, how a value is taken.
-pub const SERVER_SETTINGS: &[(&str, &str, Apply)] = &[
-    ("storage.buffer_pool_size", "memory for pages of the base (default: a quarter of the RAM)", |s, v| {
-        bytes(v).map(|v| s.buffer_pool_size = v)
-    }),
-    (
-        "storage.memtable_size",
-        "memory for committed changes since the last checkpoint (default 256MB)",
-        |s, v| bytes(v).map(|v| s.memtable_size = v),
-    ),
-    ("wal.segment_size", "size of one log file (default 100MB)", |s, v| {
-        bytes(v).map(|v| s.wal_segment_size = v)
-    }),
-    ("checkpoint.wal_size", "log written before a checkpoint begins (default 256MB)", |s, v| {
-        bytes(v).map(|v| s.checkpoint_wal_bytes = v)
-    }),
-    ("checkpoint.interval", "time between checkpoints (default 30s)", |s, v| {
-        duration(v).map(|v| s.checkpoint_interval = v)
-    }),
-    ("network.max_connections", "client connections at once (default 100)", |s, v| {
-        number(v).map(|v| s.max_connections = v)
-    }),
-    ("network.reserved_connections", "of these, kept for superusers (default 3)", |s, v| {
-        number(v).map(|v| s.reserved_connections = v)
-    }),
-    (
-        "network.unix_directory",
-        "directory of the Unix-domain socket (default: the data directory)",
-        |s, v| {
-            s.unix_directory = Some(PathBuf::from(v));
-            Ok(())
-        },
-    ),
-    ("tls.certificate", "PEM file with the certificate chain (default: made on the first start)", |s, v| {
-        s.tls_certificate = Some(PathBuf::from(v));
-        Ok(())
-    }),
-    ("tls.key", "PEM file with its private key", |s, v| {
-        s.tls_key = Some(PathBuf::from(v));
-        Ok(())
-    }),
-    ("query.memory", "memory of all running statements together (default: a quarter of the RAM)", |s, v| {
-        bytes(v).map(|v| s.query_memory = v)
-    }),
-    ("log.filter", "what is logged, e.g. info or info,audit=off (default info)", |s, v| {
-        v.clone_into(&mut s.log_filter);
-        Ok(())
-    }),
-];
-
-impl Default for ServerSettings {
-    fn default() -> ServerSettings {
-        let quarter = memory_total().unwrap_or(4 << 30) / 4;
-        ServerSettings {
-            buffer_pool_size: quarter,
-            memtable_size: 256 << 20,
-            wal_segment_size: 100 << 20,
-            checkpoint_wal_bytes: 256 << 20,
-            checkpoint_interval: Duration::from_secs(30),
-            max_connections: 100,
-            reserved_connections: 3,
-            unix_directory: None,
-            tls_certificate: None,
-            tls_key: None,
-            query_memory: quarter,
-            log_filter: String::from("info"),
-        }
-    }
+/// One row of the table.
+pub struct Setting {
+    /// `section.key`
+    pub key: &'static str,
+    /// As it is written in the file; empty: no value.
+    pub default: &'static str,
+    pub what: &'static str,
+    /// Its own flag and its own variables, besides `-c` and `STARTDB_SECTION__KEY`.
+    pub other_names: &'static [&'static str],
+    apply: fn(&mut Config, &str) -> Result<(), String>,
+    show: fn(&Config) -> String,
 }
 
-/// Why there is nothing to start: help was asked for, or the arguments are wrong.
+fn shown_path(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// The one table of settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "storage.data_dir",
+        default: "./startdb-data",
+        what: "directory of the data, made on the first start; only in a file given by --config",
+        other_names: &["--data-dir", "STARTDB_DATA_DIR", "PGDATA"],
+        apply: |c, v| {
+            c.data_dir = PathBuf::from(v);
+            Ok(())
+        },
+        show: |c| c.data_dir.display().to_string(),
+    },
+    Setting {
+        key: "storage.buffer_pool_size",
+        default: "25%",
+        what: "memory for pages of the base; a size, or a share of the RAM",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.buffer_pool_size = v),
+        show: |c| size(c.server.buffer_pool_size),
+    },
+    Setting {
+        key: "storage.memtable_size",
+        default: "256MB",
+        what: "memory for committed changes since the last checkpoint",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.memtable_size = v),
+        show: |c| size(c.server.memtable_size),
+    },
+    Setting {
+        key: "wal.segment_size",
+        default: "100MB",
+        what: "size of one log file",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.wal_segment_size = v),
+        show: |c| size(c.server.wal_segment_size),
+    },
+    Setting {
+        key: "checkpoint.wal_size",
+        default: "256MB",
+        what: "log written before a checkpoint begins",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.checkpoint_wal_bytes = v),
+        show: |c| size(c.server.checkpoint_wal_bytes),
+    },
+    Setting {
+        key: "checkpoint.interval",
+        default: "30s",
+        what: "time between checkpoints",
+        other_names: &[],
+        apply: |c, v| duration(v).map(|v| c.server.checkpoint_interval = v),
+        show: |c| time(c.server.checkpoint_interval),
+    },
+    Setting {
+        key: "network.listen",
+        default: "127.0.0.1:5432",
+        what: "address of the PostgreSQL protocol; 0.0.0.0:5432 for other machines",
+        other_names: &["--listen", "STARTDB_LISTEN"],
+        apply: |c, v| address(v).map(|v| c.listen = v),
+        show: |c| c.listen.to_string(),
+    },
+    Setting {
+        key: "network.http",
+        default: "127.0.0.1:8080",
+        what: "address of health checks and metrics",
+        other_names: &["--http", "STARTDB_HTTP"],
+        apply: |c, v| address(v).map(|v| c.http = v),
+        show: |c| c.http.to_string(),
+    },
+    Setting {
+        key: "network.auth_method",
+        default: "default",
+        what: "default (password; TLS from other machines), scram-sha-256 (password; TLS if the client wants it) or trust (no password at all)",
+        other_names: &["POSTGRES_HOST_AUTH_METHOD"],
+        apply: |c, v| {
+            c.auth_method = match v {
+                "default" => AuthMethod::ScramWithTls,
+                // As in PostgreSQL: with stored SCRAM verifiers, md5 means SCRAM.
+                "scram-sha-256" | "md5" => AuthMethod::Scram,
+                "trust" => AuthMethod::Trust,
+                _ => return Err(format!("\"{v}\" is not supported; use default, scram-sha-256 or trust")),
+            };
+            Ok(())
+        },
+        show: |c| {
+            match c.auth_method {
+                AuthMethod::ScramWithTls => "default",
+                AuthMethod::Scram => "scram-sha-256",
+                AuthMethod::Trust => "trust",
+            }
+            .to_owned()
+        },
+    },
+    Setting {
+        key: "network.max_connections",
+        default: "100",
+        what: "client connections at once",
+        other_names: &[],
+        apply: |c, v| number(v).map(|v| c.server.max_connections = v),
+        show: |c| c.server.max_connections.to_string(),
+    },
+    Setting {
+        key: "network.reserved_connections",
+        default: "3",
+        what: "of these, kept for superusers",
+        other_names: &[],
+        apply: |c, v| number(v).map(|v| c.server.reserved_connections = v),
+        show: |c| c.server.reserved_connections.to_string(),
+    },
+    Setting {
+        key: "network.unix_directory",
+        default: "",
+        what: "directory of the Unix-domain socket; empty: the data directory",
+        other_names: &[],
+        apply: |c, v| {
+            c.server.unix_directory = optional_path(v);
+            Ok(())
+        },
+        show: |c| shown_path(c.server.unix_directory.as_ref()),
+    },
+    Setting {
+        key: "tls.certificate",
+        default: "",
+        what: "PEM file with the certificate chain; empty: one is made on the first start",
+        other_names: &[],
+        apply: |c, v| {
+            c.server.tls_certificate = optional_path(v);
+            Ok(())
+        },
+        show: |c| shown_path(c.server.tls_certificate.as_ref()),
+    },
+    Setting {
+        key: "tls.key",
+        default: "",
+        what: "PEM file with its private key",
+        other_names: &[],
+        apply: |c, v| {
+            c.server.tls_key = optional_path(v);
+            Ok(())
+        },
+        show: |c| shown_path(c.server.tls_key.as_ref()),
+    },
+    Setting {
+        key: "query.memory",
+        default: "25%",
+        what: "memory of all running statements together; a size, or a share of the RAM",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.query_memory = v),
+        show: |c| size(c.server.query_memory),
+    },
+    Setting {
+        key: "log.filter",
+        default: "info",
+        what: "what is logged, e.g. info or info,audit=off",
+        other_names: &[],
+        apply: |c, v| {
+            v.clone_into(&mut c.server.log_filter);
+            Ok(())
+        },
+        show: |c| c.server.log_filter.clone(),
+    },
+    Setting {
+        key: "init.user",
+        default: "postgres",
+        what: "superuser to make on the first start",
+        other_names: &["--user", "STARTDB_USER", "POSTGRES_USER"],
+        apply: |c, v| {
+            v.clone_into(&mut c.user);
+            Ok(())
+        },
+        show: |c| c.user.clone(),
+    },
+    Setting {
+        key: "init.password_file",
+        default: "",
+        what: "file with that user's password, read on the first start; empty: a password is made at random",
+        other_names: &[
+            "--password-file",
+            "STARTDB_PASSWORD_FILE",
+            "POSTGRES_PASSWORD",
+            "POSTGRES_PASSWORD_FILE",
+        ],
+        apply: |c, v| {
+            if let Some(file) = optional_path(v) {
+                c.password = Some(read_secret("init.password_file", &file).map_err(|stop| stop.to_string())?);
+            }
+            Ok(())
+        },
+        // What it says is nobody's business.
+        show: |c| if c.password.is_some() { "(given)".to_owned() } else { String::new() },
+    },
+    Setting {
+        key: "init.database",
+        default: "",
+        what: "database to make on the first start; empty: one named like the user",
+        other_names: &["POSTGRES_DB"],
+        apply: |c, v| {
+            c.database = Some(v.to_owned()).filter(|v| !v.is_empty());
+            Ok(())
+        },
+        show: |c| c.database.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "init.directory",
+        default: "/docker-entrypoint-initdb.d",
+        what: "directory of scripts to run once, after the first start and before the first client: .sql .sql.gz .sql.xz .sql.zst .sh, by name",
+        other_names: &[],
+        apply: |c, v| {
+            c.init_directory = optional_path(v);
+            Ok(())
+        },
+        show: |c| shown_path(c.init_directory.as_ref()),
+    },
+];
+
+/// Names that PostgreSQL has for settings of ours: what compose files and scripts give with `-c`.
+const POSTGRES_NAMES: &[(&str, &str)] = &[
+    ("max_connections", "network.max_connections"),
+    ("superuser_reserved_connections", "network.reserved_connections"),
+    ("unix_socket_directories", "network.unix_directory"),
+    ("ssl_cert_file", "tls.certificate"),
+    ("ssl_key_file", "tls.key"),
+];
+
+/// Why there is nothing to start: help was asked for, or something is wrong.
 #[derive(Debug)]
 pub enum Stop {
     /// What clap prints (help and version go to stdout with exit code 0).
     Usage(clap::Error),
     Invalid(String),
+    Failed(value::Error),
 }
 
-impl Stop {
-    pub fn exit(self) -> ExitCode {
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stop::Usage(error) => {
-                // Nothing is left to do when even the terminal cannot be written to.
-                let _ = error.print();
-                if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-            }
-            Stop::Invalid(message) => {
-                eprintln!("startdb: {message}");
-                ExitCode::FAILURE
+            Stop::Usage(error) => error.fmt(f),
+            Stop::Invalid(message) => f.write_str(message),
+            Stop::Failed(error) => {
+                let fields = error.fields();
+                f.write_str(&fields.message)?;
+                for (label, text) in [("detail", &fields.detail), ("hint", &fields.hint)] {
+                    if let Some(text) = text {
+                        write!(f, "\n  {label}: {text}")?;
+                    }
+                }
+                Ok(())
             }
         }
     }
 }
 
+impl Stop {
+    pub fn exit(self) -> ExitCode {
+        if let Stop::Usage(error) = &self {
+            // Nothing is left to do when even the terminal cannot be written to.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+        eprintln!("startdb: {self}");
+        ExitCode::FAILURE
+    }
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The data directory of a sub-command: its flag, else the variables, else the usual place. The configuration file has no say in it.
+pub fn data_directory(flag: Option<PathBuf>, variable: Variable<'_>) -> Result<PathBuf, Stop> {
+    let own = flag
+        .map(|value| ("--data-dir", value))
+        .or_else(|| variable("STARTDB_DATA_DIR").map(|value| ("STARTDB_DATA_DIR", PathBuf::from(value))));
+    let other = variable("PGDATA").map(|value| ("PGDATA", PathBuf::from(value)));
+    let given = one_of("data directory", own, other)?.map(|(_, directory)| directory);
+    Ok(given.unwrap_or_else(|| PathBuf::from("./startdb-data")))
+}
+
 impl Config {
-    /// From this process's arguments and environment.
-    pub fn from_environment() -> Result<Config, Stop> {
-        Config::from(std::env::args_os(), &|name| std::env::var(name).ok(), std::env::vars().collect())
+    /// From a start's arguments and this process's environment.
+    pub fn of_process(args: &StartArgs) -> Result<Config, Stop> {
+        Config::layered(args, &|name| std::env::var(name).ok(), std::env::vars().collect())
     }
 
     /// From given arguments (the program's name first) and variables.
     pub fn from(
         args: impl IntoIterator<Item = OsString>,
-        variable: &dyn Fn(&str) -> Option<String>,
+        variable: Variable<'_>,
         all: Vec<(String, String)>,
     ) -> Result<Config, Stop> {
-        let matches = Cli::command().try_get_matches_from(args).map_err(Stop::Usage)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(Stop::Usage)?;
-        let args = match cli.command {
-            Some(Command::Start(args)) => args.over(cli.start),
-            None => cli.start,
+        Config::layered(&cli::start_arguments(args)?, variable, all)
+    }
+
+    fn built_in() -> Result<Config, Stop> {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config {
+            data_dir: PathBuf::new(),
+            file: None,
+            listen: nowhere,
+            http: nowhere,
+            user: String::new(),
+            password: None,
+            database: None,
+            init_directory: None,
+            auth_method: AuthMethod::default(),
+            container: false,
+            server: ServerSettings {
+                buffer_pool_size: 0,
+                memtable_size: 0,
+                wal_segment_size: 0,
+                checkpoint_wal_bytes: 0,
+                checkpoint_interval: Duration::ZERO,
+                max_connections: 0,
+                reserved_connections: 0,
+                unix_directory: None,
+                tls_certificate: None,
+                tls_key: None,
+                query_memory: 0,
+                log_filter: String::new(),
+            },
+            sql: Vec::new(),
+            origins: BTreeMap::new(),
         };
+        for setting in SETTINGS {
+            (setting.apply)(&mut config, setting.default)
+                .map_err(|error| Stop::Invalid(format!("the default of {}: {error}", setting.key)))?;
+        }
+        Ok(config)
+    }
+
+    fn layered(args: &StartArgs, variable: Variable<'_>, all: Vec<(String, String)>) -> Result<Config, Stop> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let path = |name: &str| variable(name).map(PathBuf::from);
-        let given = |flag: &Option<PathBuf>, flag_name: &'static str, name: &'static str| {
-            flag.clone().map(|value| (flag_name, value)).or_else(|| path(name).map(|value| (name, value)))
+        let mut config = Config::built_in()?;
+        let given_file = args.config.clone().map(|file| ("--config".to_owned(), file)).or_else(|| {
+            variable("STARTDB_CONFIG").map(|file| ("STARTDB_CONFIG".to_owned(), PathBuf::from(file)))
+        });
+        let directory_given = args.data_dir.is_some()
+            || ["STARTDB_DATA_DIR", "PGDATA"].iter().any(|name| variable(name).is_some());
+        let directory = data_directory(args.data_dir.clone(), &variable)?;
+        match given_file {
+            Some((name, file)) => {
+                let text = std::fs::read_to_string(&file).map_err(|error| {
+                    Stop::Invalid(format!("{name}: could not read \"{}\": {error}", file.display()))
+                })?;
+                config.read_file(&file, &text, true)?;
+            }
+            None => {
+                let file = directory.join(FILE);
+                match std::fs::read_to_string(&file) {
+                    Ok(text) => config.read_file(&file, &text, false)?,
+                    // A directory that cannot be entered is the start's business; it has the better words for it.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            std::io::ErrorKind::NotFound
+                                | std::io::ErrorKind::NotADirectory
+                                | std::io::ErrorKind::PermissionDenied
+                        ) => {}
+                    Err(error) => {
+                        return Err(Stop::Invalid(format!("could not read \"{}\": {error}", file.display())));
+                    }
+                }
+            }
+        }
+        if directory_given || !config.origins.contains_key("storage.data_dir") {
+            config.data_dir = directory;
+            if directory_given {
+                let origin = match &args.data_dir {
+                    Some(_) => Origin::Flag("--data-dir".to_owned()),
+                    None if variable("PGDATA").is_some() => Origin::Variable("PGDATA".to_owned()),
+                    None => Origin::Variable("STARTDB_DATA_DIR".to_owned()),
+                };
+                config.origins.insert("storage.data_dir".to_owned(), origin);
+            }
+        }
+        config.environment(&variable, all)?;
+        config.names_of_the_image(args, &variable)?;
+        for (key, flag, value) in
+            [("network.listen", "--listen", &args.listen), ("network.http", "--http", &args.http)]
+        {
+            if let Some(value) = value {
+                config
+                    .set(key, value, Origin::Flag(flag.to_owned()))
+                    .map_err(|error| Stop::Invalid(format!("{flag}: {error}")))?;
+            }
+        }
+        for setting in &args.settings {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Stop::Invalid(format!("-c {setting}: expected KEY=VALUE")))?;
+            config
+                .set(name.trim(), value.trim(), Origin::Flag("-c".to_owned()))
+                .map_err(|error| Stop::Invalid(format!("-c {setting}: {error}")))?;
+        }
+        config.container = variable("STARTDB_CONTAINER").is_some() || std::process::id() == 1;
+        // As with the postgres image, and because clients ask for the database named like their user.
+        if config.database.is_none() && config.user != "postgres" {
+            config.database = Some(config.user.clone());
+        }
+        // A directory that nobody asked for need not be there.
+        if config.init_directory.as_deref() == Some(Path::new(INIT_DIRECTORY))
+            && !config.origins.contains_key("init.directory")
+            && !Path::new(INIT_DIRECTORY).is_dir()
+        {
+            config.init_directory = None;
+        }
+        if config.server.tls_certificate.is_some() != config.server.tls_key.is_some() {
+            return Err(Stop::Invalid("tls.certificate and tls.key must be given together".to_owned()));
+        }
+        Ok(config)
+    }
+
+    /// STARTDB_SECTION__KEY, and the variables with names of their own.
+    fn environment(&mut self, variable: Variable<'_>, all: Vec<(String, String)>) -> Result<(), Stop> {
+        for (key, name) in [("network.listen", "STARTDB_LISTEN"), ("network.http", "STARTDB_HTTP")] {
+            if let Some(value) = variable(name) {
+                self.set(key, &value, Origin::Variable(name.to_owned()))
+                    .map_err(|error| Stop::Invalid(format!("{name}: {error}")))?;
+            }
+        }
+        let mut sectioned: Vec<(String, String)> = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("STARTDB_")?.to_owned(), value)))
+            .filter(|(name, _)| name.contains("__"))
+            .collect();
+        sectioned.sort();
+        for (name, value) in sectioned {
+            let (section, key) = name.split_once("__").unwrap_or((&name, ""));
+            let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            let setting = if section == "sql" { key } else { format!("{section}.{key}") };
+            self.set(&setting, &value, Origin::Variable(format!("STARTDB_{name}")))
+                .map_err(|error| Stop::Invalid(format!("STARTDB_{name}: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// The first user, its password and database: flags, our variables, and those of the postgres image.
+    fn names_of_the_image(&mut self, args: &StartArgs, variable: Variable<'_>) -> Result<(), Stop> {
+        let origin = |name: &str| {
+            if name.starts_with("--") {
+                Origin::Flag(name.to_owned())
+            } else {
+                Origin::Variable(name.to_owned())
+            }
         };
-        let password_file = given(&args.password_file, "--password-file", "STARTDB_PASSWORD_FILE");
         let user = args
             .user
             .clone()
             .map(|value| ("--user", value))
             .or_else(|| variable("STARTDB_USER").map(|value| ("STARTDB_USER", value)));
         let user =
-            one_of("superuser's name", user, secret(&variable, "POSTGRES_USER", "POSTGRES_USER_FILE")?)?;
+            one_of("superuser's name", user, secret(variable, "POSTGRES_USER", "POSTGRES_USER_FILE")?)?;
+        if let Some((name, user)) = user {
+            self.user = user;
+            self.origins.insert("init.user".to_owned(), origin(name));
+        }
+        let password_file =
+            args.password_file.clone().map(|value| ("--password-file", value)).or_else(|| {
+                variable("STARTDB_PASSWORD_FILE").map(|value| ("STARTDB_PASSWORD_FILE", PathBuf::from(value)))
+            });
         let password_file = match password_file {
             None => None,
             Some((name, file)) => Some((name, read_secret(name, &file)?)),
@@ -226,94 +578,191 @@ impl Config {
         let password = one_of(
             "superuser's password",
             password_file,
-            secret(&variable, "POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE")?,
+            secret(variable, "POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE")?,
         )?;
-        let database = secret(&variable, "POSTGRES_DB", "POSTGRES_DB_FILE")?.map(|(_, value)| value);
-        let data_dir = given(&args.data_dir, "--data-dir", "STARTDB_DATA_DIR");
-        let data_dir = one_of("data directory", data_dir, path("PGDATA").map(|value| ("PGDATA", value)))?;
-        let address = |flag: &Option<String>, flag_name: &str, name: &str, default: &str| {
-            let (source, text) = match (flag, variable(name)) {
-                (Some(text), _) => (flag_name.to_owned(), text.clone()),
-                (None, Some(text)) => (name.to_owned(), text),
-                (None, None) => (flag_name.to_owned(), default.to_owned()),
-            };
-            resolve(&text).ok_or_else(|| {
-                Stop::Invalid(format!("{source}: \"{text}\" is not an address like 127.0.0.1:5432"))
-            })
-        };
-        let mut config = Config {
-            data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./startdb-data")),
-            listen: address(&args.listen, "--listen", "STARTDB_LISTEN", "127.0.0.1:5432")?,
-            http: address(&args.http, "--http", "STARTDB_HTTP", "127.0.0.1:8080")?,
-            user: user.unwrap_or_else(|| String::from("postgres")),
-            password,
-            database,
-            server: ServerSettings::default(),
-            sql: Vec::new(),
-        };
-        let mut from_environment: Vec<(String, String)> = all
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.strip_prefix("STARTDB_")?.to_owned(), value)))
-            .filter(|(name, _)| name.contains("__"))
-            .collect();
-        from_environment.sort();
-        for (name, value) in from_environment {
-            let (section, key) = name.split_once("__").unwrap_or((&name, ""));
-            let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
-            let setting = if section == "sql" { key } else { format!("{section}.{key}") };
-            config
-                .set(&setting, &value)
-                .map_err(|error| Stop::Invalid(format!("STARTDB_{name}: {error}")))?;
+        if let Some((name, password)) = password {
+            self.password = Some(password);
+            self.origins.insert("init.password_file".to_owned(), origin(name));
         }
-        for setting in &args.settings {
-            let (name, value) = setting
-                .split_once('=')
-                .ok_or_else(|| Stop::Invalid(format!("-c {setting}: expected KEY=VALUE")))?;
-            config
-                .set(name.trim(), value.trim())
-                .map_err(|error| Stop::Invalid(format!("-c {setting}: {error}")))?;
+        if let Some((name, database)) = secret(variable, "POSTGRES_DB", "POSTGRES_DB_FILE")? {
+            self.database = Some(database);
+            self.origins.insert("init.database".to_owned(), origin(name));
         }
-        Ok(config)
+        if let Some(method) = variable("POSTGRES_HOST_AUTH_METHOD") {
+            let name = "POSTGRES_HOST_AUTH_METHOD";
+            self.set("network.auth_method", &method, Origin::Variable(name.to_owned()))
+                .map_err(|error| Stop::Invalid(format!("{name}: {error}")))?;
+        }
+        Ok(())
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if !name.contains('.') {
-            self.sql.push((name.to_owned(), value.to_owned()));
+    fn read_file(&mut self, path: &Path, text: &str, chosen: bool) -> Result<(), Stop> {
+        let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+        let wrong = |line: usize, what: String| Stop::Invalid(format!("{}:{line}: {what}", path.display()));
+        let document = toml::de::DeTable::parse(text).map_err(|error| {
+            wrong(error.span().map_or(1, |span| line_of(span.start)), error.message().to_owned())
+        })?;
+        let mut pairs = Vec::new();
+        for (section, value) in document.into_inner() {
+            let line = line_of(section.span().start);
+            match value.into_inner() {
+                toml::de::DeValue::Table(table) => {
+                    flatten(section.get_ref(), table, &mut pairs);
+                }
+                _ => {
+                    let name = section.get_ref();
+                    return Err(wrong(
+                        line,
+                        format!("\"{name}\" stands outside of a section; {}", nearest(name)),
+                    ));
+                }
+            }
+        }
+        // In the order of the file, whatever the order of its sections.
+        pairs.sort_by_key(|(_, offset, _)| *offset);
+        for (key, offset, value) in pairs {
+            let line = line_of(offset);
+            let value = value.ok_or_else(|| {
+                wrong(line, format!("\"{key}\": a value is a text, a number or true and false"))
+            })?;
+            if key == "storage.data_dir" && !chosen {
+                return Err(wrong(
+                    line,
+                    "storage.data_dir cannot stand in a file inside the data directory".to_owned(),
+                ));
+            }
+            let name = key.strip_prefix("sql.").unwrap_or(&key);
+            self.set(name, &value, Origin::File(path.to_owned(), line))
+                .map_err(|error| wrong(line, error))?;
+        }
+        self.file = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// One value from anywhere. A name without a dot, and `startdb.*`, is the SQL layer's.
+    fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), String> {
+        let name = POSTGRES_NAMES.iter().find(|(known, _)| *known == name).map_or(name, |(_, ours)| ours);
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) {
+            (setting.apply)(self, value)?;
+            self.origins.insert(name.to_owned(), origin);
             return Ok(());
         }
-        if let Some((_, _, apply)) = SERVER_SETTINGS.iter().find(|(known, _, _)| *known == name) {
-            return apply(&mut self.server, value);
+        if name.contains('.') && !name.starts_with("startdb.") {
+            return Err(format!("unknown setting \"{name}\"; {}", nearest(name)));
         }
-        let nearest = SERVER_SETTINGS
+        sql::check_setting(name, value).map_err(|error| match &error.fields().hint {
+            Some(hint) => format!("{} ({hint})", error.message()),
+            None if error.state() == value::SqlState::UNDEFINED_OBJECT => {
+                format!("{}; {}", error.message(), nearest(name))
+            }
+            None => error.message().to_owned(),
+        })?;
+        self.sql.retain(|(known, _)| known != name);
+        self.sql.push((name.to_owned(), value.to_owned()));
+        self.origins.insert(name.to_owned(), origin);
+        Ok(())
+    }
+
+    /// Where a value comes from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or_default()
+    }
+
+    /// All settings as `key = value` lines, with their origin behind them if wanted.
+    pub fn shown(&self, origin: bool) -> String {
+        let own = SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.show)(self)));
+        let sql = self.sql.iter().cloned();
+        let lines: Vec<(String, String)> =
+            own.chain(sql).map(|(key, value)| (format!("{key} = {}", quoted(&value)), key)).collect();
+        let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
+        lines
             .iter()
-            .map(|(known, _, _)| (strsim::damerau_levenshtein(known, name), *known))
-            .min()
-            .map_or("", |(_, known)| known);
-        Err(format!("unknown setting \"{name}\"; did you mean \"{nearest}\"?"))
+            .map(|(line, key)| {
+                if origin { format!("{line:<width$}  # {}\n", self.origin(key)) } else { format!("{line}\n") }
+            })
+            .collect()
     }
 }
 
-impl StartArgs {
-    /// `startdb --listen A start` and `startdb start --listen A` are the same; behind the word wins.
-    fn over(self, before: StartArgs) -> StartArgs {
-        StartArgs {
-            data_dir: self.data_dir.or(before.data_dir),
-            listen: self.listen.or(before.listen),
-            http: self.http.or(before.http),
-            user: self.user.or(before.user),
-            password_file: self.password_file.or(before.password_file),
-            settings: before.settings.into_iter().chain(self.settings).collect(),
-        }
+/// Names and values of a table, with the names of tables inside before them.
+fn flatten(name: &str, table: toml::de::DeTable<'_>, pairs: &mut Vec<(String, usize, Option<String>)>) {
+    use toml::de::DeValue;
+    for (key, value) in table {
+        let (offset, key) = (key.span().start, format!("{name}.{}", key.get_ref()));
+        let text = match value.into_inner() {
+            DeValue::String(text) => Some(text.into_owned()),
+            DeValue::Boolean(value) => Some(value.to_string()),
+            DeValue::Integer(value) => Some(value.to_string()),
+            DeValue::Float(value) => Some(value.to_string()),
+            DeValue::Table(table) => {
+                flatten(&key, table, pairs);
+                continue;
+            }
+            DeValue::Array(_) | DeValue::Datetime(_) => None,
+        };
+        pairs.push((key, offset, text));
     }
+}
+
+/// A configuration file with every setting: its meaning, its default, its other names.
+pub fn sample() -> String {
+    let mut text = String::from(
+        "# Configuration of StartDB: DATA/startdb.toml, or a file given with --config. Lines show the defaults; remove the # to change one.\n# The environment (STARTDB_SECTION__KEY) and flags (-c section.key=value) win over this file.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (group, key) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if group != section {
+            text.push_str(&format!("\n[{group}]\n"));
+            section = group;
+        }
+        let names = if setting.other_names.is_empty() {
+            String::new()
+        } else {
+            format!(" (also {})", setting.other_names.join(", "))
+        };
+        text.push_str(&format!("# {}{names}\n#{key} = {}\n", setting.what, quoted(setting.default)));
+    }
+    text.push_str(
+        "\n# Settings of PostgreSQL that sessions begin with, by their names there.\n[sql]\n#work_mem = \"4MB\"\n#TimeZone = \"UTC\"\n",
+    );
+    text
+}
+
+/// As a TOML value: plain for numbers.
+fn quoted(value: &str) -> String {
+    if !value.is_empty() && value.len() < 10 && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return value.to_owned();
+    }
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn nearest(name: &str) -> String {
+    let distance = |setting: &&Setting| {
+        // Often the section is forgotten or wrong.
+        let key = setting.key.split_once('.').map_or(setting.key, |(_, key)| key);
+        let given = name.split_once('.').map_or(name, |(_, key)| key);
+        strsim::damerau_levenshtein(setting.key, name).min(strsim::damerau_levenshtein(key, given) + 1)
+    };
+    let nearest = SETTINGS.iter().min_by_key(distance).map_or("", |setting| setting.key);
+    format!("did you mean \"{nearest}\"?")
+}
+
+fn optional_path(text: &str) -> Option<PathBuf> {
+    Some(text).filter(|text| !text.is_empty()).map(PathBuf::from)
 }
 
 /// One of two sources of the same thing; both is an error.
-fn one_of<T>(what: &str, a: Option<(&str, T)>, b: Option<(&str, T)>) -> Result<Option<T>, Stop> {
+fn one_of<T>(
+    what: &str,
+    a: Option<(&'static str, T)>,
+    b: Option<(&'static str, T)>,
+) -> Result<Option<(&'static str, T)>, Stop> {
     match (a, b) {
         (Some((first, _)), Some((second, _))) => Err(Stop::Invalid(format!(
             "the {what} is given twice, by {first} and by {second}; remove one of them"
         ))),
-        (Some((_, value)), None) | (None, Some((_, value))) => Ok(Some(value)),
+        (Some(given), None) | (None, Some(given)) => Ok(Some(given)),
         (None, None) => Ok(None),
     }
 }
@@ -329,11 +778,10 @@ fn secret(
         None => None,
     };
     let value = variable(name).map(|value| (name, value));
-    let source = if value.is_some() { name } else { file_name };
-    Ok(one_of(&format!("value of {name}"), value, from_file)?.map(|value| (source, value)))
+    one_of(&format!("value of {name}"), value, from_file)
 }
 
-fn read_secret(name: &str, file: &PathBuf) -> Result<String, Stop> {
+pub(crate) fn read_secret(name: &str, file: &Path) -> Result<String, Stop> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Stop::Invalid(format!("{name}: could not read \"{}\": {error}", file.display())))?;
     let text = text.trim_end_matches(['\r', '\n']);
@@ -343,13 +791,23 @@ fn read_secret(name: &str, file: &PathBuf) -> Result<String, Stop> {
     Ok(text.to_owned())
 }
 
-fn resolve(text: &str) -> Option<SocketAddr> {
+fn address(text: &str) -> Result<SocketAddr, String> {
     use std::net::ToSocketAddrs;
-    text.parse().ok().or_else(|| text.to_socket_addrs().ok()?.next())
+    text.parse()
+        .ok()
+        .or_else(|| text.to_socket_addrs().ok()?.next())
+        .ok_or_else(|| format!("\"{text}\" is not an address like 127.0.0.1:5432"))
 }
 
-/// "64MB", "4GB", "8kB", or plain bytes; units as PostgreSQL's memory settings (powers of 1024).
+/// "64MB", "4GB", "8kB", or plain bytes; units as PostgreSQL's memory settings (powers of 1024). "25%" is a share of the RAM.
 fn bytes(text: &str) -> Result<u64, String> {
+    if let Some(share) = text.strip_suffix('%') {
+        let share: u64 = share.trim().parse().map_err(|_| format!("\"{text}\" is not a share like 25%"))?;
+        if !(1..=90).contains(&share) {
+            return Err(format!("\"{text}\" of the RAM is not possible; 1% to 90% are"));
+        }
+        return Ok(memory_total().unwrap_or(4 << 30) / 100 * share);
+    }
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let factor: u64 = match unit.trim() {
@@ -365,6 +823,22 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|count| count.checked_mul(factor))
         .ok_or_else(|| format!("\"{text}\" is not a size"))
+}
+
+/// The largest unit that shows a size exactly.
+fn size(bytes: u64) -> String {
+    [("TB", 40), ("GB", 30), ("MB", 20), ("kB", 10)]
+        .into_iter()
+        .find(|(_, shift)| bytes > 0 && bytes % (1 << shift) == 0)
+        .map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
+}
+
+fn time(duration: Duration) -> String {
+    if duration.subsec_millis() > 0 {
+        format!("{}ms", duration.as_millis())
+    } else {
+        format!("{}s", duration.as_secs())
+    }
 }
 
 /// "500ms", "30s", "5min", "1h"; plain numbers are seconds.
@@ -409,8 +883,8 @@ mod tests {
         let look = |name: &str| all.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         let args = std::iter::once("startdb").chain(args.iter().copied()).map(OsString::from);
         Config::from(args, &look, all.clone()).map_err(|stop| match stop {
-            Stop::Invalid(message) => message,
             Stop::Usage(error) => error.to_string(),
+            other => other.to_string(),
         })
     }
 
@@ -471,5 +945,109 @@ mod tests {
         );
         assert!(config(&["--lisen", "x"], &[]).expect_err("refused").contains("--listen"));
         assert!(config(&["--listen", "nowhere"], &[]).expect_err("refused").contains("nowhere"));
+    }
+
+    #[test]
+    fn file_then_environment_then_flags() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let file = folder.path().join(FILE);
+        let write = |text: &str| std::fs::write(&file, text).expect("written");
+        let directory = folder.path().to_str().expect("utf-8");
+        write(
+            "[wal]\nsegment_size = \"1MB\"\n[network]\nlisten = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nmax_connections = 7\n[sql]\nwork_mem = \"9MB\"\n",
+        );
+        let config_of = |args: &[&str], variables: &[(&str, &str)]| {
+            let all: Vec<&str> = ["--data-dir", directory].into_iter().chain(args.iter().copied()).collect();
+            config(&all, variables)
+        };
+        let found = config_of(
+            &["--http", "127.0.0.1:4"],
+            &[("STARTDB_HTTP", "127.0.0.1:3"), ("STARTDB_WAL__SEGMENT_SIZE", "2MB")],
+        )
+        .expect("valid");
+        assert_eq!((found.listen.port(), found.http.port(), found.server.max_connections), (1, 4, 7));
+        assert_eq!(found.server.wal_segment_size, 2 << 20);
+        assert_eq!(found.sql, [("work_mem".to_owned(), "9MB".to_owned())]);
+        let shown = found.shown(true);
+        for (line, origin) in [
+            ("network.listen = \"127.0.0.1:1\"", format!("# {}:4", file.display())),
+            ("network.http = \"127.0.0.1:4\"", "# --http".to_owned()),
+            ("wal.segment_size = \"2MB\"", "# STARTDB_WAL__SEGMENT_SIZE".to_owned()),
+            ("work_mem = \"9MB\"", format!("# {}:8", file.display())),
+            ("log.filter = \"info\"", "# built-in".to_owned()),
+        ] {
+            let found = shown
+                .lines()
+                .find(|shown| shown.starts_with(line))
+                .unwrap_or_else(|| panic!("{line}\n{shown}"));
+            assert!(found.ends_with(&origin), "{found} {origin}");
+        }
+        for (text, parts) in [
+            ("[wal]\nsegmentsize = 1\n", vec![":2:", "did you mean \"wal.segment_size\""]),
+            ("\n[sql]\nwork_men = 1\n", vec![":3:", "work_mem"]),
+            ("[sql]\nwork_mem = \"x\"\n", vec![":2:", "work_mem"]),
+            ("max_connections = 1\n", vec![":1:", "outside of a section", "network.max_connections"]),
+            ("[wal\n", vec![":1:"]),
+            ("[network]\nlisten = [1]\n", vec![":2:", "network.listen"]),
+            ("[storage]\ndata_dir = \"x\"\n", vec![":2:", "inside the data directory"]),
+            ("[network]\nauth_method = \"ident\"\n", vec![":2:", "scram-sha-256"]),
+        ] {
+            write(text);
+            let error = config_of(&[], &[]).expect_err(text);
+            for part in parts {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+        }
+        let other = folder.path().join("other.toml");
+        std::fs::write(&other, "[storage]\ndata_dir = \"/data\"\n").expect("written");
+        let path = other.to_str().expect("utf-8");
+        assert_eq!(config(&["--config", path], &[]).expect("valid").data_dir, PathBuf::from("/data"));
+        assert_eq!(
+            config(&["--data-dir", "/d"], &[("STARTDB_CONFIG", path)]).expect("valid").data_dir,
+            PathBuf::from("/d")
+        );
+        assert!(config(&["--config", "/nowhere.toml"], &[]).expect_err("refused").contains("--config"));
+    }
+
+    #[test]
+    fn the_sample_says_what_holds() {
+        let text = sample();
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') && !rest.starts_with("data_dir") => rest,
+                _ => line,
+            })
+            .fold(String::new(), |all, line| all + line + "\n");
+        let mut from_sample = Config::built_in().expect("defaults");
+        from_sample.read_file(Path::new("sample"), &uncommented, false).expect("the sample is correct");
+        let defaults = Config::built_in().expect("defaults");
+        for setting in SETTINGS {
+            assert_eq!((setting.show)(&from_sample), (setting.show)(&defaults), "{}", setting.key);
+        }
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/startdb.toml");
+        assert_eq!(
+            std::fs::read_to_string(&shipped).expect("deploy/startdb.toml"),
+            text,
+            "made by: startdb config default > deploy/startdb.toml"
+        );
+    }
+
+    #[test]
+    fn the_images_conventions() {
+        let found = config(&[], &[("POSTGRES_USER", "alice"), ("POSTGRES_HOST_AUTH_METHOD", "trust")])
+            .expect("valid");
+        assert_eq!((found.user.as_str(), found.database.as_deref()), ("alice", Some("alice")));
+        assert_eq!(found.auth_method, AuthMethod::Trust);
+        assert_eq!(config(&[], &[]).expect("valid").database, None);
+        let found = config(&["postgres", "-c", "max_connections=20", "-c", "shared_buffers=128MB"], &[])
+            .expect("valid");
+        assert_eq!(found.server.max_connections, 20);
+        assert_eq!(found.sql, [("shared_buffers".to_owned(), "128MB".to_owned())]);
+        assert!(
+            config(&[], &[("POSTGRES_HOST_AUTH_METHOD", "peer")])
+                .expect_err("refused")
+                .contains("POSTGRES_HOST_AUTH_METHOD")
+        );
     }
 }

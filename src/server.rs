@@ -12,7 +12,8 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use value::{Error, Result, SqlState};
 
-use crate::{Config, directory, memory, metrics};
+use crate::config::AuthMethod;
+use crate::{Config, container, directory, health, init, memory, metrics};
 
 /// How long running statements may take to end at a shutdown before they are cut off.
 const GRACE: Duration = Duration::from_secs(8);
@@ -27,20 +28,59 @@ pub struct Server {
     pg: wire::Handle,
     http: wire::http::Handle,
     ready: Arc<AtomicBool>,
+    health: health::Secret,
     first_password: Option<String>,
 }
 
+/// What a start has made before the engine is open.
+struct Parts {
+    runtime: Runtime,
+    registry: Registry,
+    network: wire::Options,
+    listen: Vec<std::net::SocketAddr>,
+    /// The port of a first start, closed until it is done.
+    bound: Option<wire::Bound>,
+    /// The port of a later start: clients are told to wait.
+    early: Option<wire::Handle>,
+}
+
 impl Server {
-    /// Starts everything and returns when clients can connect.
+    /// Starts everything and returns when clients can connect. A first start that fails leaves nothing behind.
     pub fn start(config: &Config) -> Result<Server> {
-        directory::prepare(&config.data_dir)?;
+        Server::start_watched(config, &Early::default())
+    }
+
+    fn start_watched(config: &Config, early: &Early) -> Result<Server> {
+        // What can be in somebody else's hands is looked at first, before anything is made.
+        let bound =
+            wire::bind(&[config.listen]).map_err(|error| port_hint(error, "--listen 127.0.0.1:5433"))?;
+        http_port_is_free(config.http)?;
+        if config.container {
+            container::check_volumes(&config.data_dir)?;
+        }
+        let prepared = Arc::new(directory::prepare(&config.data_dir)?);
+        early.starting(&prepared);
+        let started = Server::open(config, bound, &prepared);
+        if started.is_err() {
+            prepared.undo();
+        }
+        started
+    }
+
+    /// The engine and everything above it; the engine is closed again when that fails.
+    fn open(config: &Config, bound: wire::Bound, prepared: &directory::Prepared) -> Result<Server> {
         let settings = &config.server;
-        let mut options = engine::Options::new(&config.data_dir);
-        options.buffer_pool_size = settings.buffer_pool_size;
-        options.memtable_size = settings.memtable_size;
-        options.wal_segment_size = settings.wal_segment_size;
-        options.checkpoint_wal_bytes = settings.checkpoint_wal_bytes;
-        options.checkpoint_interval = settings.checkpoint_interval;
+        if prepared.fresh
+            && config.password.is_none()
+            && config.auth_method != AuthMethod::Trust
+            && config.container
+        {
+            return Err(Error::new(
+                SqlState::CONFIG_FILE_ERROR,
+                "the data directory is empty and the superuser's password is not given",
+            )
+            .hint("Set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE; POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without one."));
+        }
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
         // Page reads may block a thread (rules 22), so there are more threads than cores.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -52,11 +92,64 @@ impl Server {
             .enable_all()
             .build()?;
         runtime.spawn(memory::watch(cores * 2 + 2));
+        let mut registry = Registry::default();
+        let listen = bound.addresses().to_vec();
+        let network = wire::Options {
+            unix_directory: settings.unix_directory.clone().or_else(|| socket_directory(&config.data_dir)),
+            unix_port: listen.first().map(std::net::SocketAddr::port),
+            tls: Some(match (&settings.tls_certificate, &settings.tls_key) {
+                (Some(certificate), Some(key)) => {
+                    wire::tls::Files { certificate: certificate.clone(), key: key.clone() }
+                }
+                _ => wire::tls::ensure_certificate(&config.data_dir)?,
+            }),
+            max_connections: settings.max_connections,
+            reserved_connections: settings.reserved_connections,
+            rules: rules(config.auth_method)?,
+            metrics: wire::Metrics::register(&mut registry),
+            ..wire::Options::default()
+        };
+        // While the log is replayed clients are told so. A first start keeps its port closed until it is done.
+        let (bound, early) = if prepared.fresh {
+            (Some(bound), None)
+        } else {
+            let _entered = runtime.enter();
+            (None, Some(bound.listen(network.clone())?))
+        };
+
+        let mut options = engine::Options::new(&config.data_dir);
+        options.buffer_pool_size = settings.buffer_pool_size;
+        options.memtable_size = settings.memtable_size;
+        options.wal_segment_size = settings.wal_segment_size;
+        options.checkpoint_wal_bytes = settings.checkpoint_wal_bytes;
+        options.checkpoint_interval = settings.checkpoint_interval;
         let engine = Engine::open(options)?;
-        let new = engine.catalog().role_named(&config.user).is_none() && engine.is_new();
+        let parts = Parts { runtime, registry, network, listen, bound, early };
+        let assembled = Server::assemble(config, &engine, parts, prepared);
+        if assembled.is_err()
+            && let Err(error) = engine.close()
+        {
+            tracing::warn!(%error, "the engine did not close cleanly");
+        }
+        assembled
+    }
+
+    fn assemble(
+        config: &Config,
+        engine: &Engine,
+        parts: Parts,
+        prepared: &directory::Prepared,
+    ) -> Result<Server> {
+        let Parts { runtime, mut registry, network, listen, bound, early } = parts;
+        // From here on the directory is ours: a check with the secret of an earlier start must fail.
+        let health = health::Secret::new(&config.data_dir);
         let mut first_password = None;
-        if new {
-            first_password = Some(config.password.clone().unwrap_or_else(random_password));
+        if prepared.fresh {
+            first_password = match (&config.password, config.auth_method) {
+                (Some(password), _) => Some(password.clone()),
+                (None, AuthMethod::Trust) => None,
+                (None, _) => Some(random_password()),
+            };
         } else if config.password.is_some() {
             tracing::info!("the data directory exists already: password options are ignored");
         }
@@ -67,36 +160,26 @@ impl Server {
                 password: first_password.clone(),
                 database: config.database.clone(),
                 settings: config.sql.clone(),
-                max_connections: settings.max_connections,
-                reserved_connections: settings.reserved_connections,
-                memory_limit: settings.query_memory,
+                max_connections: config.server.max_connections,
+                reserved_connections: config.server.reserved_connections,
+                memory_limit: config.server.query_memory,
             },
         )?;
         let vectorised = analytic::Analytic::new(analytic::Options::new(config.data_dir.join("spill")))?;
         database.set_vectorised(Arc::new(vectorised));
+        if prepared.fresh {
+            first_scripts(config, &runtime, &network, &database, first_password.as_deref())?;
+            prepared.finish()?;
+        }
         let optimizer =
             optimizer::start(runtime.handle(), database.clone(), &config.data_dir.join("optimizer"))?;
-        let mut registry = Registry::default();
-        let wire_metrics = wire::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::Readings {
             engine: engine.clone(),
             database: database.clone(),
             optimizer: optimizer.counters(),
         }));
-        let tls = match (&settings.tls_certificate, &settings.tls_key) {
-            (Some(certificate), Some(key)) => {
-                wire::tls::Files { certificate: certificate.clone(), key: key.clone() }
-            }
-            (None, None) => wire::tls::ensure_certificate(&config.data_dir)?,
-            _ => {
-                return Err(Error::new(
-                    SqlState::CONFIG_FILE_ERROR,
-                    "tls.certificate and tls.key must be given together",
-                ));
-            }
-        };
-        let unix_directory = settings.unix_directory.clone().or_else(|| socket_directory(&config.data_dir));
         let ready = Arc::new(AtomicBool::new(false));
+        let guarded = Arc::new(health::Guarded::new(database.clone(), engine.clone(), &health, &listen));
         let (pg, http) = runtime.block_on(async {
             let readiness = {
                 let (ready, engine) = (ready.clone(), engine.clone());
@@ -112,23 +195,20 @@ impl Server {
                 ready: readiness,
             })
             .await
-            .map_err(|error| port_hint(error, "--http 127.0.0.1:8081"))?;
-            let pg = wire::serve(
-                wire::Options {
-                    listen: vec![config.listen],
-                    unix_directory,
-                    tls: Some(tls),
-                    max_connections: settings.max_connections,
-                    reserved_connections: settings.reserved_connections,
-                    metrics: wire_metrics,
-                    ..wire::Options::default()
-                },
-                database.clone(),
-            )
-            .await
-            .map_err(|error| port_hint(error, "--listen 127.0.0.1:5433"))?;
+            .map_err(|error| port_hint(error, HTTP_HINT))?;
+            let pg = match (early, bound) {
+                (Some(pg), _) => pg,
+                (None, Some(bound)) => {
+                    bound.listen(network).map_err(|error| port_hint(error, "--listen 127.0.0.1:5433"))?
+                }
+                (None, None) => return Err(Error::internal("there is no address to listen on")),
+            };
+            pg.open(guarded);
             Ok::<_, Error>((pg, http))
         })?;
+        if let Some(address) = pg.address() {
+            health.publish(address)?;
+        }
         ready.store(true, Ordering::Release);
         if let (Some(password), None) = (&first_password, &config.password) {
             // A generated password must reach its owner, and never the log.
@@ -137,21 +217,38 @@ impl Server {
                 directory::write_private(&file, &format!("{password}\n"))?;
             }
         }
-        Ok(Server { runtime, engine, database, optimizer: Some(optimizer), pg, http, ready, first_password })
+        let optimizer = Some(optimizer);
+        Ok(Server {
+            runtime,
+            engine: engine.clone(),
+            database,
+            optimizer,
+            pg,
+            http,
+            ready,
+            health,
+            first_password,
+        })
     }
 
     /// Runs until SIGINT or SIGTERM.
     pub fn run_until_signal(config: Config) -> Result<()> {
-        let server = Server::start(&config)?;
+        let early = Early::watch()?;
+        let server = Server::start_watched(&config, &early)?;
         server.announce(&config);
+        let first = std::process::id() == 1;
         let caught = server.runtime.block_on(async {
+            let mut child = signal(SignalKind::child())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
             let mut hangup = signal(SignalKind::hangup())?;
+            // From here on they end the loop below; one that came before has ended the process.
+            early.over();
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => return Ok::<_, std::io::Error>("SIGINT"),
                     _ = terminate.recv() => return Ok("SIGTERM"),
+                    _ = child.recv(), if first => container::reap(),
                     _ = hangup.recv() => match server.pg.reload_tls() {
                         Ok(()) => tracing::info!("certificate read again"),
                         Err(error) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),
@@ -165,6 +262,11 @@ impl Server {
 
     fn announce(&self, config: &Config) {
         let listen = self.address();
+        if config.auth_method == AuthMethod::Trust {
+            tracing::warn!(
+                "network.auth_method is trust: everybody who reaches the port is in, as any user, without a password"
+            );
+        }
         if config.password.is_none()
             && let Some(password) = &self.first_password
         {
@@ -201,6 +303,7 @@ impl Server {
     /// Takes no more clients, lets running statements end, writes a last checkpoint.
     pub fn stop(mut self) -> Result<()> {
         self.ready.store(false, Ordering::Release);
+        drop(self.health);
         self.database.stop();
         self.runtime.block_on(async {
             self.pg.stop(GRACE).await;
@@ -211,6 +314,123 @@ impl Server {
         });
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         self.engine.close()
+    }
+}
+
+const HTTP_HINT: &str = "--http 127.0.0.1:8081";
+
+/// A port that is taken is better known before a directory is made. Another process may still take it in between; the start fails
+/// then as well, a little later.
+fn http_port_is_free(address: std::net::SocketAddr) -> Result<()> {
+    wire::bind(&[address]).map(drop).map_err(|error| port_hint(error, HTTP_HINT))
+}
+
+/// Who proves what, as the configuration says it.
+fn rules(method: AuthMethod) -> Result<Vec<wire::Rule>> {
+    let lines: &[&str] = match method {
+        AuthMethod::ScramWithTls => return Ok(wire::Rule::defaults()),
+        AuthMethod::Scram => &["local all all scram-sha-256", "host all all all scram-sha-256"],
+        AuthMethod::Trust => &["local all all trust", "host all all all trust"],
+    };
+    lines.iter().map(|line| wire::Rule::parse(line)).collect()
+}
+
+/// The scripts of a first start, over the Unix-domain socket alone.
+fn first_scripts(
+    config: &Config,
+    runtime: &Runtime,
+    network: &wire::Options,
+    database: &Arc<sql::Database>,
+    password: Option<&str>,
+) -> Result<()> {
+    let Some(directory) = &config.init_directory else { return Ok(()) };
+    let scripts = init::scripts(directory)?;
+    if scripts.is_empty() {
+        return Ok(());
+    }
+    // A path too long for a socket gets a short one, for nobody but us.
+    let short = format!("/tmp/.startdb-init-{}", std::process::id());
+    let socket = match &network.unix_directory {
+        Some(directory) => directory.clone(),
+        None => {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new().mode(0o700).create(&short)?;
+            PathBuf::from(&short)
+        }
+    };
+    let port = network.unix_port.filter(|port| *port > 0).unwrap_or(5432);
+    let options = wire::Options {
+        listen: Vec::new(),
+        unix_directory: Some(socket.clone()),
+        unix_port: Some(port),
+        tls: None,
+        metrics: wire::Metrics::default(),
+        ..network.clone()
+    };
+    let inside = runtime.block_on(wire::serve(options, database.clone()))?;
+    let ran = init::run(
+        &scripts,
+        &init::Surroundings {
+            socket: &socket,
+            port,
+            user: &config.user,
+            password,
+            database: config.database.as_deref().unwrap_or("postgres"),
+        },
+    );
+    runtime.block_on(inside.stop(Duration::from_secs(1)));
+    if network.unix_directory.is_none()
+        && let Err(error) = std::fs::remove_dir_all(&short)
+    {
+        tracing::warn!(%error, "could not remove \"{short}\"");
+    }
+    ran
+}
+
+/// Signals that come before the server runs. There is nothing to stop cleanly yet, but a first process of a container would not even
+/// hear them, and a first start must not leave half of itself behind.
+#[derive(Clone, Default)]
+struct Early(Arc<parking_lot::Mutex<Phase>>);
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Before,
+    Starting(Arc<directory::Prepared>),
+    Over,
+}
+
+impl Early {
+    /// Watches SIGINT and SIGTERM until [`Early::over`].
+    fn watch() -> Result<Early> {
+        let early = Early::default();
+        let mut signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+        let watched = early.clone();
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                let phase = watched.0.lock();
+                match &*phase {
+                    Phase::Over => return,
+                    Phase::Before => {}
+                    Phase::Starting(prepared) => {
+                        init::interrupt();
+                        prepared.undo();
+                    }
+                }
+                eprintln!("startdb: stopped by a signal before it was ready");
+                std::process::exit(128 + signal);
+            }
+        })?;
+        Ok(early)
+    }
+
+    fn starting(&self, prepared: &Arc<directory::Prepared>) {
+        *self.0.lock() = Phase::Starting(prepared.clone());
+    }
+
+    fn over(&self) {
+        *self.0.lock() = Phase::Over;
     }
 }
 

@@ -36,4 +36,4 @@ pub use database::{Counters, Database, DatabaseStats, Options, RowSource, System
 pub use function::quote_ident;
 pub use query_log::{QueryLog, fingerprint};
 pub use session::Session;
-pub use setting::SERVER_VERSION;
+pub use setting::{SERVER_VERSION, check_setting};

@@ -160,6 +160,11 @@ pub fn find(name: &str) -> Option<&'static Setting> {
     TABLE.get(*place)
 }
 
+/// Whether a server's configuration may give a setting that value: 42704 for a name that is not known, 22023 for a value it cannot have.
+pub fn check_setting(name: &str, value: &str) -> Result<()> {
+    Settings::new(true).set_configured(name, value)
+}
+
 fn unknown(name: &str) -> Error {
     let error =
         Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""));
@@ -615,6 +620,19 @@ impl Settings {
         }
         let value = canonical(setting, value, self.raw(setting))?;
         Ok((setting.name.to_string(), value))
+    }
+
+    /// The same from the server's configuration, which may also give what cannot change while the server runs.
+    pub fn set_configured(&mut self, name: &str, value: &str) -> Result<()> {
+        let (name, value) = match find(name) {
+            Some(setting) if setting.context == Context::Server => {
+                (setting.name.to_string(), canonical(setting, value, self.raw(setting))?)
+            }
+            _ => self.checked(name, value, true)?,
+        };
+        Arc::make_mut(&mut self.base).insert(name, value);
+        self.refresh();
+        Ok(())
     }
 
     /// Sets the value that RESET goes back to: configuration, role, database, startup message.

@@ -118,7 +118,7 @@ impl Shared {
     ) -> Result<Shared> {
         let mut settings = Settings::new(role.superuser);
         for (name, value) in &database.options.settings {
-            settings.set_base(name, value)?;
+            settings.set_configured(name, value)?;
         }
         // What an administrator stored may have become invalid; that must not lock people out.
         for (name, value) in crate::database::public_settings(&object.settings).chain(role.settings.iter()) {

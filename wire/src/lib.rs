@@ -11,5 +11,5 @@ mod pg;
 pub use metrics::Metrics;
 pub use pg::auth::{Kind, Method, Network, Rule};
 pub use pg::frame::Limits;
-pub use pg::listener::{Handle, Options, serve};
+pub use pg::listener::{Bound, Handle, Options, bind, serve};
 pub use pg::tls;

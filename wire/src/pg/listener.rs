@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt;
 use session::{Database, Peer};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use value::{Error, Result, SqlState};
 
@@ -27,12 +27,18 @@ use super::stream::{End, Link, Phase, Stream};
 use super::tls::{Files, Tls};
 use crate::metrics::Metrics;
 
+/// Connections that the system holds while the server is busy; as much as tokio's own default.
+const BACKLOG: u32 = 1024;
+
 /// How a listening server behaves; start from [`Options::default`].
+#[derive(Clone)]
 pub struct Options {
-    /// TCP addresses; port 0 lets the system choose.
+    /// TCP addresses for [`serve`]; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
     /// Where the Unix-domain socket `.s.PGSQL.<port>` goes; the port is that of the first TCP address, or 5432.
     pub unix_directory: Option<PathBuf>,
+    /// Another port in the name of the Unix-domain socket.
+    pub unix_port: Option<u16>,
     /// `None`: no TLS, and by the default rules no connections but local ones.
     pub tls: Option<Files>,
     pub max_connections: usize,
@@ -53,6 +59,7 @@ impl Default for Options {
         Options {
             listen: Vec::new(),
             unix_directory: None,
+            unix_port: None,
             tls: None,
             max_connections: 100,
             reserved_connections: 3,
@@ -68,9 +75,78 @@ impl Default for Options {
 /// What all connections of a server have in common.
 pub struct Shared {
     pub options: Options,
-    pub database: Arc<dyn Database>,
+    /// Empty while the server starts: clients are told so by 57P03.
+    database: OnceLock<Arc<dyn Database>>,
     pub tls: Option<Tls>,
     pub slots: Arc<Slots>,
+}
+
+impl Shared {
+    /// What is served; 57P03 while that is still starting.
+    pub fn database(&self) -> Result<&dyn Database> {
+        self.database.get().map(AsRef::as_ref).ok_or_else(|| {
+            Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up").fatal()
+        })
+    }
+}
+
+/// TCP addresses that belong to this process, but where nobody is answered yet: connections are refused.
+pub struct Bound {
+    sockets: Vec<TcpSocket>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Takes addresses without listening on them, so that a port in use is found out before anything else is done. 55006 when one
+/// is taken.
+pub fn bind(listen: &[SocketAddr]) -> Result<Bound> {
+    let mut bound = Bound { sockets: Vec::new(), addresses: Vec::new() };
+    for address in listen {
+        let failed = |error| bind_error(address, error);
+        let socket =
+            if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(*address).map_err(failed)?;
+        bound.addresses.push(socket.local_addr().map_err(failed)?);
+        bound.sockets.push(socket);
+    }
+    Ok(bound)
+}
+
+impl Bound {
+    /// The addresses, with the ports the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Listens. Until [`Handle::open`] every client is told by 57P03 that the server starts. Must be called within a tokio runtime.
+    /// Errors: 55006 for a socket that is taken, F0000 for a certificate that cannot be used.
+    pub fn listen(self, options: Options) -> Result<Handle> {
+        let tls = options.tls.clone().map(Tls::load).transpose()?;
+        let mut listeners = Vec::new();
+        for (socket, address) in self.sockets.into_iter().zip(&self.addresses) {
+            listeners.push(socket.listen(BACKLOG).map_err(|error| bind_error(address, error))?);
+        }
+        let port = options.unix_port.or_else(|| self.addresses.first().map(SocketAddr::port)).unwrap_or(5432);
+        let unix =
+            options.unix_directory.as_ref().map(|directory| UnixSocket::bind(directory, port)).transpose()?;
+        let unix_path = unix.as_ref().map(|unix| unix.path.clone());
+        let slots = Arc::new(Slots {
+            used: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
+            max: options.max_connections,
+            reserved: options.reserved_connections,
+        });
+        let shared = Arc::new(Shared { options, database: OnceLock::new(), tls, slots });
+        let (phase, watched) = watch::channel(Phase::Running);
+        let (task, tasks) = mpsc::channel(1);
+        for listener in listeners {
+            tokio::spawn(accept_tcp(listener, shared.clone(), watched.clone(), task.clone()));
+        }
+        if let Some(unix) = unix {
+            tokio::spawn(accept_unix(unix, shared.clone(), watched.clone(), task.clone()));
+        }
+        Ok(Handle { shared, addresses: self.addresses, unix_path, phase, tasks })
+    }
 }
 
 /// A running server. Dropping it breaks off everything.
@@ -84,6 +160,13 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// From now on clients are served by this database. A second call changes nothing.
+    pub fn open(&self, database: Arc<dyn Database>) {
+        if self.shared.database.set(database).is_err() {
+            tracing::warn!("the server serves a database already");
+        }
+    }
+
     /// The TCP addresses it listens on, with the ports the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -133,34 +216,9 @@ pub fn bind_error(address: impl std::fmt::Display, error: std::io::Error) -> Err
 /// Starts to serve `database`. Must be called within a tokio runtime. Errors: 55006 for an address that is
 /// taken, F0000 for a certificate that cannot be used.
 pub async fn serve(options: Options, database: Arc<dyn Database>) -> Result<Handle> {
-    let tls = options.tls.clone().map(Tls::load).transpose()?;
-    let mut listeners = Vec::new();
-    let mut addresses = Vec::new();
-    for address in &options.listen {
-        let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, error))?;
-        addresses.push(listener.local_addr()?);
-        listeners.push(listener);
-    }
-    let port = addresses.first().map_or(5432, SocketAddr::port);
-    let unix =
-        options.unix_directory.as_ref().map(|directory| UnixSocket::bind(directory, port)).transpose()?;
-    let unix_path = unix.as_ref().map(|unix| unix.path.clone());
-    let slots = Arc::new(Slots {
-        used: AtomicUsize::new(0),
-        sockets: AtomicUsize::new(0),
-        max: options.max_connections,
-        reserved: options.reserved_connections,
-    });
-    let shared = Arc::new(Shared { options, database, tls, slots });
-    let (phase, watched) = watch::channel(Phase::Running);
-    let (task, tasks) = mpsc::channel(1);
-    for listener in listeners {
-        tokio::spawn(accept_tcp(listener, shared.clone(), watched.clone(), task.clone()));
-    }
-    if let Some(unix) = unix {
-        tokio::spawn(accept_unix(unix, shared.clone(), watched.clone(), task.clone()));
-    }
-    Ok(Handle { shared, addresses, unix_path, phase, tasks })
+    let handle = bind(&options.listen)?.listen(options)?;
+    handle.open(database);
+    Ok(handle)
 }
 
 async fn draining(phase: &mut watch::Receiver<Phase>) {

@@ -55,7 +55,8 @@ pub async fn run(link: &mut Link, shared: &Shared, peer: Peer) -> Result<Option<
             ));
         }
     };
-    let opened = link.during(shared.database.open(request.startup)).await;
+    let database = shared.database().map_err(End::Fatal)?;
+    let opened = link.during(database.open(request.startup)).await;
     let session = opened.map_err(|fail| match fail {
         Fail::Statement(error) => End::Fatal(error.fatal()),
         Fail::End(end) => end,
@@ -123,7 +124,10 @@ async fn prove(link: &mut Link, shared: &Shared, mut peer: Peer) -> Result<Optio
             CANCEL_REQUEST => {
                 let mut body = Body::new(&packet);
                 body.u32().map_err(End::Fatal)?;
-                cancel::request(shared.database.as_ref(), body).map_err(End::Fatal)?;
+                // Nothing runs that could be cancelled while the server starts.
+                if let Ok(database) = shared.database() {
+                    cancel::request(database, body).map_err(End::Fatal)?;
+                }
                 return Ok(None);
             }
             _ => break (code, packet),
@@ -137,6 +141,7 @@ async fn prove(link: &mut Link, shared: &Shared, mut peer: Peer) -> Result<Optio
         link.output.end_message();
     }
     let request = Request { minor: spoken(request.minor), ..request };
+    shared.database().map_err(End::Fatal)?;
     let slot = shared.slots.take().map_err(End::Fatal)?;
     let startup = &request.startup;
     let login = authenticate(link, shared, startup, &scram).await?;
@@ -152,7 +157,7 @@ async fn authenticate(
     startup: &Startup,
     scram: &ScramServerAuth,
 ) -> Result<Option<session::Login>, End> {
-    let database = shared.database.as_ref();
+    let database = shared.database().map_err(End::Fatal)?;
     let role = &startup.user;
     let login = database.login(role);
     let proof = async {

@@ -869,3 +869,26 @@ async fn psql() {
     // psql sends the line that ended the data along.
     assert_eq!(server.seen.copied.lock().expect("lock").as_slice(), b"1\ta\n\\.\n");
 }
+
+/// Between listening and [`Handle::open`] everybody is told to wait; a port that is only taken refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn starting() {
+    let directory = tempfile::tempdir().expect("directory");
+    let options = Options {
+        tls: Some(tls::ensure_certificate(directory.path()).expect("certificate")),
+        ..Options::default()
+    };
+    let bound = wire::bind(&["127.0.0.1:0".parse().expect("address")]).expect("a port");
+    let address = bound.addresses()[0];
+    assert!(TcpStream::connect(address).await.is_err());
+    let handle = bound.listen(options).expect("listens");
+    assert!(wire::bind(&[address]).is_err_and(|error| error.state() == SqlState::OBJECT_IN_USE));
+    for role in ["alice", "mallory"] {
+        let lines = Client::connect(address).await.log_in(role, PASSWORD).await;
+        assert_eq!(lines, ["E FATAL 57P03 the database system is starting up", "end"], "{role}");
+    }
+    handle.open(Arc::new(TestDatabase::default()));
+    let lines = Client::connect(address).await.log_in("alice", PASSWORD).await;
+    assert_eq!(lines[4..], GREETING);
+    handle.stop(Duration::from_secs(1)).await;
+}
