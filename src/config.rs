@@ -44,6 +44,8 @@ pub struct Config {
     pub server: ServerSettings,
     /// Settings of the SQL layer (`work_mem`, `TimeZone`).
     pub sql: Vec<(String, String)>,
+    /// Variables of the postgres image that are set and mean nothing here.
+    pub unused: Vec<&'static str>,
     origins: BTreeMap<String, Origin>,
 }
 
@@ -465,6 +467,7 @@ impl Config {
                 log_filter: String::new(),
             },
             sql: Vec::new(),
+            unused: Vec::new(),
             origins: BTreeMap::new(),
         };
         for setting in SETTINGS {
@@ -538,6 +541,11 @@ impl Config {
                 .set(name.trim(), value.trim(), Origin::Flag("-c".to_owned()))
                 .map_err(|error| Stop::Invalid(format!("-c {setting}: {error}")))?;
         }
+        // Options of initdb: there is none.
+        config.unused = ["POSTGRES_INITDB_ARGS", "POSTGRES_INITDB_WALDIR"]
+            .into_iter()
+            .filter(|name| variable(name).is_some())
+            .collect();
         config.container = variable("STARTDB_CONTAINER").is_some() || std::process::id() == 1;
         // As with the postgres image, and because clients ask for the database named like their user.
         if config.database.is_none() && config.user != "postgres" {

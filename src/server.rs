@@ -276,6 +276,9 @@ impl Server {
 
     fn announce(&self, config: &Config) {
         let listen = self.address();
+        for name in &config.unused {
+            tracing::warn!("{name} is not used: there is no initdb here");
+        }
         if config.auth_method == AuthMethod::Trust {
             tracing::warn!(
                 "network.auth_method is trust: everybody who reaches the port is in, as any user, without a password"

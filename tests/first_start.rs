@@ -396,8 +396,9 @@ fn the_health_check_tells_the_truth() {
     let before = fs::read_to_string(&file).expect("the file");
     assert_eq!(fs::metadata(&file).expect("metadata").permissions().mode() & 0o777, 0o600);
     // The role runs SELECT 1 and nothing else, and only with the secret.
+    let address = server.address;
     let login = |secret: &str| Login {
-        address: server.address,
+        address,
         user: "startdb_healthcheck".to_owned(),
         password: secret.to_owned(),
         database: "postgres".to_owned(),
@@ -644,4 +645,61 @@ fn examples_of_the_help_run() {
         }
     }
     assert!(count >= 22, "{count}");
+}
+
+/// Starts that take a random time, ended in random ways: the health check says "ready" never before the last script is done and
+/// always soon after. `HEALTH_ROUNDS=100` for the long form, `HEALTH_SEED` to repeat one.
+#[test]
+fn health_is_never_early() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let rounds = number("HEALTH_ROUNDS").unwrap_or(3);
+    let seed = number("HEALTH_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("HEALTH_SEED={seed}");
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..rounds {
+        let pause = random(300);
+        let place = Place::new(&[
+            ("1.sql", "CREATE TABLE t (a int);"),
+            ("2.sh", &format!("sleep 0.{pause:03}\ntouch \"$PLACE/done\"\n")),
+        ]);
+        let done = place.folder.path().join("done");
+        let mut child = place.spawn();
+        let begin = Instant::now();
+        loop {
+            let code = place.health();
+            let after = done.exists();
+            assert!(code != Some(0) || after, "round {round}: ready before the scripts were done");
+            if code == Some(0) {
+                break;
+            }
+            assert_eq!(code, Some(4));
+            assert!(begin.elapsed() < Duration::from_secs(30), "round {round}: never ready\n{}", place.log());
+        }
+        place.login("postgres", "postgres").connect().run("TABLE t");
+        // A second start has no scripts, but a log to replay after a kill.
+        match random(3) {
+            0 => {
+                child.kill().expect("killed");
+                child.wait().expect("ended");
+            }
+            1 => drop(stop(&mut child, Signal::TERM)),
+            _ => drop(stop(&mut child, Signal::INT)),
+        }
+        assert_eq!(place.health(), Some(4), "round {round}");
+        let mut child = place.spawn();
+        let begin = Instant::now();
+        while place.health() != Some(0) {
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "round {round}: never ready again\n{}",
+                place.log()
+            );
+        }
+        place.login("postgres", "postgres").connect().run("TABLE t");
+        stop(&mut child, Signal::INT);
+    }
 }

@@ -840,7 +840,7 @@ fn parse_copy(text: &str) -> Option<(String, bool, End)> {
     let what = text[..place].trim();
     let rest = text[behind..].trim_start();
     let mut words = rest.splitn(2, char::is_whitespace);
-    let first = words.next()?;
+    let first = words.next().filter(|word| !word.is_empty())?;
     let (end, options) = if first.eq_ignore_ascii_case("program") {
         let (command, options) = quoted_word(words.next()?.trim_start())?;
         (End::Program(command), options)

@@ -319,7 +319,12 @@ fn expression(catalog: &Catalog, text: &str, word: &str) -> Vec<String> {
         return offered;
     }
     offered.extend(with_prefix(tables.iter().map(|(alias, _)| format!("{alias}.")), word));
+    let own = !offered.is_empty() && !tables.is_empty();
     offered.extend(keywords(KEYWORDS, word));
+    if own {
+        // The hundreds of functions would bury what is meant.
+        return offered;
+    }
     offered.extend(with_prefix(catalog.functions.iter().map(|name| format!("{name}(")), word));
     offered
 }
@@ -471,9 +476,10 @@ mod tests {
             ("select * from orders, cu", vec!["customers"]),
             ("select * from shop.", vec!["shop.stock"]),
             ("select * from pg_c", vec!["pg_class", "pg_catalog."]),
-            ("select * from orders where sta", vec!["status", "start transaction", "statement_timestamp("]),
+            ("select * from orders where sta", vec!["status"]),
             ("select * from orders o join customers c on o.", vec!["o.id", "o.status", "o.\"Total\""]),
             ("update orders set sta", vec!["status"]),
+            ("select statem", vec!["statement_timestamp("]),
             ("set wor", vec!["work_mem"]),
             ("\\c a", vec!["app"]),
             ("\\d cu", vec!["customers"]),

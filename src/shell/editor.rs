@@ -131,7 +131,7 @@ impl Hinter for Assistant {
 
 impl Validator for Assistant {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        if self.open {
+        if self.open || super::is_farewell(context.input()) || context.input().trim() == "help" {
             return Ok(ValidationResult::Valid(None));
         }
         let mut splitter = Splitter::default();

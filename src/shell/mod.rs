@@ -342,7 +342,7 @@ impl Shell {
             editor.remember(&text);
             // A Ctrl-C from before belongs to nothing that is to come.
             client::interrupted();
-            if matches!(text.trim(), "exit" | "quit" | "exit;" | "quit;") && !splitter.open() {
+            if is_farewell(&text) && !splitter.open() {
                 break;
             }
             if text.trim() == "help" && !splitter.open() {
@@ -751,6 +751,11 @@ impl Shell {
         }
         eprintln!("{message}");
     }
+}
+
+/// What people type who do not know `\q` yet.
+fn is_farewell(text: &str) -> bool {
+    matches!(text.trim().trim_end_matches(';'), "exit" | "quit")
 }
 
 /// `file:line: ` for scripts, nothing for people; `within` is the line inside the statement.
