@@ -4,6 +4,8 @@ pub mod config;
 mod directory;
 mod memory;
 mod metrics;
+mod notify;
+mod pg_metrics;
 mod server;
 pub mod telemetry;
 

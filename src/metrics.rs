@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Engine;
@@ -12,11 +13,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::pg_metrics;
+
 /// Reads everything at each scrape.
 pub struct Readings {
     pub engine: Engine,
     pub database: Arc<sql::Database>,
     pub optimizer: Arc<optimizer::Counters>,
+    pub data_dir: PathBuf,
 }
 
 impl fmt::Debug for Readings {
@@ -39,11 +43,11 @@ impl Collector for Readings {
                 MetricType::Counter,
             )?)
         };
-        counter(
-            "startdb_transactions",
-            "Transactions that ended, by commit or rollback",
-            stats.commits + stats.rollbacks,
-        )?;
+        counter("startdb_statements", "Statements begun", stats.statements)?;
+        counter("startdb_wal_bytes", "Bytes written to the log", engine.wal_bytes.get())?;
+        counter("startdb_disk_read_bytes", "Bytes read from files", engine.disk_read_bytes.get())?;
+        counter("startdb_disk_written_bytes", "Bytes written to files", engine.disk_write_bytes.get())?;
+        counter("startdb_lock_waits", "Requests for locks that had to wait", self.engine.locks().waits())?;
         counter("startdb_disk_reads", "Calls that read from files", engine.disk_reads.get())?;
         counter("startdb_disk_writes", "Calls that wrote to files", engine.disk_writes.get())?;
         counter(
@@ -107,18 +111,64 @@ impl Collector for Readings {
             "component",
             cpu_seconds().into_iter().collect(),
         )?;
-        let sync = &engine.wal_sync;
-        let mut buckets = Vec::new();
-        for (index, count) in sync.counts().into_iter().enumerate() {
-            buckets.push((engine::metrics::BUCKETS.get(index).copied().unwrap_or(f64::MAX), count));
-        }
-        let mut histogram = encoder.encode_descriptor(
-            "startdb_wal_sync_seconds",
-            "Time of one durable write to the log",
-            None,
-            MetricType::Histogram,
+        counters(
+            &mut encoder,
+            ("startdb_transactions", "Transactions that ended"),
+            "outcome",
+            vec![("commit", stats.commits as f64), ("rollback", stats.rollbacks as f64)],
         )?;
-        histogram.encode_histogram::<NoLabelSet>(sync.sum(), sync.count(), &buckets, None)
+        counters(
+            &mut encoder,
+            ("startdb_cache_hits", "Lookups a cache answered"),
+            "cache",
+            vec![("block", blocks.hits.get() as f64), ("plan", stats.plan_cache_hits as f64)],
+        )?;
+        counters(
+            &mut encoder,
+            ("startdb_cache_misses", "Lookups a cache could not answer"),
+            "cache",
+            vec![("block", blocks.misses.get() as f64), ("plan", stats.plan_cache_misses as f64)],
+        )?;
+        counters(
+            &mut encoder,
+            ("startdb_recommendations", "Recommendations of the optimizer, by what became of them"),
+            "state",
+            vec![("generated", self.optimizer.generated() as f64)],
+        )?;
+        let (wal, other) = file_bytes(&self.data_dir);
+        gauge(
+            &mut encoder,
+            ("startdb_data_directory_bytes", "Space that files of the data directory take on disk"),
+            "component",
+            vec![("wal", wal as f64), ("base", other as f64)],
+        )?;
+        let readings = self.database.readings();
+        let mut plain = |name: &str, help: &str, value: f64| {
+            ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        plain("startdb_lock_waiters", "Requests for locks that wait now", readings.lock_waiters as f64)?;
+        if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
+            let free = disk.f_bavail as f64 * disk.f_frsize as f64;
+            plain("startdb_disk_free_bytes", "Free space of the file system of the data directory", free)?;
+        }
+        gauge(
+            &mut encoder,
+            ("startdb_build_info", "Always 1; the label says which version runs"),
+            "version",
+            vec![(env!("CARGO_PKG_VERSION"), 1.0)],
+        )?;
+        histogram(
+            &mut encoder,
+            ("startdb_wal_sync_seconds", "Time of one durable write to the log"),
+            &engine.wal_sync,
+        )?;
+        histogram(
+            &mut encoder,
+            ("startdb_checkpoint_seconds", "Time of one checkpoint"),
+            &engine.checkpoint,
+        )?;
+        process(&mut encoder, readings.started_at)?;
+        pg_metrics::encode(&mut encoder, &self.engine, &readings)
     }
 }
 
@@ -146,6 +196,65 @@ fn counters(
         ConstCounter::new(value).encode(family.encode_family(&[(label, key)])?)?;
     }
     Ok(())
+}
+
+fn histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    values: &engine::metrics::Histogram,
+) -> fmt::Result {
+    let mut buckets = Vec::new();
+    for (index, count) in values.counts().into_iter().enumerate() {
+        buckets.push((engine::metrics::BUCKETS.get(index).copied().unwrap_or(f64::INFINITY), count));
+    }
+    let mut histogram = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    histogram.encode_histogram::<NoLabelSet>(values.sum(), values.count(), &buckets, None)
+}
+
+/// The metrics of a process that every Prometheus client library gives, by their usual names.
+fn process(encoder: &mut DescriptorEncoder<'_>, started_at: f64) -> fmt::Result {
+    let cpu = ConstCounter::new(cpu_seconds().values().sum::<f64>());
+    cpu.encode(encoder.encode_descriptor(
+        "process_cpu_seconds",
+        "Processor time of the process",
+        None,
+        MetricType::Counter,
+    )?)?;
+    let mut plain = |name: &str, help: &str, value: f64| {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    };
+    plain("process_resident_memory_bytes", "Memory of the process in RAM", resident_bytes() as f64)?;
+    plain("process_start_time_seconds", "When the process was started", started_at)?;
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        plain("process_open_fds", "Open file descriptors", open.count() as f64)?;
+    }
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        plain("process_max_fds", "Most file descriptors that may be open", most as f64)?;
+    }
+    Ok(())
+}
+
+/// Bytes on disk of the log, and of everything else in the data directory.
+fn file_bytes(data_dir: &Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let (mut wal, mut other) = (0, 0);
+    let mut pending = vec![data_dir.to_owned()];
+    while let Some(folder) = pending.pop() {
+        // Files come and go; what is gone takes no space.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            } else {
+                // Counted as the file system does: a file that grows by doubling is sparse.
+                let bytes = metadata.blocks() * 512;
+                let log = folder.strip_prefix(data_dir).is_ok_and(|place| place.starts_with("wal"));
+                *(if log { &mut wal } else { &mut other }) += bytes;
+            }
+        }
+    }
+    (wal, other)
 }
 
 pub(crate) fn resident_bytes() -> u64 {

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use value::{Error, Result, SqlState};
 
-use crate::{Config, directory, memory, metrics};
+use crate::{Config, directory, memory, metrics, notify, telemetry};
 
 /// How long running statements may take to end at a shutdown before they are cut off.
 const GRACE: Duration = Duration::from_secs(8);
@@ -82,6 +82,7 @@ impl Server {
             engine: engine.clone(),
             database: database.clone(),
             optimizer: optimizer.counters(),
+            data_dir: config.data_dir.clone(),
         }));
         let tls = match (&settings.tls_certificate, &settings.tls_key) {
             (Some(certificate), Some(key)) => {
@@ -144,6 +145,7 @@ impl Server {
     pub fn run_until_signal(config: Config) -> Result<()> {
         let server = Server::start(&config)?;
         server.announce(&config);
+        notify::tell("READY=1");
         let caught = server.runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
@@ -160,7 +162,10 @@ impl Server {
             }
         })?;
         tracing::info!(signal = caught, "stopping");
-        server.stop()
+        notify::tell("STOPPING=1");
+        let stopped = server.stop();
+        telemetry::stop();
+        stopped
     }
 
     fn announce(&self, config: &Config) {

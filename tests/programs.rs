@@ -1,5 +1,6 @@
 //! Programs from outside (PostgreSQL, psql, pgbench, drivers): found, or the test says why it did nothing.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -23,6 +24,15 @@ pub fn find(name: &str) -> Option<PathBuf> {
     match name {
         "python" => Some(cache().join("python/bin/python")).filter(|path| path.exists()),
         "node-pg" => on_path("node").filter(|_| cache().join("node/node_modules/pg").exists()),
+        "grafana-schema" => {
+            on_path("node").filter(|_| cache().join("node/node_modules/@grafana/schema").exists())
+        }
+        "check-jsonschema" => Some(cache().join("python/bin/check-jsonschema")).filter(|path| path.exists()),
+        // The collector's own program, within the package.
+        "rotel" => fs::read_dir(cache().join("python/lib"))
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/rotel/rotel-agent")))
+            .find(|path| path.exists()),
         "tpchgen-cli" => Some(cache().join("python/bin/tpchgen-cli")).filter(|path| path.exists()),
         _ => Some(Path::new(POSTGRES_BIN).join(name)).filter(|path| path.exists()).or_else(|| on_path(name)),
     }

@@ -19,8 +19,7 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Server {
     directory: TempDir,
     arguments: Vec<String>,
-    /// Panics are planted where statements ask for them.
-    planted: bool,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     pub address: SocketAddr,
     pub http: SocketAddr,
@@ -33,17 +32,18 @@ impl Server {
 
     /// With settings, each `key=value`.
     pub fn start_with(settings: &[&str]) -> Server {
+        Server::start_with_environment(settings, &[])
+    }
+
+    /// With settings, and with variables in its environment.
+    pub fn start_with_environment(settings: &[&str], environment: &[(&str, &str)]) -> Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
         let arguments =
             settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
-        let mut server = Server {
-            directory,
-            arguments,
-            planted: false,
-            child: None,
-            address: free_address(),
-            http: free_address(),
-        };
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (address, http) = (free_address(), free_address());
+        let mut server = Server { directory, arguments, environment, child: None, address, http };
         server.launch();
         server
     }
@@ -52,7 +52,7 @@ impl Server {
     pub fn start_planted() -> Server {
         let mut server = Server::start();
         server.terminate();
-        server.planted = true;
+        server.environment.push((String::from("STARTDB_TEST_PANIC"), String::from("1")));
         server.launch();
         server
     }
@@ -65,10 +65,8 @@ impl Server {
             .arg("--data-dir")
             .arg(self.data())
             .args(&self.arguments)
-            .env("POSTGRES_PASSWORD", PASSWORD);
-        if self.planted {
-            command.env("STARTDB_TEST_PANIC", "1");
-        }
+            .env("POSTGRES_PASSWORD", PASSWORD)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -223,7 +221,8 @@ impl Drop for Server {
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_startdb"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("STARTDB_") || name.starts_with("POSTGRES_") || name == "PGDATA" {
+        let prefixes = ["STARTDB_", "POSTGRES_", "OTEL_"];
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "PGDATA" {
             command.env_remove(name);
         }
     }

@@ -17,6 +17,7 @@ use value::{Datum, Error, Oid, Result, SqlState, datetime};
 
 use crate::plan_cache::{CacheStats, Resolved, TextCache};
 use crate::query_log::QueryLog;
+use crate::readings::DatabaseCounts;
 use crate::scram;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -108,6 +109,8 @@ pub struct Database {
     pub(crate) parses: TextCache<Arc<[Parsed]>>,
     pub(crate) log: QueryLog,
     pub(crate) counters: Counters,
+    /// Kept for the life of the process: a database's numbers do not fall when its last session leaves.
+    pub(crate) counts: DashMap<Oid, Arc<DatabaseCounts>>,
     pub(crate) registered: RwLock<Vec<SystemRelation>>,
     /// Bumped by ANALYZE, so that cached plans are made anew.
     pub(crate) statistics_epoch: AtomicU64,
@@ -146,6 +149,7 @@ impl Database {
             parses: TextCache::new(),
             log: QueryLog::new(),
             counters: Counters::default(),
+            counts: DashMap::new(),
             registered: RwLock::new(Vec::new()),
             statistics_epoch: AtomicU64::new(0),
             started_at: datetime::now(),
@@ -306,6 +310,7 @@ impl Database {
         let pid = self.free_pid();
         let shared = Shared::new(&me, pid, &role, &database, startup).map_err(Error::fatal)?;
         let shared = Arc::new(shared);
+        shared.counts.sessions.fetch_add(1, Ordering::Relaxed);
         self.sessions.insert(pid, shared.clone());
         Ok(Session::new(me, shared))
     }

@@ -20,6 +20,7 @@ mod pg_catalog;
 mod plan_cache;
 mod privilege;
 mod query_log;
+mod readings;
 mod rules;
 mod scope;
 mod scram;
@@ -27,7 +28,9 @@ mod session;
 mod setting;
 mod shared;
 mod statement;
+mod statement_log;
 mod system;
+mod trace;
 
 pub use ::resolve::tree::OutputColumn;
 pub use advice::ScannedTable;
@@ -35,5 +38,8 @@ pub use database::{Counters, Database, DatabaseStats, Options, RowSource, System
 /// A name as it must be written in SQL.
 pub use function::quote_ident;
 pub use query_log::{QueryLog, fingerprint};
+pub use readings::{ActivityReading, DatabaseReading, LockReading, Readings, TableReading};
 pub use session::Session;
 pub use setting::SERVER_VERSION;
+/// Spans for a tracer: their target, and who says which statements have any.
+pub use trace::{Sampler, TARGET as TRACE_TARGET, set_trace_sampler};

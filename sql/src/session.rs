@@ -27,6 +27,7 @@ use session::{
     Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription,
     TransactionStatus,
 };
+use tracing::{Instrument, Span};
 use value::text::Style;
 use value::types::oid as type_oid;
 use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
@@ -41,6 +42,8 @@ use crate::scope::Scope;
 use crate::setting::{self, Executor};
 use crate::shared::{PreparedInfo, Roles, Shared};
 use crate::statement::{Fragment, Modes, Parsed, Statement};
+use crate::statement_log;
+use crate::trace::Trace;
 
 mod cursor;
 mod template;
@@ -92,6 +95,9 @@ pub struct Session {
     idle_since: Option<Instant>,
     /// Statements nested by EXECUTE and EXPLAIN.
     pub(crate) depth: usize,
+    pub(crate) trace: Trace,
+    /// What the client's message is about, and when it came: for the log.
+    current: Option<(Arc<str>, Instant)>,
 }
 
 /// A statement of a simple string that waits for its turn.
@@ -127,6 +133,8 @@ pub struct Prepared {
     pub types: Arc<[Oid]>,
     pub columns: Option<Arc<[Column]>>,
     pub resolved: parking_lot::Mutex<Option<Arc<Resolved>>>,
+    /// The trace its text named as parent.
+    pub traceparent: Option<Arc<str>>,
 }
 
 /// A statement on its way.
@@ -146,6 +154,8 @@ pub struct Portal {
     pub cursor: Option<Box<SqlCursor>>,
     /// The text as it was sent, where `prepared` is a template for many.
     pub text: Option<Arc<str>>,
+    /// Its execution, for a tracer.
+    pub span: Span,
 }
 
 pub enum PortalState {
@@ -198,6 +208,7 @@ impl Portal {
             counters: execute::Counters::default(),
             cursor: None,
             text: None,
+            span: Span::none(),
         }
     }
 
@@ -307,6 +318,8 @@ impl Session {
             statement_time: datetime::now(),
             idle_since: None,
             depth: 0,
+            trace: Trace::default(),
+            current: None,
         }
     }
 
@@ -435,6 +448,7 @@ impl Session {
             self.database.counters.plan_cache_hits.fetch_add(1, Ordering::Relaxed);
             return Ok((scope, resolved, true));
         }
+        let span = self.trace.plan();
         // Declared types are part of what a text means.
         let shareable = !local
             && scope.settings.plan_cache
@@ -449,9 +463,11 @@ impl Session {
             if let Some(own) = own {
                 *own.lock() = Some(resolved.clone());
             }
+            span.record("cache_hit", true);
             return Ok((scope, resolved, true));
         }
         self.database.counters.plan_cache_misses.fetch_add(1, Ordering::Relaxed);
+        span.record("cache_hit", false);
         let resolved = Arc::new(self.make_plan(&scope, query, declared, takes_parameters, local_version)?);
         if let Some(own) = own {
             *own.lock() = Some(resolved.clone());
@@ -513,6 +529,7 @@ impl Session {
         if let Some(known) = self.database.parses.get(&EVERYWHERE, text) {
             return Ok(known);
         }
+        let _span = self.trace.parse();
         let parsed: Arc<[Parsed]> = grammar::parse(text)?.into();
         // Definitions do not come again, and some hold passwords.
         let repeats = |statement: &Statement| {
@@ -545,6 +562,7 @@ impl Session {
             .open_query(parsed, query, &prepared, portal.parameters.clone(), portal.columns.as_ref())
             .await?;
         portal.planning = begun.elapsed();
+        portal.span = self.trace.execute();
         portal.cache_hit = state.1;
         portal.state = state.0;
         Ok(())
@@ -577,7 +595,9 @@ impl Session {
                     format!("cannot execute {} in a read-only transaction", resolved.kind.noun()),
                 ));
             }
+            let span = self.trace.lock();
             self.lock_plan(&resolved).await?;
+            drop(span);
             let version = self.transaction()?.tx()?.catalog().version;
             if version == resolved.catalog_version {
                 break (scope, resolved, hit);
@@ -764,6 +784,8 @@ impl Session {
             Some(_) => "idle in transaction",
         };
         self.idle_since = self.block.is_some().then(Instant::now);
+        self.current = None;
+        self.trace.end();
         self.shared.set_state(state);
     }
 
@@ -774,17 +796,27 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
-        let text = portal.text.as_ref().unwrap_or(&parsed.text);
-        self.begin_statement(text)?;
+        let text = portal.text.as_ref().unwrap_or(&parsed.text).clone();
+        if !self.in_simple {
+            self.trace.resume(&self.shared, &text, prepared.traceparent.as_ref());
+        }
+        self.trace.running();
+        self.begin_statement(&text)?;
         if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
             panic!("planted");
         }
-        portal.started = Some(Instant::now());
+        let now = Instant::now();
+        portal.started = Some(now);
+        match &self.current {
+            Some((current, _)) if *current == text => {}
+            _ => self.current = Some((text, now)),
+        }
         self.check_not_failed(&parsed.statement)?;
         self.batch_statements += 1;
         match &*parsed.statement {
             Statement::Query(query) => self.start_query(portal, query).await,
             _ => {
+                portal.span = self.trace.execute();
                 let outcome =
                     Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone())).await?;
                 self.carry_out_pending()?;
@@ -846,7 +878,8 @@ impl Session {
             tokio::task::yield_now().await;
             self.last_yield = Instant::now();
         }
-        if let Some(mut rows) = self.rows_of(&mut portal.state, room).await? {
+        let span = portal.span.clone();
+        if let Some(mut rows) = self.rows_of(&mut portal.state, room).instrument(span).await? {
             self.name_objects(portal.columns.as_deref(), &mut rows)?;
             portal.given += rows.count;
             portal.rows += rows.count as u64;
@@ -866,8 +899,9 @@ impl Session {
                 let block = self.transaction()?;
                 block.checks.extend(driver.take_deferred());
                 let affected = driver.affected();
-                self.database.counters.rows_written.fetch_add(affected, Ordering::Relaxed);
-                kind.tag(if *kind == CommandKind::Select { portal.given as u64 } else { affected })
+                let kind = *kind;
+                self.wrote(kind, affected);
+                kind.tag(if kind == CommandKind::Select { portal.given as u64 } else { affected })
             }
             PortalState::Buffered { tag, counted, .. } => {
                 if *counted {
@@ -1018,18 +1052,46 @@ impl Session {
     /// A statement is done: side effects its functions asked for, commit if it is the last of an implicit
     /// transaction, the log.
     async fn finish(&mut self, portal: &mut Portal, tag: String) -> Result<Fetched> {
+        portal.span = Span::none();
+        self.trace.returned(portal.rows);
         self.carry_out_pending()?;
         if self.in_simple && self.simple.is_empty() {
             self.commit_implicit().await?;
         }
         self.log(portal, false);
+        self.logged_in_time(portal.rows);
         portal.given = 0;
         Ok(Fetched::Complete(tag))
+    }
+
+    /// The statement is done, for the log of those that take long.
+    fn logged_in_time(&mut self, rows: u64) {
+        if let Some((text, begun)) = self.current.take() {
+            statement_log::finished(&self.shared, &text, begun.elapsed(), rows);
+        }
+    }
+
+    /// Counts rows that a statement wrote.
+    fn wrote(&self, kind: CommandKind, rows: u64) {
+        self.database.counters.rows_written.fetch_add(rows, Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        let count = match kind {
+            CommandKind::Insert => &counts.inserted,
+            CommandKind::Update => &counts.updated,
+            CommandKind::Delete => &counts.deleted,
+            CommandKind::Select => return,
+        };
+        count.fetch_add(rows, Ordering::Relaxed);
     }
 
     fn log(&self, portal: &Portal, failed: bool) {
         let Some(started) = portal.started else { return };
         self.database.counters.rows_returned.fetch_add(portal.rows, Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        counts.returned.fetch_add(portal.counters.rows_scanned.max(portal.rows), Ordering::Relaxed);
+        if !portal.counters.indexes.is_empty() {
+            counts.fetched.fetch_add(portal.counters.rows_scanned, Ordering::Relaxed);
+        }
         if !self.database.log.enabled() {
             return;
         }
@@ -1114,6 +1176,7 @@ impl Session {
             types: Arc::from([]),
             columns: None,
             resolved: parking_lot::Mutex::new(None),
+            traceparent: self.trace.traceparent(),
         };
         let Some(parsed) = prepared.parsed.clone() else { return Ok(prepared) };
         match &*parsed.statement {
@@ -1237,6 +1300,13 @@ impl Session {
 
     /// After an error: what the statement had begun is undone as its block demands.
     fn failed(&mut self, error: &Error) {
+        self.trace.failed(error);
+        if let Some((text, begun)) = self.current.take() {
+            statement_log::failed(&self.shared, &text, Some(begun.elapsed()), error);
+        }
+        if error.state() == SqlState::DEADLOCK_DETECTED {
+            self.shared.counts.deadlocks.fetch_add(1, Ordering::Relaxed);
+        }
         self.copy = None;
         self.stop_timer();
         self.shared.pending.lock().clear();
@@ -1255,10 +1325,11 @@ impl Session {
 
     /// Ends a portal that wrote: deferred checks go to the transaction; gives the number of rows it changed.
     pub(crate) fn finish_driver(&mut self, portal: &mut Portal) -> Result<u64> {
-        let PortalState::Driving { driver, .. } = &mut portal.state else { return Ok(0) };
+        let PortalState::Driving { driver, kind, .. } = &mut portal.state else { return Ok(0) };
+        let kind = *kind;
         let (checks, affected) = (driver.take_deferred(), driver.affected());
         self.transaction()?.checks.extend(checks);
-        self.database.counters.rows_written.fetch_add(affected, Ordering::Relaxed);
+        self.wrote(kind, affected);
         Ok(affected)
     }
 
@@ -1369,7 +1440,11 @@ impl session::Session for Session {
         // A simple query drops the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
-        if let Some(lifted) = literal::lift(text) {
+        self.trace.begin(&self.shared, text);
+        let span = self.trace.parse();
+        let lifted = literal::lift(text);
+        drop(span);
+        if let Some(lifted) = lifted {
             self.simple = VecDeque::from([Next::Lifted(lifted, Arc::from(text))]);
             return Ok(1);
         }
@@ -1379,6 +1454,7 @@ impl session::Session for Session {
                 Ok(self.simple.len())
             }
             Err(error) => {
+                self.current = Some((Arc::from(text), Instant::now()));
                 self.failed(&error);
                 Err(error)
             }
@@ -1414,6 +1490,8 @@ impl session::Session for Session {
         if self.reported.is_empty() {
             self.changed_parameters();
         }
+        self.trace.begin(&self.shared, text);
+        let begun = Instant::now();
         let result = (|| {
             let parsed = self.parse_text(text)?;
             if parsed.len() > 1 {
@@ -1435,6 +1513,7 @@ impl session::Session for Session {
             self.remember_statement(prepared, false)
         })();
         if let Err(error) = &result {
+            self.current = Some((Arc::from(text), begun));
             self.failed(error);
         }
         result
@@ -1455,6 +1534,7 @@ impl session::Session for Session {
         let result = (|| {
             let prepared = self.statement(statement)?;
             if let Some(parsed) = &prepared.parsed {
+                self.current = Some((parsed.text.clone(), Instant::now()));
                 self.check_not_failed(&parsed.statement)?;
             }
             if !portal.is_empty() && self.portals.contains_key(portal) {
@@ -1553,11 +1633,19 @@ impl session::Session for Session {
             Ok(tag)
         }
         .await;
-        if let Err(error) = &result {
-            self.failed(error);
-            self.simple.clear();
+        match &result {
+            Ok(_) => self.logged_in_time(0),
+            Err(error) => {
+                self.failed(error);
+                self.simple.clear();
+            }
         }
         result
+    }
+
+    fn failed(&mut self, error: &Error) {
+        // The inherent method: it is the same failure.
+        Session::failed(self, error);
     }
 
     fn copy_fail(&mut self, reason: &str) -> Error {
@@ -1577,15 +1665,21 @@ impl Session {
     /// A query whose literals may stand in a template's places.
     fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
+        self.current = Some((text.clone(), Instant::now()));
+        let span = self.trace.plan();
         let mut learn = None;
         if !self.block.as_ref().is_some_and(|block| block.failed) {
             let scope = self.scope()?;
             match self.open_template(&scope, lifted, text) {
-                Ok(columns) => return Ok(columns),
+                Ok(columns) => {
+                    span.record("cache_hit", true);
+                    return Ok(columns);
+                }
                 Err(true) => learn = Some(scope),
                 Err(false) => {}
             }
         }
+        drop(span);
         let parsed = self.parse_text(text)?;
         let Some(parsed) = parsed.first() else { return Err(Error::internal("a query without words")) };
         let shift = parsed.shift;
@@ -1601,6 +1695,8 @@ impl Session {
 
     fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
+        self.current.get_or_insert_with(|| (parsed.text.clone(), Instant::now()));
+        self.trace.following(&self.shared, &parsed.text);
         self.check_not_failed(&parsed.statement)?;
         let mut prepared = Prepared {
             name: String::new(),
@@ -1609,6 +1705,7 @@ impl Session {
             types: Arc::from([]),
             columns: None,
             resolved: parking_lot::Mutex::new(None),
+            traceparent: None,
         };
         let columns = match &*parsed.statement {
             Statement::Query(query) => {

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use value::datetime;
 use value::text::{DateFormat, DateOrder, DateStyle, IntervalStyle, Style};
@@ -84,6 +85,14 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("default_transaction_read_only", "Whether transactions that do not say otherwise may only read."),
     ("extra_float_digits", "Digits of floating-point values beyond the shortest exact form."),
     ("idle_in_transaction_session_timeout", "A session idle in a transaction for longer is ended."),
+    (
+        "log_min_duration_statement",
+        "Statements that take longer are logged, their literals left out; -1 logs none.",
+    ),
+    (
+        "log_min_error_statement",
+        "Whether statements that fail are logged, their literals left out: log, fatal and panic say no.",
+    ),
     ("lock_timeout", "A statement that waits longer for a lock fails."),
     ("statement_timeout", "A statement that runs longer is cancelled."),
     ("search_path", "Schemas in which unqualified names are looked up."),
@@ -480,6 +489,10 @@ pub struct Effective {
     pub isolation: engine::Isolation,
     pub read_only: bool,
     pub min_messages: usize,
+    /// `log_min_duration_statement`; `None`: off.
+    pub log_min_duration: Option<Duration>,
+    /// `log_min_error_statement` takes in errors.
+    pub log_errors: bool,
     pub plan_cache: bool,
     pub executor: Executor,
     /// Stands for everything that a plan may depend on besides the catalog.
@@ -520,6 +533,8 @@ impl Settings {
                 isolation: engine::Isolation::ReadCommitted,
                 read_only: false,
                 min_messages: 6,
+                log_min_duration: None,
+                log_errors: true,
                 plan_cache: true,
                 executor: Executor::Auto,
                 plan_key: Arc::from(""),
@@ -804,6 +819,8 @@ impl Settings {
             },
             read_only: on("default_transaction_read_only"),
             min_messages: SEVERITIES.iter().position(|s| *s == text("client_min_messages")).unwrap_or(6),
+            log_min_duration: text("log_min_duration_statement").parse().ok().map(Duration::from_millis),
+            log_errors: !matches!(text("log_min_error_statement").as_str(), "log" | "fatal" | "panic"),
             plan_cache: on("startdb.plan_cache"),
             executor: match text("startdb.executor").as_str() {
                 "row" => Executor::Row,

@@ -12,6 +12,7 @@ use session::{Notice, Peer, Startup};
 use value::{Error, Oid, Result, datetime};
 
 use crate::database::Database;
+use crate::readings::DatabaseCounts;
 use crate::setting::{SEVERITIES, Settings};
 
 pub struct Shared {
@@ -44,6 +45,8 @@ pub struct Shared {
     pub transaction_id: AtomicU64,
     /// Locale of an advisory lock or NOTIFY asked for by a function and not yet carried out.
     pub pending: Mutex<Vec<Pending>>,
+    /// What the sessions of this database count together.
+    pub counts: Arc<DatabaseCounts>,
 }
 
 /// Side effects that a function asked for and the session carries out when it holds its transaction again.
@@ -170,6 +173,7 @@ impl Shared {
             transaction_started: AtomicI64::new(0),
             transaction_id: AtomicU64::new(0),
             pending: Mutex::default(),
+            counts: database.counts_of(object.oid),
         })
     }
 

@@ -12,6 +12,7 @@ use value::types::{self, oid};
 use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
 
 use crate::command::create_table::sequences_of;
+use crate::database::Database;
 use crate::pg_catalog::{array, text};
 use crate::privilege::{self, AclKind};
 use crate::scope::Scope;
@@ -280,7 +281,25 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" | "pg_indexes_size" => {
             Ok(Datum::Int8(size(scope, function.name, oid_at(args, 0))))
         }
-        "pg_database_size" | "pg_tablespace_size" => {
+        "pg_database_size" => {
+            let found = match args.first() {
+                Some(Datum::Oid(oid)) => {
+                    scope.catalog.get(*oid).filter(|o| matches!(o, Object::Database(_))).map(|o| o.oid())
+                }
+                _ => {
+                    let name = string(args, 0);
+                    let found = scope.catalog.database_named(name).map(|d| d.oid);
+                    Some(found.ok_or_else(|| {
+                        Error::new(
+                            SqlState::INVALID_CATALOG_NAME,
+                            format!("database \"{name}\" does not exist"),
+                        )
+                    })?)
+                }
+            };
+            Ok(found.map_or(Datum::Null, |oid| Datum::Int8(database_size(&scope.database, oid))))
+        }
+        "pg_tablespace_size" => {
             let total: i64 = tables(scope).map(|t| size(scope, "pg_total_relation_size", t.oid)).sum();
             Ok(Datum::Int8(total))
         }
@@ -344,6 +363,10 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             Ok(Datum::Int8(scope.database.engine.last_lsn().0 as i64))
         }
         "pg_current_wal_flush_lsn" => Ok(Datum::Int8(scope.database.engine.durable_lsn().0 as i64)),
+        // Nothing follows another server, so nothing was received from one.
+        "pg_last_wal_receive_lsn" | "pg_last_wal_replay_lsn" | "pg_last_xact_replay_timestamp" => {
+            Ok(Datum::Null)
+        }
         "inet_client_addr" => Ok(match &shared.peer {
             Peer::Tcp { address, .. } => text(&address.to_string()),
             _ => Datum::Null,
@@ -587,19 +610,23 @@ fn serial_sequence(scope: &Scope, args: &[Datum]) -> Result<Datum> {
 }
 
 fn size(scope: &Scope, what: &str, relation: Oid) -> i64 {
+    relation_size(&scope.database, &scope.catalog, what, relation)
+}
+
+fn relation_size(database: &Database, catalog: &engine::catalog::Catalog, what: &str, relation: Oid) -> i64 {
     let table_size = |t: &engine::catalog::Table| {
-        let statistics = scope.database.engine.statistics(t);
+        let statistics = database.engine.statistics(t);
         let width = i64::from(statistics.row_width.max(16)) + 8;
         let bytes = statistics.rows as i64 * width;
         (bytes + 8191) / 8192 * 8192
     };
-    let index_size = |i: &engine::catalog::Index| match scope.catalog.table(i.table) {
-        Some(t) => (scope.database.engine.statistics(t).rows as i64 * 24 + 8191) / 8192 * 8192,
+    let index_size = |i: &engine::catalog::Index| match catalog.table(i.table) {
+        Some(t) => (database.engine.statistics(t).rows as i64 * 24 + 8191) / 8192 * 8192,
         None => 0,
     };
-    match scope.catalog.get(relation) {
+    match catalog.get(relation) {
         Some(Object::Table(t)) => {
-            let indexes: i64 = scope.catalog.indexes(t.oid).map(|i| index_size(i)).sum();
+            let indexes: i64 = catalog.indexes(t.oid).map(|i| index_size(i)).sum();
             match what {
                 "pg_indexes_size" => indexes,
                 "pg_total_relation_size" => table_size(t) + indexes,
@@ -610,6 +637,16 @@ fn size(scope: &Scope, what: &str, relation: Oid) -> i64 {
         Some(Object::Sequence(_)) => 8192,
         _ => 0,
     }
+}
+
+/// Bytes of all tables of a database with their indexes.
+pub(crate) fn database_size(database: &Database, oid: Oid) -> i64 {
+    let catalog = database.engine.catalog();
+    let tables = catalog.objects().filter_map(|o| match o {
+        Object::Table(t) if t.database == oid => Some(t.oid),
+        _ => None,
+    });
+    tables.map(|table| relation_size(database, &catalog, "pg_total_relation_size", table)).sum()
 }
 
 fn index_property(scope: &Scope, args: &[Datum]) -> Result<Datum> {

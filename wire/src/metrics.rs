@@ -5,14 +5,21 @@
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use value::{Error, SqlState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatementLabels {
     r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    class: String,
 }
 
 const TYPES: [&str; 6] = ["select", "insert", "update", "delete", "ddl", "other"];
@@ -25,6 +32,7 @@ const BUCKETS: [f64; 14] =
 #[derive(Clone)]
 pub struct Metrics {
     connections: Gauge,
+    errors: Family<ErrorLabels, Counter>,
     durations: [Histogram; TYPES.len()],
 }
 
@@ -37,6 +45,22 @@ impl Metrics {
             "Open client connections, those still logging in included",
             connections.clone(),
         );
+        let errors = Family::<ErrorLabels, Counter>::default();
+        // Present from the start, so that the first of their kind is an increase.
+        for state in [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::SYNTAX_ERROR,
+            SqlState::SERIALIZATION_FAILURE,
+            SqlState::INSUFFICIENT_RESOURCES,
+            SqlState::INTERNAL_ERROR,
+        ] {
+            drop(errors.get_or_create(&ErrorLabels { class: state.class().to_string() }));
+        }
+        registry.register(
+            "startdb_errors",
+            "Errors sent to clients, by class of SQLSTATE (its first two characters)",
+            errors.clone(),
+        );
         let family: Family<StatementLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
         registry.register(
@@ -45,13 +69,18 @@ impl Metrics {
             family.clone(),
         );
         let durations = TYPES.map(|r#type| family.get_or_create(&StatementLabels { r#type }).clone());
-        Metrics { connections, durations }
+        Metrics { connections, errors, durations }
     }
 
     /// Counts a connection until the guard is dropped.
     pub(crate) fn connection(&self) -> ConnectionGuard {
         self.connections.inc();
         ConnectionGuard(self.connections.clone())
+    }
+
+    /// Counts an error that a client is told. The classes are those of the manual, some forty.
+    pub(crate) fn error(&self, error: &Error) {
+        self.errors.get_or_create(&ErrorLabels { class: error.state().class().to_string() }).inc();
     }
 
     /// Records a finished statement by its command tag ("INSERT 0 1").
@@ -110,6 +139,7 @@ mod tests {
             assert_eq!(TYPES[kind_of(tag)], kind, "{tag}");
             metrics.statement(tag, Duration::from_millis(2));
         }
+        metrics.error(&Error::new(SqlState::UNIQUE_VIOLATION, "duplicate"));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
         assert!(text.contains("startdb_connections 1\n"), "{text}");
@@ -118,6 +148,7 @@ mod tests {
             text.contains("startdb_query_duration_seconds_bucket{le=\"0.0025\",type=\"select\"} 1\n"),
             "{text}"
         );
+        assert!(text.contains("startdb_errors_total{class=\"23\"} 1\n"), "{text}");
         drop(guard);
         assert_eq!(metrics.connections.get(), 0);
     }

@@ -23,6 +23,9 @@ use crate::rows::{self, Rows};
 use crate::state::State;
 use crate::walk;
 
+/// The target of the spans of a statement (crate `sql`, `trace.rs`).
+pub const TRACE_TARGET: &str = "startdb::trace";
+
 /// Waits for a lock, a cancel or the lock timeout, whatever comes first. Nothing is registered when the lock is free.
 pub(crate) async fn guarded<T>(
     context: &Context,
@@ -31,13 +34,14 @@ pub(crate) async fn guarded<T>(
     let mut future = pin!(future);
     let mut cancelled = pin!(context.cancel.cancelled());
     let mut timer = None;
-    let mut waiting = false;
+    let mut waiting = None;
     poll_fn(move |cx| {
         if let Poll::Ready(result) = future.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        if !waiting {
-            waiting = true;
+        if waiting.is_none() {
+            // Ends with the wait.
+            waiting = Some(tracing::info_span!(target: TRACE_TARGET, "lock"));
             timer = context.lock_timeout.as_ref().map(|start| start());
         }
         if let Poll::Ready(reason) = cancelled.as_mut().poll(cx) {

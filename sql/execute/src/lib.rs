@@ -29,7 +29,7 @@ pub use context::{
     SystemRelations, TableRules, Tally,
 };
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
-pub use driver::Driver;
+pub use driver::{Driver, TRACE_TARGET};
 pub use modify::Inserter;
 pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use rows::Rows;

@@ -107,6 +107,12 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
                 .collect(),
         },
         "pg_stat_database" => databases(scope),
+        "pg_stat_bgwriter" => background_writer(scope),
+        "pg_stat_wal" => log_writer(scope),
+        "pg_stat_archiver" => Filled {
+            columns: &["archived_count", "failed_count", "stats_reset"],
+            rows: vec![vec![Datum::Int8(0), Datum::Int8(0), Datum::TimestampTz(scope.database.started_at)]],
+        },
         "pg_stat_ssl" => Filled {
             columns: &["pid", "ssl"],
             rows: scope
@@ -328,32 +334,123 @@ fn locks(scope: &Scope) -> Filled {
 }
 
 fn databases(scope: &Scope) -> Filled {
-    let stats = scope.database.stats();
+    let database = &scope.database;
+    // The cache is one for all databases; each row shows the whole, so that its hit ratio is right.
+    let blocks = &database.engine.metrics().block_cache;
+    let started = Datum::TimestampTz(database.started_at);
+    let count = |n: u64| Datum::Int8(n as i64);
     let rows = scope
         .catalog
         .objects()
         .filter_map(|o| match o {
-            engine::catalog::Object::Database(d) => Some(d),
+            engine::catalog::Object::Database(d) => Some(database.reading_of(d)),
             _ => None,
         })
         .map(|d| {
-            let own = d.oid == scope.shared.database;
-            let backends = scope.database.sessions.iter().filter(|s| s.database == d.oid).count();
-            // Counted for the whole server; shown where the question is asked.
-            let count = |n: u64| Datum::Int8(if own { n as i64 } else { 0 });
             vec![
                 Datum::Oid(d.oid),
                 text(&d.name),
-                Datum::Int4(backends as i32),
-                count(stats.commits),
-                count(stats.rollbacks),
-                count(scope.database.engine.locks().deadlocks()),
+                Datum::Int4(d.backends as i32),
+                count(d.commits),
+                count(d.rollbacks),
+                count(blocks.misses.get()),
+                count(blocks.hits.get()),
+                count(d.returned),
+                count(d.fetched),
+                count(d.inserted),
+                count(d.updated),
+                count(d.deleted),
+                // Nothing replays a log here, so nothing conflicts with it.
+                count(0),
+                count(d.deadlocks),
+                count(d.sessions),
+                started.clone(),
             ]
         })
         .collect();
     Filled {
-        columns: &["datid", "datname", "numbackends", "xact_commit", "xact_rollback", "deadlocks"],
+        columns: &[
+            "datid",
+            "datname",
+            "numbackends",
+            "xact_commit",
+            "xact_rollback",
+            "blks_read",
+            "blks_hit",
+            "tup_returned",
+            "tup_fetched",
+            "tup_inserted",
+            "tup_updated",
+            "tup_deleted",
+            "conflicts",
+            "deadlocks",
+            "sessions",
+            "stats_reset",
+        ],
         rows,
+    }
+}
+
+/// Checkpoints are all timed or by size, never asked for by a client; pages are written by them alone.
+fn background_writer(scope: &Scope) -> Filled {
+    let engine = scope.database.engine.metrics();
+    let count = |n: u64| Datum::Int8(n as i64);
+    Filled {
+        columns: &[
+            "checkpoints_timed",
+            "checkpoints_req",
+            "checkpoint_write_time",
+            "checkpoint_sync_time",
+            "buffers_checkpoint",
+            "buffers_clean",
+            "maxwritten_clean",
+            "buffers_backend",
+            "buffers_backend_fsync",
+            "buffers_alloc",
+            "stats_reset",
+        ],
+        rows: vec![vec![
+            count(engine.checkpoints.get()),
+            count(0),
+            Datum::Float8(engine.checkpoint.sum() * 1000.0),
+            Datum::Float8(0.0),
+            count(engine.disk_writes.get().saturating_sub(engine.wal_batches.get())),
+            count(0),
+            count(0),
+            count(0),
+            count(0),
+            count(engine.block_cache.misses.get()),
+            Datum::TimestampTz(scope.database.started_at),
+        ]],
+    }
+}
+
+fn log_writer(scope: &Scope) -> Filled {
+    let engine = scope.database.engine.metrics();
+    let count = |n: u64| Datum::Int8(n as i64);
+    Filled {
+        columns: &[
+            "wal_records",
+            "wal_fpi",
+            "wal_bytes",
+            "wal_buffers_full",
+            "wal_write",
+            "wal_sync",
+            "wal_write_time",
+            "wal_sync_time",
+            "stats_reset",
+        ],
+        rows: vec![vec![
+            count(engine.wal_records.get()),
+            count(0),
+            Datum::Numeric(value::Numeric::from_i64(engine.wal_bytes.get() as i64).into()),
+            count(0),
+            count(engine.wal_batches.get()),
+            count(engine.wal_sync.count()),
+            Datum::Float8(0.0),
+            Datum::Float8(engine.wal_sync.sum() * 1000.0),
+            Datum::TimestampTz(scope.database.started_at),
+        ]],
     }
 }
 

@@ -150,6 +150,7 @@ impl Session {
             resolved: parking_lot::Mutex::new(Some(resolved.clone())),
             parsed: Some(parsed),
             declared,
+            traceparent: None,
         };
         Some(Ready { prepared: Arc::new(prepared), resolved, probes })
     }

@@ -195,6 +195,7 @@ impl Session {
             return Err(Error::internal("a failed transaction was committed"));
         };
         let changed = tx.has_catalog_changes();
+        let span = if tx.has_writes() { self.trace.flush() } else { tracing::Span::none() };
         if tx.has_writes()
             && let Some(delay) = self.database.engine.commit_delay()
         {
@@ -221,6 +222,7 @@ impl Session {
         if !asynchronous || changed {
             commit.durable.await?;
         }
+        drop(span);
         Ok(())
     }
 
@@ -306,6 +308,8 @@ impl Session {
         self.shared.transaction_id.store(0, Ordering::Relaxed);
         let counters = &self.database.counters;
         if committed { &counters.commits } else { &counters.rollbacks }.fetch_add(1, Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        if committed { &counts.commits } else { &counts.rollbacks }.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A statement failed: an implicit transaction is over; an explicit one waits for its end or a ROLLBACK TO.

@@ -1,12 +1,14 @@
 //! The HTTP port: `/livez` (the process runs), `/readyz` (it can serve queries) and `/metrics` (Prometheus).
 //! It answers without the database, so that a stuck database is still seen from outside.
 
+mod exposition;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
@@ -84,11 +86,20 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+/// In the form that the asker reads: OpenMetrics where it is named, as Prometheus does, else Prometheus's own text.
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT);
+    let open = accepted
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|text| text.contains("application/openmetrics-text")));
     match encode(&shared.registry) {
-        Ok(text) => {
+        Ok(text) if open => {
             let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, form)], text).into_response()
+        }
+        Ok(text) => {
+            let form = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, form)], exposition::classic(&text)).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", error.message())).into_response(),
     }

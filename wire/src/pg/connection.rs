@@ -415,6 +415,7 @@ impl<'a> Connection<'a> {
     }
 
     fn error(&mut self, error: &Error) {
+        self.metrics.error(error);
         self.link.output.cut_incomplete();
         self.notices();
         error::respond(&mut self.link.output.bytes, error, false);

@@ -267,6 +267,7 @@ async fn converse(mut link: Link, shared: &Shared, peer: Peer) {
     match end {
         End::Done => link.close(None).await,
         End::Fatal(error) => {
+            shared.options.metrics.error(&error);
             tracing::debug!(%error, "a connection is closed");
             link.close(Some(&error)).await;
         }
