@@ -8,8 +8,9 @@ mod otlp;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -21,9 +22,7 @@ pub fn start(config: &Config) {
         eprintln!("startdb: log.filter: {error}; logging at level info");
         EnvFilter::new("info")
     });
-    // Spans are for tracers, whatever the log's level; the parser would print what it parses, passwords included.
-    let silent = |target: &str| target == sql::TRACE_TARGET || target.starts_with("sqlparser");
-    let filter = filter_fn(move |metadata| !silent(metadata.target())).and(filter);
+    let filter = for_log(filter);
     let log = if std::io::stderr().is_terminal() {
         fmt::layer().with_target(false).with_writer(std::io::stderr).with_filter(filter).boxed()
     } else {
@@ -33,10 +32,8 @@ pub fn start(config: &Config) {
         Ok(settings) => (settings, None),
         Err(complaint) => (None, Some(complaint)),
     };
-    let traces = settings.as_ref().map(|settings| {
-        let only = filter_fn(|metadata| metadata.target() == sql::TRACE_TARGET);
-        layer::Spans::new(settings.queue.clone()).with_filter(only)
-    });
+    let traces =
+        settings.as_ref().map(|settings| layer::Spans::new(settings.queue.clone()).with_filter(for_traces()));
     if tracing_subscriber::registry().with(log).with(traces).try_init().is_err() {
         tracing::debug!("logging had been set up before");
         return;
@@ -52,7 +49,43 @@ pub fn start(config: &Config) {
     }
 }
 
+/// What the log takes of what `wanted` asks for: not the spans, which are for tracers, and nothing of the parser, which would
+/// print what it parses, passwords included. (A filter that does not say how far it goes would switch every `debug!` of
+/// every crate on, and the log would cost more than the statements.)
+fn for_log<S: Subscriber>(wanted: EnvFilter) -> impl Filter<S> {
+    let silent = |target: &str| target == sql::TRACE_TARGET || target.starts_with("sqlparser");
+    filter_fn(move |metadata| !silent(metadata.target())).with_max_level_hint(LevelFilter::TRACE).and(wanted)
+}
+
+/// The spans of statements are of level INFO, so that they do not raise the level of everything else.
+fn for_traces<S: Subscriber>() -> impl Filter<S> {
+    filter_fn(|metadata| metadata.target() == sql::TRACE_TARGET && *metadata.level() <= Level::INFO)
+        .with_max_level_hint(LevelFilter::INFO)
+}
+
 /// Sends what is left of the traces; at the end of the process.
 pub fn stop() {
     otlp::stop();
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    #[test]
+    fn logs_and_traces_go_no_deeper_than_asked() {
+        for (wanted, level) in [("info", LevelFilter::INFO), ("warn,sql=debug", LevelFilter::DEBUG)] {
+            let filter = EnvFilter::try_new(wanted).expect("a filter");
+            assert_eq!(Filter::<Registry>::max_level_hint(&for_log::<Registry>(filter)), Some(level));
+        }
+        assert_eq!(Filter::<Registry>::max_level_hint(&for_traces::<Registry>()), Some(LevelFilter::INFO));
+        // Without a collector, as most run.
+        let settings = otlp::Settings::from_environment(&|_| None).expect("no complaint");
+        let traced = tracing_subscriber::registry()
+            .with(fmt::layer().with_filter(for_log(EnvFilter::new("info"))))
+            .with(settings.map(|settings| layer::Spans::new(settings.queue).with_filter(for_traces())));
+        assert_eq!(traced.max_level_hint(), Some(LevelFilter::INFO));
+    }
 }

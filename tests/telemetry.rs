@@ -225,7 +225,6 @@ fn the_exporter_of_postgres_works() {
         "pg_database_size_bytes",
         "pg_postmaster_start_time_seconds",
         "pg_replication_lag",
-        "pg_replication_is_replica",
         "pg_settings_max_connections",
         "pg_static",
         "pg_stat_user_tables_n_live_tup",

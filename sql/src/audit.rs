@@ -17,6 +17,7 @@ pub fn statement(session: &Session, what: &str, text: &str, error: Option<&Error
     let sqlstate = error.map_or_else(|| "00000".to_string(), |e| e.state().to_string());
     tracing::info!(
         target: "audit",
+        session = session.shared.pid,
         role,
         address = %peer_text(&session.shared.peer),
         database = %session.shared.database_name,

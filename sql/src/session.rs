@@ -529,6 +529,7 @@ impl Session {
         if let Some(known) = self.database.parses.get(&EVERYWHERE, text) {
             return Ok(known);
         }
+        let _span = self.trace.parse();
         let parsed: Arc<[Parsed]> = grammar::parse(text)?.into();
         // Definitions do not come again, and some hold passwords.
         let repeats = |statement: &Statement| {
@@ -795,20 +796,20 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
+        let text = portal.text.as_ref().unwrap_or(&parsed.text).clone();
         if !self.in_simple {
-            self.trace.resume(&self.shared, &parsed.text, prepared.traceparent.as_ref());
+            self.trace.resume(&self.shared, &text, prepared.traceparent.as_ref());
         }
         self.trace.running();
-        let text = portal.text.as_ref().unwrap_or(&parsed.text);
-        self.begin_statement(text)?;
+        self.begin_statement(&text)?;
         if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
             panic!("planted");
         }
         let now = Instant::now();
         portal.started = Some(now);
-        match &mut self.current {
-            Some((known, _)) if Arc::ptr_eq(known, text) => {}
-            current => *current = Some((text.clone(), now)),
+        match &self.current {
+            Some((current, _)) if *current == text => {}
+            _ => self.current = Some((text, now)),
         }
         self.check_not_failed(&parsed.statement)?;
         self.batch_statements += 1;
@@ -1440,7 +1441,10 @@ impl session::Session for Session {
         self.statements.remove("");
         self.portals.remove("");
         self.trace.begin(&self.shared, text);
-        if let Some(lifted) = literal::lift(text) {
+        let span = self.trace.parse();
+        let lifted = literal::lift(text);
+        drop(span);
+        if let Some(lifted) = lifted {
             self.simple = VecDeque::from([Next::Lifted(lifted, Arc::from(text))]);
             return Ok(1);
         }
@@ -1490,7 +1494,6 @@ impl session::Session for Session {
             self.changed_parameters();
         }
         self.trace.begin(&self.shared, text);
-        let span = self.trace.parse();
         let begun = Instant::now();
         let result = (|| {
             let parsed = self.parse_text(text)?;
@@ -1667,15 +1670,20 @@ impl Session {
     fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
         self.current = Some((text.clone(), Instant::now()));
+        let span = self.trace.plan();
         let mut learn = None;
         if !self.block.as_ref().is_some_and(|block| block.failed) {
             let scope = self.scope()?;
             match self.open_template(&scope, lifted, text) {
-                Ok(columns) => return Ok(columns),
+                Ok(columns) => {
+                    span.record("cache_hit", true);
+                    return Ok(columns);
+                }
                 Err(true) => learn = Some(scope),
                 Err(false) => {}
             }
         }
+        drop(span);
         let parsed = self.parse_text(text)?;
         let Some(parsed) = parsed.first() else { return Err(Error::internal("a query without words")) };
         let shift = parsed.shift;
@@ -1691,7 +1699,7 @@ impl Session {
 
     fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
-        self.current = Some((parsed.text.clone(), Instant::now()));
+        self.current.get_or_insert_with(|| (parsed.text.clone(), Instant::now()));
         self.trace.following(&self.shared, &parsed.text);
         self.check_not_failed(&parsed.statement)?;
         let mut prepared = Prepared {

@@ -50,7 +50,7 @@ macro_rules! child {
         if $self.root.is_disabled() {
             Span::none()
         } else {
-            tracing::debug_span!(target: TARGET, parent: &$self.root, $name)
+            tracing::info_span!(target: TARGET, parent: &$self.root, $name)
         }
     };
 }
@@ -109,7 +109,7 @@ impl Trace {
             Some(schema) => format!("{}|{schema}", shared.database_name),
             None => shared.database_name.clone(),
         };
-        self.root = tracing::debug_span!(
+        self.root = tracing::info_span!(
             target: TARGET,
             parent: None,
             "statement",
@@ -149,7 +149,7 @@ impl Trace {
         if self.root.is_disabled() {
             return Span::none();
         }
-        tracing::debug_span!(target: TARGET, parent: &self.root, "plan", cache_hit = Empty)
+        tracing::info_span!(target: TARGET, parent: &self.root, "plan", cache_hit = Empty)
     }
 
     pub fn lock(&self) -> Span {

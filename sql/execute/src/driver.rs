@@ -41,7 +41,7 @@ pub(crate) async fn guarded<T>(
         }
         if waiting.is_none() {
             // Ends with the wait.
-            waiting = Some(tracing::debug_span!(target: TRACE_TARGET, "lock"));
+            waiting = Some(tracing::info_span!(target: TRACE_TARGET, "lock"));
             timer = context.lock_timeout.as_ref().map(|start| start());
         }
         if let Poll::Ready(reason) = cancelled.as_mut().poll(cx) {
