@@ -18,11 +18,12 @@ use std::time::{Duration, Instant};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
-use engine::catalog::{Catalog, oid};
+use engine::catalog::{Catalog, Persistence, oid};
 use engine::{Isolation, TableLockMode, Wait};
 use execute::{BatchStream, CancelReason};
 use futures::StreamExt;
 use plan::ir::TableLock;
+use resolve::tree::LockStrength;
 use session::{
     Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription,
     TransactionStatus,
@@ -44,7 +45,6 @@ use crate::statement::{Fragment, Modes, Parsed, Statement};
 mod cursor;
 mod transaction;
 mod utility;
-mod waiting;
 
 pub use cursor::SqlCursor;
 pub use transaction::Block;
@@ -193,6 +193,19 @@ fn rows_between(batch: &RecordBatch, types: &[Type], first: usize, end: usize) -
         }
     }
     Ok(Rows { columns: types.len(), count: end - first, values })
+}
+
+/// How a plan locks rows, in words.
+fn locking(node: &plan::ir::Node) -> Option<&'static str> {
+    if let plan::ir::NodeKind::LockRows(lock) = &node.kind {
+        return lock.locks.first().map(|step| match step.strength {
+            LockStrength::KeyShare => "SELECT FOR KEY SHARE",
+            LockStrength::Share => "SELECT FOR SHARE",
+            LockStrength::NoKeyUpdate => "SELECT FOR NO KEY UPDATE",
+            LockStrength::Update => "SELECT FOR UPDATE",
+        });
+    }
+    node.inputs().into_iter().find_map(locking)
 }
 
 /// The name of a session's temporary schema.
@@ -367,6 +380,10 @@ impl Session {
             superuser: cached.superuser,
             transaction_time: started,
             statement_time: self.statement_time,
+            modes: match &self.block {
+                Some(block) => (block.isolation, block.read_only, block.deferrable),
+                None => self.modes(Modes::default()),
+            },
             key: cached.key.clone(),
         }))
     }
@@ -505,13 +522,7 @@ impl Session {
                 Some(&prepared.resolved),
             )?;
             privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
-            let read_only = self.block.as_ref().is_some_and(|b| b.read_only);
-            if read_only && resolved.writes {
-                return Err(Error::new(
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                    format!("cannot execute {} in a read-only transaction", resolved.kind.noun()),
-                ));
-            }
+            self.check_read_only(&resolved)?;
             self.lock_plan(&resolved).await?;
             let version = self.transaction()?.tx()?.catalog().version;
             if version == resolved.catalog_version {
@@ -537,14 +548,29 @@ impl Session {
                 ));
             }
         }
-        if waiting::needs_lift(&resolved.plan) {
-            let plan = self.lift(&scope, &resolved.plan, &parameters).await?;
-            let context = self.context(&scope, parameters, false, false)?;
-            let cursor = execute::open(&Arc::new(plan), context)?;
-            return Ok((PortalState::Reading { cursor, kind: resolved.kind, long: false }, hit));
-        }
         let state = self.open_plan(&scope, &resolved, parameters, false)?;
         Ok((state, hit))
+    }
+
+    /// 25006 for a plan that writes or locks rows of more than temporary tables in a read-only transaction.
+    pub(crate) fn check_read_only(&self, resolved: &Resolved) -> Result<()> {
+        if !self.block.as_ref().is_some_and(|b| b.read_only) {
+            return Ok(());
+        }
+        let changes = |table: &plan::ir::TableUse| {
+            table.lock != TableLock::AccessShare && table.table.persistence != Persistence::Temporary
+        };
+        if !resolved.plan.tables.iter().any(changes) {
+            return Ok(());
+        }
+        let what = match locking(&resolved.plan.root) {
+            Some(strength) if resolved.kind == CommandKind::Select => strength,
+            _ => resolved.kind.noun(),
+        };
+        Err(Error::new(
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute {what} in a read-only transaction"),
+        ))
     }
 
     /// Takes the snapshot and opens the executor over a plan whose tables are locked.
@@ -639,22 +665,9 @@ impl Session {
         self.shared.cancel.reset();
         let now = datetime::now();
         self.statement_time = now;
-        let (timeout, idle) = {
-            let settings = self.shared.settings.lock();
-            let effective = settings.effective();
-            (effective.statement_timeout, effective.idle_in_transaction_timeout)
-        };
-        let idled = self.idle_since.take();
-        if idle > 0
-            && self.block.as_ref().is_some_and(|b| b.explicit)
-            && idled.is_some_and(|since| since.elapsed() >= Duration::from_millis(idle))
-        {
-            return Err(Error::new(
-                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-                "terminating connection due to idle-in-transaction timeout",
-            )
-            .fatal());
-        }
+        let effective = self.effective();
+        self.shared.state.set_deadlock_timeout(effective.deadlock_timeout as u32);
+        self.idle_since = None;
         {
             let mut activity = self.shared.activity.lock();
             activity.state = "active";
@@ -663,16 +676,34 @@ impl Session {
             activity.state_change = now;
         }
         self.stop_timer();
-        if timeout > 0 {
+        let statement = match effective.statement_timeout {
+            0 => None,
+            ms => Some((Duration::from_millis(ms), CancelReason::StatementTimeout)),
+        };
+        let transaction = self.transaction_left().map(|left| (left, CancelReason::TransactionTimeout));
+        if let Some((after, reason)) =
+            statement.into_iter().chain(transaction).min_by_key(|(after, _)| *after)
+        {
             let cancel = self.shared.cancel.clone();
             let task = tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(timeout)).await;
-                cancel.cancel(CancelReason::StatementTimeout);
+                tokio::time::sleep(after).await;
+                cancel.cancel(reason);
             });
             self.timer = Some(task.abort_handle());
         }
         self.database.counters.statements.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How long the transaction may still last by `transaction_timeout`; all of it when none has begun.
+    fn transaction_left(&self) -> Option<Duration> {
+        match self.effective().transaction_timeout {
+            0 => None,
+            ms => {
+                let spent = self.block.as_ref().map_or(Duration::ZERO, |block| block.begun.elapsed());
+                Some(Duration::from_millis(ms).saturating_sub(spent))
+            }
+        }
     }
 
     fn stop_timer(&mut self) {
@@ -682,14 +713,14 @@ impl Session {
     }
 
     /// The client is to speak next.
-    fn idle(&mut self) {
+    fn rest(&mut self) {
         self.stop_timer();
         let state = match &self.block {
             None => "idle",
             Some(block) if block.failed => "idle in transaction (aborted)",
             Some(_) => "idle in transaction",
         };
-        self.idle_since = self.block.is_some().then(Instant::now);
+        self.idle_since = Some(Instant::now());
         self.shared.set_state(state);
     }
 
@@ -700,10 +731,7 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
-        self.begin_statement(&parsed.text)?;
-        portal.started = Some(Instant::now());
-        self.check_not_failed(&parsed.statement)?;
-        self.batch_statements += 1;
+        self.begin_portal(portal, parsed)?;
         match &*parsed.statement {
             Statement::Query(query) => self.start_query(portal, query).await,
             _ => {
@@ -714,6 +742,14 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    fn begin_portal(&mut self, portal: &mut Portal, parsed: &Parsed) -> Result<()> {
+        self.begin_statement(&parsed.text)?;
+        portal.started = Some(Instant::now());
+        self.check_not_failed(&parsed.statement)?;
+        self.batch_statements += 1;
+        Ok(())
     }
 
     fn set_outcome(&mut self, portal: &mut Portal, outcome: Outcome) {
@@ -1192,7 +1228,7 @@ impl Session {
         (
             modes.isolation.unwrap_or(effective.isolation),
             modes.read_only.unwrap_or(effective.read_only),
-            modes.deferrable.unwrap_or(false),
+            modes.deferrable.unwrap_or(effective.deferrable),
         )
     }
 }
@@ -1266,6 +1302,53 @@ impl session::Session for Session {
         self.shared.settings.lock().effective().style.clone()
     }
 
+    fn failed(&mut self, error: &Error) {
+        Session::failed(self, error);
+    }
+
+    /// Ends the session when another one, or a timeout, says so. What it holds is let go with it.
+    async fn idle(&mut self) -> Result<()> {
+        let effective = self.effective();
+        // None in the midst of a batch: the client has more to say.
+        let since = self.idle_since;
+        let left = |ms: u64| {
+            let since = since.filter(|_| ms > 0)?;
+            Some(Duration::from_millis(ms).saturating_sub(since.elapsed()))
+        };
+        let idle = if self.block.is_some() {
+            left(effective.idle_in_transaction_timeout).map(|left| {
+                let message = "terminating connection due to idle-in-transaction timeout";
+                (left, Error::new(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message))
+            })
+        } else {
+            left(effective.idle_timeout).map(|left| {
+                let message = "terminating connection due to idle-session timeout";
+                (left, Error::new(SqlState::IDLE_SESSION_TIMEOUT, message))
+            })
+        };
+        let transaction = match self.block {
+            Some(_) => self.transaction_left().map(|left| (left, CancelReason::TransactionTimeout.error())),
+            None => None,
+        };
+        let first = idle.into_iter().chain(transaction).min_by_key(|(left, _)| *left);
+        let timeout = async {
+            match first {
+                Some((left, error)) => {
+                    tokio::time::sleep(left).await;
+                    error.fatal()
+                }
+                None => std::future::pending().await,
+            }
+        };
+        // What cancelled the last statement is over.
+        self.shared.cancel.reset();
+        tokio::select! {
+            biased;
+            reason = self.shared.cancel.cancelled() => Err(reason.error()),
+            error = timeout => Err(error),
+        }
+    }
+
     async fn simple_start(&mut self, text: &str) -> Result<usize> {
         if self.reported.is_empty() {
             self.changed_parameters();
@@ -1308,7 +1391,7 @@ impl session::Session for Session {
         if let Err(error) = &result {
             self.failed(error);
         }
-        self.idle();
+        self.rest();
         result
     }
 
@@ -1417,7 +1500,7 @@ impl session::Session for Session {
             self.failed(error);
             self.batch_failed = false;
         }
-        self.idle();
+        self.rest();
         result
     }
 
@@ -1487,17 +1570,25 @@ impl Session {
             columns: None,
             resolved: parking_lot::Mutex::new(None),
         };
-        let columns = match &*parsed.statement {
-            Statement::Query(query) => {
-                let (_, resolved, _) =
-                    self.resolve_query(&parsed, query, &[], false, Some(&prepared.resolved))?;
-                columns_of(&resolved)
-            }
-            statement => self.utility_columns(statement)?.map(Arc::from),
+        prepared.parsed = Some(parsed.clone());
+        let Statement::Query(query) = &*parsed.statement else {
+            let columns: Option<Arc<[Column]>> = self.utility_columns(&parsed.statement)?.map(Arc::from);
+            prepared.columns = columns.clone();
+            let portal = Portal::new(Arc::new(prepared), Arc::from([]), columns.clone());
+            self.portals.insert(String::new(), portal);
+            return Ok(columns);
         };
-        prepared.parsed = Some(parsed);
-        prepared.columns = columns.clone();
-        self.portals.insert(String::new(), Portal::new(Arc::new(prepared), Arc::from([]), columns.clone()));
+        // A query is started before it is described: what it gives is known when its tables are locked.
+        let mut portal = Portal::new(Arc::new(prepared), Arc::from([]), None);
+        self.begin_portal(&mut portal, &parsed)?;
+        if let Err(error) = self.start_query(&mut portal, query).await {
+            self.log(&portal, true);
+            return Err(error);
+        }
+        let resolved = portal.prepared.resolved.lock().clone();
+        portal.columns = resolved.as_deref().and_then(columns_of);
+        let columns = portal.columns.clone();
+        self.portals.insert(String::new(), portal);
         Ok(columns)
     }
 }
