@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 /// PostgreSQL's own programs that only a server needs are not on the path.
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's postgresql-client-15 keeps the programs that extensions are tested with.
+const POSTGRES_TEST: &str = "/usr/lib/postgresql/15/lib/pgxs/src/test/isolation";
 
 /// True when every program is there. Without: a message, or with `STARTDB_TESTS=all` a failure.
 pub fn have(programs: &[&str]) -> bool {
@@ -33,6 +35,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
             .ok()?
             .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/rotel/rotel-agent")))
             .find(|path| path.exists()),
+        "isolationtester" => Some(Path::new(POSTGRES_TEST).join(name)).filter(|path| path.exists()),
         "tpchgen-cli" => Some(cache().join("python/bin/tpchgen-cli")).filter(|path| path.exists()),
         _ => Some(Path::new(POSTGRES_BIN).join(name)).filter(|path| path.exists()).or_else(|| on_path(name)),
     }

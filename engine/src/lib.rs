@@ -25,6 +25,7 @@ mod index_build;
 pub mod lock;
 mod memtable;
 pub mod metrics;
+mod pipeline;
 mod planted;
 #[cfg(test)]
 mod proof;
@@ -52,7 +53,10 @@ pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLo
 pub use metrics::Metrics;
 pub use row::{Row, RowLayout};
 pub use scan::{IndexScan, RowBatch, TableScan};
+pub use serializable::{ColumnRange, ScanFilter};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
-pub use transaction::{AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction};
+pub use transaction::{
+    AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction, UniqueCheck,
+};
 pub use wal::archive::{Archive, DirectoryArchive};

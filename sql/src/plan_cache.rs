@@ -61,8 +61,6 @@ pub struct Resolved {
     pub returns_rows: bool,
     /// Has to run through the DML driver: changes or locks rows somewhere.
     pub drives: bool,
-    /// Changes rows somewhere.
-    pub writes: bool,
     pub catalog_version: u64,
     /// The session's own changes it was made under; 0: none.
     pub local_version: u64,
@@ -73,6 +71,8 @@ pub struct Resolved {
     checked_at: AtomicI64,
     /// Whether the vectorised executor takes the plan; asked once.
     vectorised: OnceLock<bool>,
+    /// The columns as the wire describes them; made once.
+    pub described: OnceLock<Arc<[session::Column]>>,
     /// The query log's name for the statement; made once.
     fingerprint: OnceLock<(u64, Arc<str>)>,
 }
@@ -102,8 +102,10 @@ impl Resolved {
         let root_drives = matches!(plan.root.kind, NodeKind::Modify(_) | NodeKind::LockRows(_));
         let writes =
             matches!(plan.root.kind, NodeKind::Modify(_)) || plan.ctes.iter().any(|cte| cte.modifies);
-        let drives =
-            root_drives || writes || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare);
+        let drives = root_drives
+            || writes
+            || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare)
+            || execute::needs_driver(&plan);
         let sizes = plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
         Resolved {
             returns_rows: kind == CommandKind::Select || !columns.is_empty(),
@@ -112,13 +114,13 @@ impl Resolved {
             types,
             kind,
             drives,
-            writes,
             catalog_version,
             local_version,
             scope,
             statistics_epoch,
             sizes,
             vectorised: OnceLock::new(),
+            described: OnceLock::new(),
             fingerprint: OnceLock::new(),
             checked_at: AtomicI64::new(datetime::now()),
         }

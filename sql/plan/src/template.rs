@@ -75,11 +75,11 @@ fn hash_node(root: &Node, hasher: &mut DefaultHasher) {
             NodeKind::CteScan { cte } => cte.hash(hasher),
             NodeKind::NestedLoop(join) => {
                 discriminant(&join.kind).hash(hasher);
-                (join.bindings.len(), join.condition.is_some()).hash(hasher);
+                (join.bindings.len(), join.condition.is_some(), join.wide).hash(hasher);
             }
             NodeKind::HashJoin(join) => {
                 discriminant(&join.kind).hash(hasher);
-                (join.keys.len(), join.condition.is_some()).hash(hasher);
+                (join.keys.len(), join.condition.is_some(), join.wide).hash(hasher);
             }
             NodeKind::Aggregate(step) => {
                 (step.keys.len(), &step.sets, step.aggregates.len()).hash(hasher);

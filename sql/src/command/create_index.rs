@@ -59,16 +59,20 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
     }
     // An expression or a predicate becomes a column that is computed for every row: nobody may write meanwhile.
-    let in_steps = statement.concurrently
-        && statement.predicate.is_none()
-        && statement.keys.iter().all(|key| key.column.is_some());
-    let mode = if in_steps { TableLockMode::ShareUpdateExclusive } else { TableLockMode::ShareRowExclusive };
+    let plain = statement.predicate.is_none() && statement.keys.iter().all(|key| key.column.is_some());
+    let in_steps = statement.concurrently && plain;
+    // Plain ones do not change the table, and others may make indexes at the same time.
+    let mode = match (in_steps, plain) {
+        (true, _) => TableLockMode::ShareUpdateExclusive,
+        (false, true) => TableLockMode::Share,
+        (false, false) => TableLockMode::ShareRowExclusive,
+    };
     let (scope, table) = session.own_table(&statement.table, mode).await?;
     privilege::check_schema(&scope.catalog, scope.role, table.schema, 'C')?;
     // Temporary tables are nobody else's.
     let in_steps = in_steps && table.persistence == Persistence::Permanent;
     if !in_steps {
-        session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+        session.lock(table.schema, TableLockMode::RowExclusive).await?;
     }
     let scope = session.scope()?;
     if let Some(name) = &statement.name
@@ -184,7 +188,7 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     }
     if hidden {
         session.lock(table.oid, TableLockMode::AccessExclusive).await?;
-        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))])?;
+        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))]).await?;
         let first = table.columns.len();
         fill_hidden(session, &Arc::new(changed), first).await?;
     }
@@ -264,7 +268,7 @@ async fn rewrite_in_place(
 /// Publishes an index and fills it from the rows that are there.
 pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     let index = Arc::new(index);
-    session.change_catalog(vec![Change::Put(Object::Index(index.clone()))])?;
+    session.change_catalog(vec![Change::Put(Object::Index(index.clone()))]).await?;
     let shared = session.shared.clone();
     let tx = session.transaction()?.tx()?;
     tokio::select! {
