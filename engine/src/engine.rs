@@ -29,7 +29,7 @@ use crate::memtable::{Memtable, ReplayWriter, Replayed};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::planted::{Bug, planted};
-use crate::row::{self, Row, RowBytes, RowLayout};
+use crate::row::{Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
 use crate::serializable::Validation;
 use crate::snapshot::{Registry, Snapshot, SuperVersion};

@@ -958,7 +958,7 @@ impl Transaction {
     /// Waits until the transactions with rows in the base have ended.
     async fn wait_for_bulk(&mut self, shape: &KeyShape) -> Result<()> {
         let tag = LockTag::Key { index: shape.entries, key: BULK.into() };
-        let who = self.session.0.requester(self.id);
+        let who = self.session.0.requester(self.id, self.age);
         // It may be held already, shared, for own rows.
         let granted = match self.engine.locks.acquire(&who, &tag, EXCLUSIVE, Wait::Block) {
             Attempt::Granted(new) => new,

@@ -175,6 +175,7 @@ impl Database {
             let database = match &lock.tag {
                 LockTag::Table(oid) => catalog.get(*oid).and_then(|object| object.database()),
                 LockTag::Advisory(key) => Some(key.database),
+                LockTag::Name { schema, .. } => catalog.get(*schema).and_then(|object| object.database()),
                 LockTag::Row { .. } | LockTag::Key { .. } => None,
             };
             // Row and key locks name storages; their holders say where they are.

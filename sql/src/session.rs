@@ -1583,6 +1583,7 @@ impl session::Session for Session {
         self.trace.begin(&self.shared, text);
         let begun = Instant::now();
         let result = (|| {
+            let span = self.trace.parse();
             let parsed = self.parse_text(text)?;
             drop(span);
             if parsed.len() > 1 {
@@ -1734,11 +1735,6 @@ impl session::Session for Session {
         result
     }
 
-    fn failed(&mut self, error: &Error) {
-        // The inherent method: it is the same failure.
-        Session::failed(self, error);
-    }
-
     fn copy_fail(&mut self, reason: &str) -> Error {
         self.copy = None;
         let error = Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}"));
@@ -1804,7 +1800,7 @@ impl Session {
             traceparent: None,
         };
         prepared.parsed = Some(parsed.clone());
-        let Statement::Query(query) = &*parsed.statement else {
+        let Statement::Query(_) = &*parsed.statement else {
             let columns: Option<Arc<[Column]>> = self.utility_columns(&parsed.statement)?.map(Arc::from);
             prepared.columns = columns.clone();
             let portal = Portal::new(Arc::new(prepared), Arc::from([]), columns.clone());
