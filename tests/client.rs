@@ -269,7 +269,8 @@ impl Client {
 
     /// Everything up to ReadyForQuery.
     fn answers(&mut self) -> Result<Vec<Answer>, Failure> {
-        let (mut answers, mut answer, mut failure) = (Vec::new(), Answer::default(), None);
+        let (mut answers, mut answer) = (Vec::new(), Answer::default());
+        let mut failure: Option<ErrorFields> = None;
         loop {
             let (tag, body) = match (self.receive(), &failure) {
                 (Ok(message), _) => message,
