@@ -1,7 +1,7 @@
 //! Logs and traces. Logs are text for a person at a terminal and JSON lines for everything else; the target `audit`
 //! carries DDL, role changes and failed logins, the target `statement` what failed or took long. Traces go to an
-//! OpenTelemetry collector if `OTEL_EXPORTER_OTLP_ENDPOINT` names one: [`layer`] makes OpenTelemetry's spans of ours,
-//! [`otlp`] sends them.
+//! OpenTelemetry collector if `OTEL_EXPORTER_OTLP_ENDPOINT` names one: `layer` makes OpenTelemetry's spans of ours,
+//! `otlp` sends them.
 
 mod layer;
 mod otlp;

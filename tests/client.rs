@@ -269,9 +269,15 @@ impl Client {
 
     /// Everything up to ReadyForQuery.
     fn answers(&mut self) -> Result<Vec<Answer>, Failure> {
-        let (mut answers, mut answer, mut failure) = (Vec::new(), Answer::default(), None);
+        let (mut answers, mut answer) = (Vec::new(), Answer::default());
+        let mut failure: Option<ErrorFields> = None;
         loop {
-            let (tag, body) = self.receive()?;
+            let (tag, body) = match (self.receive(), &failure) {
+                (Ok(message), _) => message,
+                // The last words of a session that ended.
+                (Err(_), Some(fields)) => return Err(Failure::Refused(Box::new(fields.clone()))),
+                (Err(error), None) => return Err(error.into()),
+            };
             match tag {
                 b'T' => answer.columns = columns(&body),
                 b'D' => answer.rows.push(row(&body)),

@@ -10,6 +10,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use session::Peer;
 use tracing::Span;
 use tracing::field::{Empty, display};
 use value::Error;
@@ -105,6 +106,10 @@ impl Trace {
         let user = settings.show("session_authorization").unwrap_or_default();
         let application = settings.show("application_name").unwrap_or_default();
         drop(settings);
+        let (address, port) = match &shared.peer {
+            Peer::Tcp { address, port, .. } => (address.to_string(), Some(u64::from(*port))),
+            peer => (peer_text(peer), None),
+        };
         let namespace = match schema {
             Some(schema) => format!("{}|{schema}", shared.database_name),
             None => shared.database_name.clone(),
@@ -124,7 +129,8 @@ impl Trace {
             db.response.status_code = Empty,
             db.response.returned_rows = Empty,
             error.type = Empty,
-            client.address = peer_text(&shared.peer),
+            client.address = address,
+            client.port = port,
             session.id = shared.pid,
             user.name = user,
             application.name = application,
