@@ -19,7 +19,7 @@ use crate::{Server, health, passwd, telemetry};
     disable_help_subcommand = true,
     after_help = "Examples:\n  startdb                                        start with the data in ./startdb-data\n  startdb start --listen 0.0.0.0:5433            start on another port, for other machines (TLS)\n  startdb start -c storage.buffer_pool_size=4GB  with a larger page cache\n  startdb sql                                    a shell of the server started here"
 )]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -91,8 +91,12 @@ pub struct StartArgs {
     /// File with the superuser's password, for the first start [env: STARTDB_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// A setting, e.g. -c work_mem=64MB or -c storage.buffer_pool_size=4GB [env: STARTDB_<SECTION>__<KEY>]
-    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    // Not a comment of documentation: rustdoc would take the brackets for HTML.
+    #[arg(
+        short = 'c',
+        value_name = "KEY=VALUE",
+        help = "A setting, e.g. -c work_mem=64MB or -c storage.buffer_pool_size=4GB [env: STARTDB_<SECTION>__<KEY>]"
+    )]
     pub settings: Vec<String>,
 }
 

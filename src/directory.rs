@@ -68,7 +68,7 @@ pub fn prepare(directory: &Path) -> Result<Prepared> {
         Ok(entries) => {
             let foreign = entries
                 .map(|entry| entry.map(|entry| entry.file_name()))
-                .find(|name| !name.as_ref().is_ok_and(|name| harmless(name)));
+                .find(|name| !name.as_ref().is_ok_and(harmless));
             match foreign {
                 None => {}
                 Some(Err(error)) => return Err(at(directory, error)),

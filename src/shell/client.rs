@@ -541,7 +541,7 @@ impl Client {
         self.status
     }
 
-    /// Sends a query string; its answer comes from [`Client::event`] up to [`Event::Ready`].
+    /// Sends a query string; its answer comes from [`Client::event`] up to `Event::Ready`.
     pub fn query(&mut self, text: &str) -> Result<(), Failure> {
         let mut out = BytesMut::new();
         if text.contains('\0') {
