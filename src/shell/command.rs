@@ -383,6 +383,7 @@ fn connect(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
         if user != target.user {
             // A password belongs to the user it was given for.
             target.password = None;
+            target.remembered = None;
             target.initial_password = None;
         }
         target.user = user;
