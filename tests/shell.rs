@@ -522,6 +522,9 @@ fn a_person_at_a_terminal() {
     terminal.tmux(&["send-keys", "-l", " where sta"]);
     terminal.keys(&["Tab"]);
     terminal.wait_for("where status");
+    // Colours while typing.
+    let coloured = terminal.tmux(&["capture-pane", "-p", "-e"]);
+    assert!(coloured.contains("\u{1b}[34mselect"), "{coloured:?}");
     terminal.line(" = 'x';");
     terminal.wait_for("(0 rows)");
     // An error with its caret, and a failed transaction in the prompt.
