@@ -37,7 +37,7 @@ enum Command {
     Start(StartArgs),
     /// A shell, and a runner of scripts, for any server that speaks PostgreSQL.
     #[command(
-        after_help = "Examples:\n  startdb sql -c 'select version()'\n  startdb sql -o json -c \"select datname from pg_database\" postgres\n\nWithout a target and without PGHOST it connects to the server of ./startdb-data as postgres, and asks for the password on a\nterminal. PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGPASSFILE (~/.pgpass), PGSERVICE and their kin mean\nwhat they mean to psql. Scripts stop at the first error.\n\nExit code: 0, 1 for wrong arguments and files, 2 without a connection, 3 after an error of SQL, 130 after Ctrl-C."
+        after_help = "Examples:\n  startdb sql -c 'select version()'\n  startdb sql -o json -c \"select datname from pg_database\" postgres\n\nWithout a target and without PGHOST it connects to the server of ./startdb-data as postgres; the password that the\nfirst start wrote to DATA/initial-password is tried, then it is asked for on a terminal. PGHOST, PGPORT, PGUSER, PGPASSWORD,\nPGDATABASE, PGSSLMODE, PGPASSFILE (~/.pgpass), PGSERVICE and their kin mean what they mean to psql. Scripts stop at the first error.\n\nExit code: 0, 1 for wrong arguments and files, 2 without a connection, 3 after an error of SQL, 130 after Ctrl-C."
     )]
     Sql(SqlArgs),
     /// Says whether the server of a data directory can answer queries.

@@ -581,6 +581,28 @@ fn a_person_at_a_terminal() {
 }
 
 #[test]
+fn a_lost_connection_says_why_and_comes_back() {
+    if !have(&["tmux"]) {
+        return;
+    }
+    let mut server = Server::start();
+    let terminal = Terminal::open(
+        &server,
+        &format!("postgresql://postgres@127.0.0.1:{}/postgres", server.address.port()),
+    );
+    terminal.wait_for("startdb[postgres]>");
+    server.terminate();
+    terminal.line("select 1;");
+    let screen = terminal.wait_for("startdb[not connected]>");
+    assert!(screen.contains("57P01"), "{screen}");
+    server.launch();
+    terminal.line("\\c");
+    terminal.wait_for("You are now connected");
+    terminal.line("select 40 + 2;");
+    terminal.wait_for("42");
+}
+
+#[test]
 fn the_password_is_asked_for() {
     if !have(&["tmux"]) {
         return;
