@@ -451,6 +451,39 @@ fn the_health_check_finds_a_place() {
     assert_eq!(health(&server.data()).status.code(), Some(0));
 }
 
+/// The secret is of no use on another machine: whoever comes by another address than loopback is turned away.
+#[test]
+fn the_health_role_stays_at_home() {
+    // Nothing is sent: the system only chooses the address it would send from.
+    let own = std::net::UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
+    let Some(own) = own.ok().map(|address| address.ip()).filter(|address| !address.is_loopback()) else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let mut place = Place::new(&[]);
+    place.listen = SocketAddr::from(([0, 0, 0, 0], place.listen.port()));
+    let mut child = place.spawn();
+    place.wait_ready(&mut child);
+    assert_eq!(place.health(), Some(0));
+    let text = fs::read_to_string(place.data().join(".healthcheck")).expect("the file");
+    let secret = text.lines().next().expect("the secret").to_owned();
+    let ask = |host: &str, user: &str, password: &str| {
+        let target = format!(
+            "host={host} port={} user={user} password='{password}' dbname=postgres sslmode=require",
+            place.listen.port()
+        );
+        binary().args(["sql", "-c", "SELECT 1", &target]).stdin(Stdio::null()).output().expect("the binary")
+    };
+    let near = ask("127.0.0.1", "startdb_healthcheck", &secret);
+    assert!(near.status.success(), "{}", said(&near));
+    let far = ask(&own.to_string(), "startdb_healthcheck", &secret);
+    assert!(String::from_utf8_lossy(&far.stderr).contains("own machine only"), "{}", said(&far));
+    let other = ask(&own.to_string(), "postgres", PASSWORD);
+    assert!(other.status.success(), "{}", said(&other));
+    stop(&mut child, Signal::INT);
+}
+
 #[test]
 fn a_forgotten_password() {
     let mut server = Server::start();
