@@ -144,6 +144,15 @@ fn errors_point_at_the_place() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(place), "{input}: {text}");
     }
+    // In psql's words a script may go on, and must not believe that it does not commit.
+    let output = with_input(shell(&server, &["-t"]), "\\set ON_ERROR_STOP off\nSELECT 1/0;\nSELECT 7;\n");
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains('7'),
+        "{}",
+        said(&output)
+    );
+    let output = with_input(shell(&server, &[]), "\\set AUTOCOMMIT off\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("BEGIN"), "{}", said(&output));
     // Hints reach the person.
     let (text, _) = refused(&mut shell(&server, &["-c", "SET work_men = 1"]));
     assert!(text.contains("HINT:  Perhaps you meant \"work_mem\"."), "{text}");
