@@ -19,7 +19,7 @@ use crate::{Server, check, health, passwd, telemetry};
     disable_help_subcommand = true,
     after_help = "Examples:\n  startdb                                        start with the data in ./startdb-data\n  startdb start --listen 0.0.0.0:5433            start on another port, for other machines (TLS)\n  startdb start -c storage.buffer_pool_size=4GB  with a larger page cache\n  startdb sql                                    a shell of the server started here"
 )]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ enum Command {
     Start(StartArgs),
     /// A shell, and a runner of scripts, for any server that speaks PostgreSQL.
     #[command(
-        after_help = "Examples:\n  startdb sql -c 'select version()'\n  startdb sql -o json -c \"select datname from pg_database\" postgres\n\nWithout a target and without PGHOST it connects to the server of ./startdb-data as postgres, and asks for the password on a\nterminal. PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGPASSFILE (~/.pgpass), PGSERVICE and their kin mean\nwhat they mean to psql. Scripts stop at the first error.\n\nExit code: 0, 1 for wrong arguments and files, 2 without a connection, 3 after an error of SQL, 130 after Ctrl-C."
+        after_help = "Examples:\n  startdb sql -c 'select version()'\n  startdb sql -o json -c \"select datname from pg_database\" postgres\n\nWithout a target and without PGHOST it connects to the server of ./startdb-data as postgres; the password that the\nfirst start wrote to DATA/initial-password is tried, then it is asked for on a terminal. PGHOST, PGPORT, PGUSER, PGPASSWORD,\nPGDATABASE, PGSSLMODE, PGPASSFILE (~/.pgpass), PGSERVICE and their kin mean what they mean to psql. Scripts stop at the first error.\n\nExit code: 0, 1 for wrong arguments and files, 2 without a connection, 3 after an error of SQL, 130 after Ctrl-C."
     )]
     Sql(SqlArgs),
     /// Says whether the server of a data directory can answer queries.
@@ -100,8 +100,12 @@ pub struct StartArgs {
     /// File with the superuser's password, for the first start [env: STARTDB_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// A setting, e.g. -c work_mem=64MB or -c storage.buffer_pool_size=4GB [env: STARTDB_<SECTION>__<KEY>]
-    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    // Not a comment of documentation: rustdoc would take the brackets for HTML.
+    #[arg(
+        short = 'c',
+        value_name = "KEY=VALUE",
+        help = "A setting, e.g. -c work_mem=64MB or -c storage.buffer_pool_size=4GB [env: STARTDB_<SECTION>__<KEY>]"
+    )]
     pub settings: Vec<String>,
 }
 

@@ -870,7 +870,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 fn size(bytes: u64) -> String {
     [("TB", 40), ("GB", 30), ("MB", 20), ("kB", 10)]
         .into_iter()
-        .find(|(_, shift)| bytes > 0 && bytes % (1 << shift) == 0)
+        .find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift))
         .map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 

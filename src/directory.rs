@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use value::{Error, Result, SqlState};
 
 /// Raised when an older server could not read what a newer one writes.
@@ -28,6 +29,16 @@ pub struct Prepared {
     pub fresh: bool,
     /// The directory itself was made; with it, the first of its parents that was.
     made: Option<PathBuf>,
+    /// Kept or undone, whichever comes first.
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    Kept,
+    Undone,
 }
 
 fn refuse(message: String) -> Error {
@@ -37,7 +48,8 @@ fn refuse(message: String) -> Error {
 /// Makes the directory (0700) or checks that it is ours, whole, and not newer than we are. A directory that is in use is
 /// found out by the engine's lock. Errors: 55000 for a directory that is not ours, 42501 for one we may not write, 53100 without room.
 pub fn prepare(directory: &Path) -> Result<Prepared> {
-    let existing = |fresh| Prepared { directory: directory.to_owned(), fresh, made: None };
+    let existing =
+        |fresh| Prepared { directory: directory.to_owned(), fresh, made: None, state: Mutex::default() };
     if directory.join(MARKER).exists() || directory.join(UNFINISHED).exists() {
         check_owner(directory)?;
         if !directory.join(UNFINISHED).exists() {
@@ -56,7 +68,7 @@ pub fn prepare(directory: &Path) -> Result<Prepared> {
         Ok(entries) => {
             let foreign = entries
                 .map(|entry| entry.map(|entry| entry.file_name()))
-                .find(|name| !name.as_ref().is_ok_and(|name| harmless(name)));
+                .find(|name| !name.as_ref().is_ok_and(harmless));
             match foreign {
                 None => {}
                 Some(Err(error)) => return Err(at(directory, error)),
@@ -151,18 +163,25 @@ impl Prepared {
         if !self.fresh {
             return Ok(());
         }
+        let mut state = self.state.lock();
+        if *state == State::Undone {
+            return Err(refuse("the first start was stopped".to_owned()));
+        }
         let file = self.directory.join(UNFINISHED);
         fs::remove_file(&file).map_err(|error| at(&file, error))?;
+        *state = State::Kept;
         fs::File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| at(&self.directory, error))
     }
 
-    /// Removes everything a first start made; does nothing to a directory that was there before.
+    /// Removes everything a first start made; does nothing to a directory that was there before or is kept.
     pub fn undo(&self) {
-        if !self.fresh {
+        let mut state = self.state.lock();
+        if !self.fresh || *state != State::Open {
             return;
         }
+        *state = State::Undone;
         let remove = || match &self.made {
             Some(made) => fs::remove_dir_all(made),
             None => self.empty().map_err(|error| io::Error::other(error.message().to_owned())),
@@ -276,6 +295,7 @@ mod tests {
         let prepared = prepare(&data).expect("again");
         assert!(prepared.fresh && !data.join("half").exists());
         prepared.finish().expect("finished");
+        prepared.undo();
         fs::write(data.join("whole"), "x").expect("written");
         let prepared = prepare(&data).expect("kept");
         assert!(!prepared.fresh);

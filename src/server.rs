@@ -29,6 +29,8 @@ pub struct Server {
     http: wire::http::Handle,
     ready: Arc<AtomicBool>,
     health: health::Secret,
+    /// Signals that ask for the end.
+    ends: tokio::sync::mpsc::UnboundedReceiver<&'static str>,
     first_password: Option<String>,
 }
 
@@ -47,10 +49,10 @@ struct Parts {
 impl Server {
     /// Starts everything and returns when clients can connect. A first start that fails leaves nothing behind.
     pub fn start(config: &Config) -> Result<Server> {
-        Server::start_watched(config, &Early::default())
+        Server::start_watched(config, &Signals::default())
     }
 
-    fn start_watched(config: &Config, early: &Early) -> Result<Server> {
+    fn start_watched(config: &Config, signals: &Signals) -> Result<Server> {
         // What can be in somebody else's hands is looked at first, before anything is made.
         let bound =
             wire::bind(&[config.listen]).map_err(|error| port_hint(error, "--listen 127.0.0.1:5433"))?;
@@ -59,8 +61,8 @@ impl Server {
             container::check_volumes(&config.data_dir)?;
         }
         let prepared = Arc::new(directory::prepare(&config.data_dir)?);
-        early.starting(&prepared);
-        let started = Server::open(config, bound, &prepared);
+        signals.starting(&prepared);
+        let started = Server::open(config, bound, &prepared, signals);
         if started.is_err() {
             prepared.undo();
         }
@@ -68,7 +70,12 @@ impl Server {
     }
 
     /// The engine and everything above it; the engine is closed again when that fails.
-    fn open(config: &Config, bound: wire::Bound, prepared: &directory::Prepared) -> Result<Server> {
+    fn open(
+        config: &Config,
+        bound: wire::Bound,
+        prepared: &directory::Prepared,
+        signals: &Signals,
+    ) -> Result<Server> {
         let settings = &config.server;
         if prepared.fresh
             && config.password.is_none()
@@ -134,7 +141,7 @@ impl Server {
         starting.end(&runtime);
         let engine = engine?;
         let parts = Parts { runtime, registry, network, listen, bound, early };
-        let assembled = Server::assemble(config, &engine, parts, prepared);
+        let assembled = Server::assemble(config, &engine, parts, prepared, signals);
         if assembled.is_err()
             && let Err(error) = engine.close()
         {
@@ -148,6 +155,7 @@ impl Server {
         engine: &Engine,
         parts: Parts,
         prepared: &directory::Prepared,
+        signals: &Signals,
     ) -> Result<Server> {
         let Parts { runtime, mut registry, network, listen, bound, early } = parts;
         // From here on the directory is ours: a check with the secret of an earlier start must fail.
@@ -190,6 +198,8 @@ impl Server {
         }));
         let ready = Arc::new(AtomicBool::new(false));
         let guarded = Arc::new(health::Guarded::new(database.clone(), engine.clone(), &health, &listen));
+        // Who sees that it is ready may stop it at once, and that is a clean stop.
+        let ends = signals.running();
         let (pg, http) = runtime.block_on(async {
             let readiness = {
                 let (ready, engine) = (ready.clone(), engine.clone());
@@ -237,28 +247,24 @@ impl Server {
             http,
             ready,
             health,
+            ends,
             first_password,
         })
     }
 
     /// Runs until SIGINT or SIGTERM.
     pub fn run_until_signal(config: Config) -> Result<()> {
-        let early = Early::watch()?;
-        let server = Server::start_watched(&config, &early)?;
+        let signals = Signals::watch()?;
+        let mut server = Server::start_watched(&config, &signals)?;
         server.announce(&config);
         notify::tell("READY=1");
         let first = std::process::id() == 1;
         let caught = server.runtime.block_on(async {
             let mut child = signal(SignalKind::child())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
             let mut hangup = signal(SignalKind::hangup())?;
-            // From here on they end the loop below; one that came before has ended the process.
-            early.over();
             loop {
                 tokio::select! {
-                    _ = interrupt.recv() => return Ok::<_, std::io::Error>("SIGINT"),
-                    _ = terminate.recv() => return Ok("SIGTERM"),
+                    end = server.ends.recv() => return Ok::<_, std::io::Error>(end.unwrap_or("the end of signals")),
                     _ = child.recv(), if first => container::reap(),
                     _ = hangup.recv() => match server.pg.reload_tls() {
                         Ok(()) => tracing::info!("certificate read again"),
@@ -404,31 +410,35 @@ fn first_scripts(
     ran
 }
 
-/// Signals that come before the server runs. There is nothing to stop cleanly yet, but a first process of a container would not even
-/// hear them, and a first start must not leave half of itself behind.
+/// SIGINT and SIGTERM, from the first moment on. Before the server runs there is nothing to stop cleanly, but a first process of a
+/// container would not even hear them, and a first start must not leave half of itself behind. Afterwards they are handed to
+/// whoever waits for the end; none is lost in between.
 #[derive(Clone, Default)]
-struct Early(Arc<parking_lot::Mutex<Phase>>);
+struct Signals(Arc<parking_lot::Mutex<Phase>>);
 
 #[derive(Default)]
 enum Phase {
     #[default]
     Before,
     Starting(Arc<directory::Prepared>),
-    Over,
+    Running(tokio::sync::mpsc::UnboundedSender<&'static str>),
 }
 
-impl Early {
-    /// Watches SIGINT and SIGTERM until [`Early::over`].
-    fn watch() -> Result<Early> {
-        let early = Early::default();
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
-        let watched = early.clone();
+impl Signals {
+    fn watch() -> Result<Signals> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let phase = Signals::default();
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+        let watched = phase.clone();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
                 let phase = watched.0.lock();
                 match &*phase {
-                    Phase::Over => return,
+                    Phase::Running(ends) => {
+                        // Nobody waits any more when the server is stopping already.
+                        let _ = ends.send(if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
+                        continue;
+                    }
                     Phase::Before => {}
                     Phase::Starting(prepared) => {
                         init::interrupt();
@@ -439,15 +449,18 @@ impl Early {
                 std::process::exit(128 + signal);
             }
         })?;
-        Ok(early)
+        Ok(phase)
     }
 
     fn starting(&self, prepared: &Arc<directory::Prepared>) {
         *self.0.lock() = Phase::Starting(prepared.clone());
     }
 
-    fn over(&self) {
-        *self.0.lock() = Phase::Over;
+    /// From now on signals come from the channel.
+    fn running(&self) -> tokio::sync::mpsc::UnboundedReceiver<&'static str> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        *self.0.lock() = Phase::Running(sender);
+        receiver
     }
 }
 

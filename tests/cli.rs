@@ -175,10 +175,12 @@ fn signals_stop_it_cleanly() {
 
 #[test]
 fn settings_come_from_flags_and_environment() {
-    let server = Server::start_with(&["work_mem=8MB", "TimeZone=Europe/Paris"]);
+    let server = Server::start_with(&["work_mem=8MB", "TimeZone=Europe/Paris", "shared_buffers=256MB"]);
     let mut client = server.connect();
     assert_eq!(client.value("SHOW work_mem"), "8MB");
     assert_eq!(client.value("SHOW TimeZone"), "Europe/Paris");
+    // What compose files give to PostgreSQL is taken and shown, though nothing depends on it here.
+    assert_eq!(client.value("SHOW shared_buffers"), "256MB");
     client.run("SET work_mem = '9MB'; RESET work_mem");
     assert_eq!(client.value("SHOW work_mem"), "8MB");
     assert_eq!(server.login().password, PASSWORD);

@@ -410,7 +410,6 @@ fn the_health_check_tells_the_truth() {
     }
     assert!(client.extended("SELECT 1", &[]).is_err());
     assert!(login("guess").try_connect().is_err_and(|failure| failure.state() == "28P01"));
-    // With all places taken by clients the server is still well.
     server.kill();
     assert!(file.exists());
     assert_eq!(code(&server), Some(4));
@@ -432,6 +431,57 @@ fn the_health_check_tells_the_truth() {
         .output()
         .expect("the binary");
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+}
+
+/// A server that is full of clients is well: the check gets a place of those kept for superusers.
+#[test]
+fn the_health_check_finds_a_place() {
+    let server = Server::start_with(&["network.max_connections=4", "network.reserved_connections=1"]);
+    server.connect().run("CREATE ROLE clerk LOGIN PASSWORD 'x'");
+    let login = server.login().user("clerk", "x");
+    let mut clients = Vec::new();
+    let refusal = loop {
+        match login.try_connect() {
+            Ok(client) => clients.push(client),
+            Err(failure) => break failure,
+        }
+        assert!(clients.len() <= 4);
+    };
+    assert_eq!(refusal.state(), "53300");
+    assert_eq!(health(&server.data()).status.code(), Some(0));
+}
+
+/// The secret is of no use on another machine: whoever comes by another address than loopback is turned away.
+#[test]
+fn the_health_role_stays_at_home() {
+    // Nothing is sent: the system only chooses the address it would send from.
+    let own = std::net::UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
+    let Some(own) = own.ok().map(|address| address.ip()).filter(|address| !address.is_loopback()) else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let mut place = Place::new(&[]);
+    place.listen = SocketAddr::from(([0, 0, 0, 0], place.listen.port()));
+    let mut child = place.spawn();
+    place.wait_ready(&mut child);
+    assert_eq!(place.health(), Some(0));
+    let text = fs::read_to_string(place.data().join(".healthcheck")).expect("the file");
+    let secret = text.lines().next().expect("the secret").to_owned();
+    let ask = |host: &str, user: &str, password: &str| {
+        let target = format!(
+            "host={host} port={} user={user} password='{password}' dbname=postgres sslmode=require",
+            place.listen.port()
+        );
+        binary().args(["sql", "-c", "SELECT 1", &target]).stdin(Stdio::null()).output().expect("the binary")
+    };
+    let near = ask("127.0.0.1", "startdb_healthcheck", &secret);
+    assert!(near.status.success(), "{}", said(&near));
+    let far = ask(&own.to_string(), "startdb_healthcheck", &secret);
+    assert!(String::from_utf8_lossy(&far.stderr).contains("own machine only"), "{}", said(&far));
+    let other = ask(&own.to_string(), "postgres", PASSWORD);
+    assert!(other.status.success(), "{}", said(&other));
+    stop(&mut child, Signal::INT);
 }
 
 #[test]
@@ -701,5 +751,54 @@ fn health_is_never_early() {
         }
         place.login("postgres", "postgres").connect().run("TABLE t");
         stop(&mut child, Signal::INT);
+    }
+}
+
+/// Process 1 hears signals only if it asked for them, and is the parent of everybody's orphans.
+#[test]
+fn as_the_first_process_of_a_container() {
+    let possible = Command::new("unshare").args(["-p", "-f", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: process ids cannot be given anew here");
+        return;
+    }
+    let place = Place::new(&[("1.sh", "sleep 0.3 &\nsetsid sh -c 'sleep 0.2; true' &\n")]);
+    let inside = |place: &Place| {
+        let start = place.start();
+        let mut command = Command::new("unshare");
+        command.args(["-p", "-f"]).arg(start.get_program()).args(start.get_args());
+        for (name, value) in start.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        command
+    };
+    let text = refused(inside(&place).env_remove("POSTGRES_PASSWORD"));
+    assert!(text.contains("POSTGRES_HOST_AUTH_METHOD=trust"), "{text}");
+    for signal in [Signal::TERM, Signal::INT] {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(place.folder.path().join("log"))
+            .expect("a log");
+        let mut outer =
+            inside(&place).stdout(log.try_clone().expect("a handle")).stderr(log).spawn().expect("unshare");
+        place.wait_ready(&mut outer);
+        let children =
+            |pid: String| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let server = children(outer.id().to_string()).trim().to_owned();
+        let begin = Instant::now();
+        while !children(server.clone()).trim().is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "orphans stay: {}", children(server.clone()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let begin = Instant::now();
+        let pid = server.parse().ok().and_then(Pid::from_raw).expect("the server's process");
+        kill_process(pid, signal).expect("signalled");
+        assert!(outer.wait().expect("ended").success(), "{}", place.log());
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     }
 }

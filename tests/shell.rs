@@ -144,6 +144,15 @@ fn errors_point_at_the_place() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(place), "{input}: {text}");
     }
+    // In psql's words a script may go on, and must not believe that it does not commit.
+    let output = with_input(shell(&server, &["-t"]), "\\set ON_ERROR_STOP off\nSELECT 1/0;\nSELECT 7;\n");
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains('7'),
+        "{}",
+        said(&output)
+    );
+    let output = with_input(shell(&server, &[]), "\\set AUTOCOMMIT off\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("BEGIN"), "{}", said(&output));
     // Hints reach the person.
     let (text, _) = refused(&mut shell(&server, &["-c", "SET work_men = 1"]));
     assert!(text.contains("HINT:  Perhaps you meant \"work_mem\"."), "{text}");
@@ -522,6 +531,9 @@ fn a_person_at_a_terminal() {
     terminal.tmux(&["send-keys", "-l", " where sta"]);
     terminal.keys(&["Tab"]);
     terminal.wait_for("where status");
+    // Colours while typing.
+    let coloured = terminal.tmux(&["capture-pane", "-p", "-e"]);
+    assert!(coloured.contains("\u{1b}[34mselect"), "{coloured:?}");
     terminal.line(" = 'x';");
     terminal.wait_for("(0 rows)");
     // An error with its caret, and a failed transaction in the prompt.
@@ -578,16 +590,34 @@ fn a_person_at_a_terminal() {
 }
 
 #[test]
+fn a_lost_connection_says_why_and_comes_back() {
+    if !have(&["tmux"]) {
+        return;
+    }
+    let mut server = Server::start();
+    let terminal = Terminal::open(
+        &server,
+        &format!("postgresql://postgres@127.0.0.1:{}/postgres", server.address.port()),
+    );
+    terminal.wait_for("startdb[postgres]>");
+    server.terminate();
+    terminal.line("select 1;");
+    let screen = terminal.wait_for("startdb[not connected]>");
+    assert!(screen.contains("57P01"), "{screen}");
+    server.launch();
+    terminal.line("\\c");
+    terminal.wait_for("You are now connected");
+    terminal.line("select 40 + 2;");
+    terminal.wait_for("42");
+}
+
+#[test]
 fn the_password_is_asked_for() {
     if !have(&["tmux"]) {
         return;
     }
     let server = Server::start();
     let arguments = format!("\"user=postgres host=127.0.0.1 port={}\"", server.address.port());
-    let terminal = Terminal::open(&server, &format!("--data-dir x {arguments}").replace("PGPASSWORD", ""));
-    // The environment has it: nobody is asked.
-    terminal.wait_for("startdb[postgres]>");
-    drop(terminal);
     let terminal = Terminal { socket: format!("startdb-ask-{}", server.address.port()) };
     let command = format!(
         "env -i HOME=/nonexistent TERM=screen {} sql {arguments}; echo ended with $?; sleep 60",

@@ -324,6 +324,7 @@ impl Client {
         match &target.password {
             Some(password) => passwords.push(password.clone()),
             None => {
+                passwords.extend(target.remembered.clone());
                 match target.password_from_file(endpoint) {
                     Ok(found) => passwords.extend(found),
                     Err(warning) => eprintln!("WARNING: {warning}"),
@@ -339,17 +340,17 @@ impl Client {
         let mut tried = None;
         let mut asked = false;
         loop {
-            let (mut used, mut exhausted) = (false, false);
+            let (mut used, mut exhausted) = (None, false);
             let mut next = || {
                 let found = passwords.pop_front();
-                used |= found.is_some();
+                used.clone_from(&found);
                 exhausted |= found.is_none();
                 found
             };
             match Client::attempt(target, endpoint, mode, &mut next) {
                 // One that was given outright and is wrong is an error, not a question.
                 Err(Failure::Refused(report))
-                    if report.state() == "28P01" && used && !asked && target.password.is_none() =>
+                    if report.state() == "28P01" && used.is_some() && !asked && target.password.is_none() =>
                 {
                     tried = Some(report);
                 }
@@ -361,7 +362,11 @@ impl Client {
                     }
                     None => return Err(tried.map_or(lost, Failure::Refused)),
                 },
-                other => return other,
+                Ok(mut client) => {
+                    client.target.remembered = used;
+                    return Ok(client);
+                }
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -541,7 +546,7 @@ impl Client {
         self.status
     }
 
-    /// Sends a query string; its answer comes from [`Client::event`] up to [`Event::Ready`].
+    /// Sends a query string; its answer comes from [`Client::event`] up to `Event::Ready`.
     pub fn query(&mut self, text: &str) -> Result<(), Failure> {
         let mut out = BytesMut::new();
         if text.contains('\0') {
@@ -648,9 +653,19 @@ impl Client {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.stream.write_all(bytes)?;
-        self.stream.flush()?;
-        Ok(())
+        let sent = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
+        sent.map_err(|error| self.last_words().unwrap_or_else(|| error.into()))
+    }
+
+    /// What a server said before it closed the connection, if it said anything.
+    fn last_words(&mut self) -> Option<Failure> {
+        let deadline = Instant::now() + TICK;
+        while let Ok((tag, mut body)) = self.message(Some(deadline)) {
+            if let Err(failure) = self.aside(tag, &mut body) {
+                return Some(failure);
+            }
+        }
+        None
     }
 
     /// One whole message.

@@ -383,6 +383,7 @@ fn connect(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
         if user != target.user {
             // A password belongs to the user it was given for.
             target.password = None;
+            target.remembered = None;
             target.initial_password = None;
         }
         target.user = user;
@@ -767,7 +768,12 @@ fn set(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
             Ok(shell.say(&text)?)
         }
         Some(name) => {
-            shell.variables.insert(name, arguments.collect::<Vec<_>>().concat());
+            let value = arguments.collect::<Vec<_>>().concat();
+            if name == "AUTOCOMMIT" && matches!(value.to_lowercase().as_str(), "off" | "0" | "false" | "no") {
+                // A script that relies on it would commit what it did not mean to.
+                return Err("AUTOCOMMIT cannot be turned off here; begin a transaction with BEGIN, or run the script with -1".to_owned().into());
+            }
+            shell.variables.insert(name, value);
             Ok(())
         }
     }

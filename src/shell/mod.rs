@@ -415,6 +415,7 @@ impl Shell {
             match outcome {
                 Ok(()) => {}
                 Err(_) if carry_on => break,
+                Err(Stop(exit::STATEMENT)) if self.goes_on_after_errors() => {}
                 Err(stop) => return Err(stop),
             }
             if self.ended {
@@ -422,6 +423,12 @@ impl Shell {
             }
         }
         Ok(())
+    }
+
+    /// Scripts stop at the first error, unless they say otherwise in psql's words.
+    fn goes_on_after_errors(&self) -> bool {
+        let set = self.variables.get("ON_ERROR_STOP").map(|text| text.to_lowercase());
+        matches!(set.as_deref(), Some("off" | "0" | "false" | "no"))
     }
 
     /// A file, or the standard input for `-`.

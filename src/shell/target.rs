@@ -122,6 +122,8 @@ pub struct Target {
     /// As given in the connection string or PGPASSWORD; the password file is asked when a server wants one.
     pub password: Option<String>,
     pub passfile: Option<PathBuf>,
+    /// What got this user in before, for connecting again.
+    pub remembered: Option<String>,
     /// `DATA/initial-password` of a local server: tried before a person is asked.
     pub initial_password: Option<PathBuf>,
     pub ssl: SslMode,
@@ -149,6 +151,7 @@ impl Default for Target {
             database: String::new(),
             password: None,
             passfile: None,
+            remembered: None,
             initial_password: None,
             ssl: SslMode::Prefer,
             ssl_direct: false,
@@ -234,6 +237,7 @@ impl Target {
             passfile: get("passfile")
                 .map(PathBuf::from)
                 .or_else(|| home.as_ref().map(|home| home.join(".pgpass"))),
+            remembered: None,
             initial_password: (!named).then(|| around.data_dir.join("initial-password")),
             ssl,
             ssl_direct: get("sslnegotiation").as_deref() == Some("direct"),
