@@ -90,6 +90,7 @@ pub struct Config {
 pub struct ServerSettings {
     pub buffer_pool_size: u64,
     pub memtable_size: u64,
+    pub old_snapshot_memory: u64,
     pub wal_segment_size: u64,
     pub wal_keep_segments: usize,
     pub wal_max_size: u64,
@@ -116,6 +117,11 @@ pub const SERVER_SETTINGS: &[(&str, &str, Apply)] = &[
         "storage.memtable_size",
         "memory for committed changes since the last checkpoint (default 256MB)",
         |s, v| bytes(v).map(|v| s.memtable_size = v),
+    ),
+    (
+        "storage.old_snapshot_memory",
+        "memory for what only old snapshots still see; beyond it the oldest end with 72000 (default 1GB)",
+        |s, v| bytes(v).map(|v| s.old_snapshot_memory = v),
     ),
     ("wal.segment_size", "size of one log file (default 100MB)", |s, v| {
         bytes(v).map(|v| s.wal_segment_size = v)
@@ -179,6 +185,7 @@ impl Default for ServerSettings {
         ServerSettings {
             buffer_pool_size: quarter,
             memtable_size: 256 << 20,
+            old_snapshot_memory: 1 << 30,
             wal_segment_size: 100 << 20,
             wal_keep_segments: 10,
             wal_max_size: 4 << 30,

@@ -424,6 +424,8 @@ impl Transaction {
                 "cannot have more than 2^32-2 commands in a transaction",
             ));
         };
+        // Between two statements nobody looks at what the earlier ones have written.
+        self.bound()?;
         self.command = command;
         let pin = match &self.fixed {
             Some(pin) => pin.clone(),
@@ -805,7 +807,8 @@ impl Transaction {
         }
         let options = &self.engine.options;
         let (spill_size, limit) = (options.spill_size, options.write_set_limit);
-        if self.isolation != Isolation::Serializable && self.writes.bytes() >= spill_size {
+        // A snapshot that stays reads a base from before, without these rows.
+        if self.fixed.is_none() && self.writes.bytes() >= spill_size {
             self.spill()?;
         }
         self.changed = self.writes.bytes();
@@ -1169,6 +1172,7 @@ impl Transaction {
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
+            self.engine.admit()?;
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());

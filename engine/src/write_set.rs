@@ -152,8 +152,8 @@ impl WriteSet {
         self.sets.read().bytes
     }
 
-    /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups that
-    /// a snapshot in use sees in part stay. `None`: nothing could be taken.
+    /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups of which a
+    /// snapshot in use sees anything stay: it reads a base from before. `None`: nothing could be taken.
     pub(crate) fn spill(&self, storage: u32, groups: &[u32]) -> Option<Spill> {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
@@ -164,9 +164,9 @@ impl WriteSet {
             let Some(rows) = table.groups.get(number) else { continue };
             let commands = || rows.values().map(|row| row.newest.command);
             let (Some(first), Some(last)) = (commands().min(), commands().max()) else { continue };
-            // A snapshot sees commands before its own: all of the group, or nothing of it.
-            let split = readers.iter().any(|reader| first < *reader && *reader <= last);
-            if split || rows.values().any(|row| row.base.is_some() || !row.older.is_empty()) {
+            // A snapshot sees commands before its own.
+            let seen = readers.iter().any(|reader| first < *reader);
+            if seen || rows.values().any(|row| row.base.is_some() || !row.older.is_empty()) {
                 continue;
             }
             let Some(rows) = table.groups.remove(number) else { continue };

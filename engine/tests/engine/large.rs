@@ -156,6 +156,58 @@ fn what_cannot_be_spilled_has_a_bound() {
 }
 
 #[test]
+fn old_snapshots_share_a_budget() {
+    let disk = SimulatedDisk::new(39);
+    let mut with = options(&disk);
+    with.old_snapshot_memory = 1_000_000;
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..1000).map(|id| (id, 0)));
+    let mut old = Vec::new();
+    for round in 1..=20 {
+        let mut transaction = engine.begin(Isolation::RepeatableRead, true);
+        let snapshot = transaction.statement_snapshot(false).unwrap();
+        old.push((transaction, snapshot, round - 1));
+        let mut transaction = engine.begin(RC, false);
+        for id in 0..1000 {
+            assert!(block_on(t.set_a(&mut transaction, id, |_| round)).unwrap());
+        }
+        commit(transaction);
+        engine.checkpoint().unwrap();
+        assert!(engine.metrics().old_snapshot_bytes.get() <= 1_000_000);
+    }
+    let look = |snapshot: &Snapshot| -> value::Result<Vec<i32>> {
+        let mut scan = snapshot.scan(&t.table, None)?;
+        let (mut batch, mut found) = (RowBatch::new(), Vec::new());
+        while scan.next(&mut batch)? {
+            found.extend(batch.rows.iter().map(|row| int(&row.get(1))));
+        }
+        Ok(found)
+    };
+    let mut ended = 0;
+    for (_, snapshot, round) in &old {
+        // The right rows or 72000, never others.
+        match look(snapshot) {
+            Ok(rows) => assert!(rows.len() == 1000 && rows.iter().all(|a| a == round), "{round}"),
+            Err(error) => {
+                assert_eq!(error.state(), SqlState::SNAPSHOT_TOO_OLD);
+                let key = Index::encode_prefix(&t.table, &t.key, &[Datum::Int4(5)]);
+                assert!(snapshot.index_get(&t.table, &t.key, &key).is_err());
+                assert!(snapshot.get(&t.table, RowId(5)).is_err());
+                let mut scan = match snapshot.index_scan(&t.table, &t.key, KeyRange::all(), false) {
+                    Ok(scan) => scan,
+                    Err(_) => continue,
+                };
+                assert!(scan.next(&mut RowBatch::new()).is_err());
+                ended += 1;
+            }
+        }
+    }
+    assert!(ended > 5 && ended < 20, "{ended}");
+    assert!(look(&engine.snapshot()).unwrap().iter().all(|a| *a == 20));
+}
+
+#[test]
 fn replay_reads_no_page() {
     let disk = SimulatedDisk::new(34);
     let engine = open(options(&disk));
@@ -283,6 +335,8 @@ fn an_index_is_filled_while_others_write() {
                 while !stop.load(Ordering::Relaxed) {
                     n += 1;
                     let mut transaction = engine.begin(RC, false);
+                    let mode = TableLockMode::RowExclusive;
+                    block_on(transaction.lock_table(t.table.oid, mode, Wait::Block)).unwrap();
                     let id = (n.wrapping_mul(7919)).rem_euclid(40_000);
                     block_on(t.set_a(&mut transaction, id, |a| a ^ n)).unwrap();
                     block_on(t.insert(&mut transaction, n, n)).unwrap();
