@@ -269,6 +269,8 @@ struct Generation {
     memtable: Arc<Memtable>,
     applied: Lsn,
     unsaved: Unsaved,
+    /// What the base held when it was tried, and failed, to write this.
+    tried: std::cell::Cell<Option<Lsn>>,
 }
 
 /// What changes in the base between two checkpoints.
@@ -962,7 +964,7 @@ impl Inner {
                 bulk: self.bulk.clone(),
             }));
             let unsaved = std::mem::take(&mut pipeline.unsaved);
-            state.pending.push_back(Generation { memtable, applied, unsaved });
+            state.pending.push_back(Generation { memtable, applied, unsaved, tried: Default::default() });
         }
         state.wal_bytes = self.wal.bytes();
         self.save(&mut state)
@@ -1034,15 +1036,20 @@ impl Inner {
             rows: &mut rows,
             indexes: &mut indexes,
         };
-        let done = base.meta().applied >= generation.applied;
+        // A try that failed may have reached the disk all the same. Where no commit came in between there is
+        // nothing to count twice: it is written again.
+        let done = generation.tried.get().is_some_and(|before| before < generation.applied)
+            && base.meta().applied >= generation.applied;
+        let before_applied = base.meta().applied;
         let base = match if done { Ok(base.clone()) } else { base.checkpoint(input) } {
             Ok(base) => base,
             Err(error) => {
                 tracing::error!(%error, "checkpoint failed");
+                generation.tried.set(Some(before_applied));
                 // The store answers nothing after an I/O error: open it anew, so that readers go on. It may
                 // turn out that the commit did reach the disk.
                 let reopened = base.reopen()?;
-                if reopened.meta().applied < generation.applied {
+                if reopened.meta().applied < generation.applied || before_applied == generation.applied {
                     self.exchange_base(reopened);
                     return Err(error);
                 }

@@ -435,6 +435,9 @@ impl View<'_> {
                 return Ok(());
             }
         }
+        if self.version.base.is_beyond(shape.entries, key)? {
+            return self.version.check_alive();
+        }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = self.version.base.index_range(shape.entries, &range, false);
         while let Some((_, id)) = entries.peek()? {

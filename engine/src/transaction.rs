@@ -208,6 +208,8 @@ struct Merged {
 struct Indexes {
     table: Oid,
     version: u64,
+    columns: usize,
+    layout: Arc<RowLayout>,
     list: Arc<[(Arc<Index>, KeyShape)]>,
 }
 
@@ -398,18 +400,27 @@ impl Transaction {
         !self.changes.is_empty()
     }
 
-    fn indexes_of(&mut self, table: &Table) -> Arc<[(Arc<Index>, KeyShape)]> {
+    /// How the table's rows are laid out, and its indexes.
+    fn indexes_of(&mut self, table: &Table) -> Result<(Arc<RowLayout>, Arc<[(Arc<Index>, KeyShape)]>)> {
         let catalog = self.catalog();
         if let Some(known) = &self.indexes
             && known.table == table.oid
             && known.version == catalog.version
+            && known.columns == table.columns.len()
         {
-            return known.list.clone();
+            return Ok((known.layout.clone(), known.list.clone()));
         }
         let list: Arc<[_]> =
             catalog.indexes(table.oid).map(|index| (index.clone(), KeyShape::of(table, index))).collect();
-        self.indexes = Some(Indexes { table: table.oid, version: catalog.version, list: list.clone() });
-        list
+        let layout = self.engine.layout(table)?;
+        self.indexes = Some(Indexes {
+            table: table.oid,
+            version: catalog.version,
+            columns: table.columns.len(),
+            layout: layout.clone(),
+            list: list.clone(),
+        });
+        Ok((layout, list))
     }
 
     // ---- snapshots ----------------------------------------------------------------------------------------
@@ -748,8 +759,7 @@ impl Transaction {
         row: &[Datum],
         arbiters: Option<&[Oid]>,
     ) -> Result<Inserted> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mark = self.held.len();
         let mut keys: Vec<Option<Vec<u8>>> = Vec::with_capacity(indexes.len());
         for (index, shape) in indexes.iter() {
@@ -795,7 +805,8 @@ impl Transaction {
         }
         let own = self.rows.entry(storage).or_default();
         let (single, group) = (|| engine.new_row(storage), || engine.new_group(storage));
-        own.next(self.savepoint_count, single, group, engine.options.spill_group)
+        let large = self.changed >= engine.options.spill_size / 2;
+        own.next(self.savepoint_count, large, single, group, engine.options.spill_group)
     }
 
     // ---- bounds -------------------------------------------------------------------------------------------
@@ -897,7 +908,8 @@ impl Transaction {
     /// Whether another transaction that has not ended has a row with that key in the base.
     fn meets_pending(&self, shape: &KeyShape, key: &[u8]) -> Result<bool> {
         let version = self.engine.version.load_full();
-        if version.base.meta().pending.is_empty() || shape.temporary {
+        let base = &version.base;
+        if base.meta().pending.is_empty() || shape.temporary || base.is_beyond(shape.entries, key)? {
             return Ok(false);
         }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
@@ -949,8 +961,7 @@ impl Transaction {
     /// `new` has a value per column. Only indexes whose key changes are touched; new unique keys are locked and
     /// checked: 23505.
     pub async fn update(&mut self, table: &Table, row: RowId, old: &Row, new: &[Datum]) -> Result<()> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
         for (place, (index, shape)) in indexes.iter().enumerate() {
             let (before, after) = (shape.key(old), shape.key(new));
@@ -993,8 +1004,7 @@ impl Transaction {
 
     /// Deletes a row. The caller holds its lock; `old` is the version it locked.
     pub async fn delete(&mut self, table: &Table, row: RowId, old: &Row) -> Result<()> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mut keys = Vec::with_capacity(indexes.len());
         for (index, shape) in indexes.iter() {
             let key = shape.key(old);

@@ -220,7 +220,8 @@ impl WriteSet {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
         let earlier = |command| self.readers.lock().range(..command).next().is_some();
-        sets.bytes += image.as_ref().map_or(0, |image| image.len() as u64) + ROW;
+        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64) + ROW;
+        sets.bytes += size(&image);
         let table = sets.tables.entry(target.storage).or_insert_with(|| OwnTable {
             groups: BTreeMap::new(),
             layout: target.layout.clone(),
@@ -238,12 +239,16 @@ impl WriteSet {
                 group.insert(row.offset(), own);
             }
             Some(own) if own.newest.command == command => {
-                replaced = Some(std::mem::replace(&mut own.newest, version));
+                let old = std::mem::replace(&mut own.newest, version);
+                sets.bytes = sets.bytes.saturating_sub(size(&old.row));
+                replaced = Some(old);
             }
             Some(own) => {
                 let older = std::mem::replace(&mut own.newest, version);
                 if !own.older.is_empty() && !undoable && !earlier(command) {
                     // Updated again and again: only what this command itself sees is still of use.
+                    let gone: u64 = own.older.iter().map(|version| size(&version.row)).sum();
+                    sets.bytes = sets.bytes.saturating_sub(gone);
                     own.older.clear();
                 }
                 own.older.push(older);
@@ -264,11 +269,21 @@ impl WriteSet {
         undoable: bool,
     ) {
         let mut sets = self.sets.write();
-        sets.bytes += entry.len() as u64 + ENTRY;
+        let sets = &mut *sets;
         let own = sets.indexes.entry(index).or_default();
         (own.rows, own.temporary) = (rows, temporary);
         let previous = own.entries.get(&entry).copied();
+        if previous.is_none() {
+            sets.bytes += entry.len() as u64 + ENTRY;
+        }
         let fresh = previous.map_or(live, |previous| previous.fresh);
+        if fresh && !live && !undoable && self.readers.lock().is_empty() {
+            // It came and went, and nobody has looked meanwhile.
+            if own.entries.remove(&entry).is_some() {
+                sets.bytes = sets.bytes.saturating_sub(entry.len() as u64 + ENTRY);
+            }
+            return;
+        }
         if undoable {
             own.entries.insert(entry.clone(), OwnEntry { live, fresh });
             sets.undo.push(Undo::Entry { index, entry, previous });

@@ -117,15 +117,17 @@ fn each_inconsistency_is_named() {
         let block = writer.get(Key::Rows, &blocks[1])?.unwrap();
         writer.put(Key::Rows, &[&[0, 0, 1, 0][..], &blocks[1][4..]].concat(), &block)
     });
-    // Two blocks of one group, 128 row ids apart.
-    let apart = |a: &[u8], b: &[u8]| a[..11] == b[..11] && a[11] & 0x7f == b[11] & 0x7f;
-    let pair = blocks.windows(2).find(|pair| pair[0][..10] == pair[1][..10] && !apart(&pair[0], &[0; 12]));
-    if let Some(pair) = pair {
-        case("out of order or out of place", &|writer| {
-            let block = writer.get(Key::Rows, &pair[1])?.unwrap();
-            writer.put(Key::Rows, &pair[0], &block)
-        });
-    }
+    // The first blocks of two spans of one group.
+    let id = |key: &[u8]| key[4..].iter().fold(0u64, |id, byte| id << 8 | u64::from(*byte));
+    let pair = blocks.windows(2).find(|pair| {
+        let (a, b) = (id(&pair[0]), id(&pair[1]));
+        a.is_multiple_of(128) && b.is_multiple_of(128) && a / 8192 == b / 8192 && pair[0][..4] == pair[1][..4]
+    });
+    let pair = pair.expect("two spans");
+    case("out of order or out of place", &|writer| {
+        let block = writer.get(Key::Rows, &pair[1])?.unwrap();
+        writer.put(Key::Rows, &pair[0], &block)
+    });
     case("pieces are there", &|writer| {
         let mut key = blocks[0][..4].to_vec();
         key.extend_from_slice(&[0; 12]);
