@@ -86,6 +86,7 @@ impl fmt::Display for Origin {
 pub struct ServerSettings {
     pub buffer_pool_size: u64,
     pub memtable_size: u64,
+    pub old_snapshot_memory: u64,
     pub wal_segment_size: u64,
     pub wal_keep_segments: usize,
     pub wal_max_size: u64,
@@ -146,6 +147,14 @@ pub const SETTINGS: &[Setting] = &[
         other_names: &[],
         apply: |c, v| bytes(v).map(|v| c.server.memtable_size = v),
         show: |c| size(c.server.memtable_size),
+    },
+    Setting {
+        key: "storage.old_snapshot_memory",
+        default: "1GB",
+        what: "memory for what only old snapshots still see; beyond it the oldest end with 72000",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.old_snapshot_memory = v),
+        show: |c| size(c.server.old_snapshot_memory),
     },
     Setting {
         key: "wal.segment_size",
@@ -454,6 +463,7 @@ impl Config {
                 memtable_size: 0,
                 wal_segment_size: 0,
                 wal_keep_segments: 0,
+                old_snapshot_memory: 0,
                 wal_max_size: 0,
                 wal_archive_dir: None,
                 checkpoint_wal_bytes: 0,

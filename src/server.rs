@@ -127,6 +127,7 @@ impl Server {
         let mut options = engine::Options::new(&config.data_dir);
         options.buffer_pool_size = settings.buffer_pool_size;
         options.memtable_size = settings.memtable_size;
+        options.old_snapshot_memory = settings.old_snapshot_memory;
         options.wal_segment_size = settings.wal_segment_size;
         options.wal_keep_segments = settings.wal_keep_segments;
         options.wal_max_size = settings.wal_max_size;

@@ -8,6 +8,7 @@ mod clients;
 mod copy;
 mod crash;
 mod deploy;
+mod durability;
 mod first_start;
 mod history;
 mod isolation;

@@ -18,6 +18,8 @@ pub const PASSWORD: &str = "correct horse";
 /// The server is stopped (hard) and its directory removed when this is dropped.
 pub struct Server {
     directory: TempDir,
+    /// Where the data is, if not in `directory`.
+    place: Option<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
@@ -32,18 +34,27 @@ impl Server {
 
     /// With settings, each `key=value`.
     pub fn start_with(settings: &[&str]) -> Server {
-        Server::start_with_environment(settings, &[])
+        Server::start_at(None, settings, &[])
     }
 
     /// With settings, and with variables in its environment.
     pub fn start_with_environment(settings: &[&str], environment: &[(&str, &str)]) -> Server {
+        Server::start_at(None, settings, environment)
+    }
+
+    /// With the data in a directory that the test provides.
+    pub fn start_in(place: &Path, settings: &[&str]) -> Server {
+        Server::start_at(Some(place.to_path_buf()), settings, &[])
+    }
+
+    fn start_at(place: Option<PathBuf>, settings: &[&str], environment: &[(&str, &str)]) -> Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
         let arguments =
             settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (address, http) = (free_address(), free_address());
-        let mut server = Server { directory, arguments, environment, child: None, address, http };
+        let mut server = Server { directory, place, arguments, environment, child: None, address, http };
         server.launch();
         server
     }
@@ -88,7 +99,7 @@ impl Server {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.place.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// A place for files of the test, removed with the server.

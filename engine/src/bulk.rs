@@ -27,7 +27,12 @@ enum State {
         owner: u64,
         last: CommandId,
     },
-    Committed(Lsn),
+    /// The transaction's own snapshots may outlive it: they see its rows whatever their timestamp.
+    Committed {
+        at: Lsn,
+        owner: u64,
+        last: CommandId,
+    },
     Aborted,
 }
 
@@ -66,7 +71,12 @@ impl Bulk {
 
     pub(crate) fn commit(&self, id: u64, at: Lsn) {
         self.next.fetch_max(id, Ordering::Relaxed);
-        self.states.write().insert(id, State::Committed(at));
+        let mut states = self.states.write();
+        let (owner, last) = match states.get(&id) {
+            Some(State::Pending { owner, last }) => (*owner, *last),
+            _ => (0, CommandId(u32::MAX)),
+        };
+        states.insert(id, State::Committed { at, owner, last });
     }
 
     pub(crate) fn abort(&self, id: u64) {
@@ -95,11 +105,12 @@ impl Bulk {
 
     /// Whether a piece's rows are there for a reader at `ts`.
     pub(crate) fn is_visible(&self, id: u64, ts: Lsn, viewer: Option<Viewer>) -> bool {
+        let own = |owner: u64, last: CommandId| {
+            viewer.is_some_and(|viewer| viewer.owner == owner && last < viewer.command)
+        };
         match self.states.read().get(&id) {
-            Some(State::Committed(at)) => *at <= ts,
-            Some(State::Pending { owner, last }) => {
-                viewer.is_some_and(|viewer| viewer.owner == *owner && *last < viewer.command)
-            }
+            Some(State::Committed { at, owner, last }) => *at <= ts || own(*owner, *last),
+            Some(State::Pending { owner, last }) => own(*owner, *last),
             Some(State::Aborted) | None => false,
         }
     }
@@ -122,21 +133,22 @@ pub(crate) struct Own {
     pub(crate) groups: BTreeMap<u32, u64>,
 }
 
-/// Rows after which a transaction takes ids by groups.
-const MANY: u64 = 4096;
+/// Rows after which a transaction takes ids by groups, if it did not before.
+const MANY: u64 = 65_536;
 
 impl Own {
     /// The next row id; `single` gives one of the common counter, `group` the first of a whole group, of which `rows`
-    /// are used.
+    /// are used. `large`: the transaction has changed much already.
     pub(crate) fn next(
         &mut self,
         savepoint: u64,
+        large: bool,
         single: impl FnOnce() -> RowId,
         group: impl FnOnce() -> RowId,
         rows: u64,
     ) -> RowId {
         if self.next == self.end {
-            if self.single < MANY.min(rows / 2) {
+            if self.single < MANY && !large {
                 self.single += 1;
                 return single();
             }

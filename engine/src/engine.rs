@@ -69,6 +69,8 @@ pub struct Options {
     pub progress: Arc<OpenProgress>,
     /// Identity given to a database made by this open; `None` picks a random one.
     pub new_database_id: Option<u64>,
+    /// Bytes of memory for what only old snapshots still see; beyond it the oldest get 72000.
+    pub old_snapshot_memory: u64,
     /// Bytes of changes after which a transaction's new rows go to the base before its end.
     pub spill_size: u64,
     /// Rows that such a transaction puts into one group of 8192 (fewer in tests).
@@ -97,6 +99,7 @@ impl Options {
             synchronous: true,
             manual_checkpoints: false,
             progress: Arc::default(),
+            old_snapshot_memory: 1 << 30,
             spill_size: 64 << 20,
             spill_group: GROUP_ROWS,
             write_set_limit: 4 << 30,
@@ -260,6 +263,19 @@ struct Generation {
     memtable: Arc<Memtable>,
     applied: Lsn,
     unsaved: Unsaved,
+    /// What the base held when it was tried, and failed, to write this.
+    tried: std::cell::Cell<Option<Lsn>>,
+}
+
+/// What changes in the base between two checkpoints.
+struct BaseChange<'a> {
+    rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
+    indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
+    dropped: Vec<u32>,
+    storages: Vec<(u32, StorageState)>,
+    pending: Vec<(u64, Piece)>,
+    settled: Vec<u64>,
+    expected_bytes: u64,
 }
 
 /// Held by whoever makes a checkpoint.
@@ -269,6 +285,8 @@ struct Checkpointing {
     saved: Catalog,
     /// Frozen, oldest first; more than one only after a checkpoint failed.
     pending: VecDeque<Generation>,
+    /// Memtables that are in the base, oldest first: snapshots may still look at them.
+    retired: VecDeque<Weak<Memtable>>,
     wal_bytes: u64,
 }
 
@@ -316,6 +334,8 @@ pub(crate) struct Inner {
     ddl: Mutex<()>,
     checkpointing: Mutex<Checkpointing>,
     signal: Arc<Signal>,
+    /// Why the last checkpoint failed.
+    checkpoint_error: Mutex<Option<Error>>,
     /// The checkpointer, and fills of indexes that go on after a restart.
     workers: Mutex<Vec<thread::JoinHandle<()>>>,
     directory_lock: Mutex<Option<Box<dyn Directory>>>,
@@ -442,6 +462,7 @@ impl Engine {
             ddl: Mutex::new(()),
             checkpointing: Mutex::new(Checkpointing { saved: catalog.clone(), ..Checkpointing::default() }),
             signal: Arc::default(),
+            checkpoint_error: Mutex::new(None),
             workers: Mutex::default(),
             directory_lock: Mutex::new(Some(lock)),
             is_new: false,
@@ -827,8 +848,28 @@ impl Inner {
         self.catalog.store(Arc::new(catalog));
     }
 
+    /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
+    /// they failed with (53100 for a full disk).
+    pub(crate) fn admit(&self) -> Result<()> {
+        let version = self.version.load();
+        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
+        if bytes <= self.options.memtable_size.saturating_mul(8) {
+            return Ok(());
+        }
+        match &*self.checkpoint_error.lock() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// Freezes the active memtable and writes all frozen ones into the base.
     fn checkpoint(&self, closing: bool) -> Result<()> {
+        let result = self.make_checkpoint(closing);
+        *self.checkpoint_error.lock() = result.as_ref().err().cloned();
+        result
+    }
+
+    fn make_checkpoint(&self, closing: bool) -> Result<()> {
         let mut state = self.checkpointing.lock();
         while !state.pending.is_empty() {
             self.save(&mut state)?;
@@ -857,7 +898,7 @@ impl Inner {
                 bulk: self.bulk.clone(),
             }));
             let unsaved = std::mem::take(&mut pipeline.unsaved);
-            state.pending.push_back(Generation { memtable, applied, unsaved });
+            state.pending.push_back(Generation { memtable, applied, unsaved, tried: Default::default() });
         }
         state.wal_bytes = self.wal.bytes();
         self.save(&mut state)
@@ -929,15 +970,20 @@ impl Inner {
             rows: &mut rows,
             indexes: &mut indexes,
         };
-        let done = base.meta().applied >= generation.applied;
+        // A try that failed may have reached the disk all the same. Where no commit came in between there is
+        // nothing to count twice: it is written again.
+        let done = generation.tried.get().is_some_and(|before| before < generation.applied)
+            && base.meta().applied >= generation.applied;
+        let before_applied = base.meta().applied;
         let base = match if done { Ok(base.clone()) } else { base.checkpoint(input) } {
             Ok(base) => base,
             Err(error) => {
                 tracing::error!(%error, "checkpoint failed");
+                generation.tried.set(Some(before_applied));
                 // The store answers nothing after an I/O error: open it anew, so that readers go on. It may
                 // turn out that the commit did reach the disk.
                 let reopened = base.reopen()?;
-                if reopened.meta().applied < generation.applied {
+                if reopened.meta().applied < generation.applied || before_applied == generation.applied {
                     self.exchange_base(reopened);
                     return Err(error);
                 }
@@ -959,7 +1005,10 @@ impl Inner {
         let applied = generation.applied;
         self.row_ids.write().retain(|storage, _| !before.contains(storage) || after.contains(storage));
         state.saved = saved;
-        state.pending.pop_front();
+        if let Some(generation) = state.pending.pop_front() {
+            state.retired.push_back(Arc::downgrade(&generation.memtable));
+        }
+        self.bound_old_snapshots(&mut state.retired);
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
         self.wal.recycle(applied)?;
@@ -982,36 +1031,39 @@ impl Inner {
             })
         });
         let _state = self.checkpointing.lock();
-        self.change_base(&mut rows, &mut indexes, Vec::new(), vec![(piece, pending)], Vec::new(), spill.bytes)
+        // After a crash nobody may get row ids in these groups: they are taken out as a whole.
+        let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
+        let end = spill.groups.keys().next_back().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
+        self.change_base(BaseChange {
+            rows: &mut rows,
+            indexes: &mut indexes,
+            dropped: Vec::new(),
+            storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
+            pending: vec![(piece, pending)],
+            settled: Vec::new(),
+            expected_bytes: spill.bytes,
+        })
     }
 
     /// One commit of the base that changes nothing of what its LSN stands for. Under the checkpointing mutex.
-    fn change_base(
-        &self,
-        rows: &mut dyn Iterator<Item = Result<RowChange>>,
-        indexes: &mut dyn Iterator<Item = Result<IndexChange>>,
-        dropped: Vec<u32>,
-        pending: Vec<(u64, Piece)>,
-        settled: Vec<u64>,
-        expected_bytes: u64,
-    ) -> Result<()> {
+    fn change_base(&self, change: BaseChange<'_>) -> Result<()> {
         let base = self.version.load().base.clone();
         let (next_oid, next_storage) = self.new_ids();
         let input = CheckpointInput {
             applied: base.meta().applied,
-            storages: Vec::new(),
-            dropped,
+            storages: change.storages,
+            dropped: change.dropped,
             catalog: Vec::new(),
             sequences: Vec::new(),
             statistics: Vec::new(),
             builds: Vec::new(),
-            pending,
-            settled,
+            pending: change.pending,
+            settled: change.settled,
             next_oid,
             next_storage,
-            expected_bytes,
-            rows,
-            indexes,
+            expected_bytes: change.expected_bytes,
+            rows: change.rows,
+            indexes: change.indexes,
         };
         match base.checkpoint(input) {
             Ok(base) => {
@@ -1095,14 +1147,15 @@ impl Inner {
         rows.sort_by_key(|change| (change.storage, change.row));
         entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
         let bytes = (rows.len() * 64) as u64;
-        self.change_base(
-            &mut rows.into_iter().map(Ok),
-            &mut entries.into_iter().map(Ok),
-            dropped.into_iter().collect(),
-            Vec::new(),
+        self.change_base(BaseChange {
+            rows: &mut rows.into_iter().map(Ok),
+            indexes: &mut entries.into_iter().map(Ok),
+            dropped: dropped.into_iter().collect(),
+            storages: Vec::new(),
+            pending: Vec::new(),
             settled,
-            bytes,
-        )?;
+            expected_bytes: bytes,
+        })?;
         Ok(later)
     }
 
@@ -1148,6 +1201,25 @@ impl Inner {
             // The next one who begins tries again.
             Err(error) => tracing::error!(%error, "the data file could not be opened anew"),
         }
+    }
+
+    /// Old snapshots share one budget: beyond it the oldest lose what they look at.
+    fn bound_old_snapshots(&self, retired: &mut VecDeque<Weak<Memtable>>) {
+        retired.retain(|memtable| memtable.strong_count() > 0);
+        let alive: Vec<Arc<Memtable>> = retired.iter().filter_map(Weak::upgrade).collect();
+        let mut bytes: u64 = alive.iter().map(|memtable| memtable.bytes()).sum();
+        let budget = self.options.old_snapshot_memory;
+        for memtable in &alive {
+            if bytes <= budget {
+                break;
+            }
+            let freed = memtable.bytes();
+            tracing::warn!(bytes, budget, freed, "old snapshots need too much memory: the oldest are ended");
+            memtable.evict();
+            self.metrics.snapshots_ended.increment();
+            bytes -= freed;
+        }
+        self.metrics.old_snapshot_bytes.set(bytes);
     }
 
     fn checkpoint_due(&self) -> bool {

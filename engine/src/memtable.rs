@@ -304,11 +304,26 @@ pub(crate) struct Memtable {
     bytes: Arc<AtomicU64>,
     /// Commits that have their LSN and are being applied.
     writers: AtomicU64,
+    /// Emptied although snapshots still need it.
+    evicted: AtomicBool,
 }
 
 impl Memtable {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes the memory back from snapshots that still look at it; whoever reads finds out by
+    /// [`Memtable::is_evicted`], asked after reading.
+    pub(crate) fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        self.tables.write().clear();
+        self.indexes.write().clear();
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn enter(&self) {

@@ -118,6 +118,10 @@ pub struct Metrics {
     pub block_cache: CacheMetrics,
     /// Bytes of the active and the frozen memtables.
     pub memtable_bytes: Gauge,
+    /// Bytes of memtables that only old snapshots still see, as of the last checkpoint.
+    pub old_snapshot_bytes: Gauge,
+    /// Memtables taken away from old snapshots.
+    pub snapshots_ended: Counter,
     pub checkpoints: Counter,
     /// Seconds per checkpoint.
     pub checkpoint: Histogram,

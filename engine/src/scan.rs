@@ -195,6 +195,7 @@ impl TableScan {
         let number = RowId(self.position).group();
         if self.group.as_ref().is_none_or(|(current, _)| *current != number) {
             let Some(next) = self.next_group(number) else {
+                self.snapshot.0.pin.version.check_alive()?;
                 self.position = self.end;
                 return Ok(false);
             };
@@ -242,9 +243,11 @@ impl TableScan {
         }
         self.position = to;
         if changes.is_empty() {
+            inner.pin.version.check_alive()?;
             self.ready.extend(self.scratch.drain(..));
             return Ok(true);
         }
+        inner.pin.version.check_alive()?;
         let mut base = self.scratch.drain(..).peekable();
         for (offset, row) in changes {
             let id = RowId(first + u64::from(offset));
@@ -431,7 +434,10 @@ impl IndexScan {
 
     fn fill(&mut self, batch: &mut RowBatch, limit: usize) -> Result<()> {
         while batch.len() < limit {
-            let Some((entry, source)) = self.next_entry()? else { break };
+            let Some((entry, source)) = self.next_entry()? else {
+                self.snapshot.0.pin.version.check_alive()?;
+                break;
+            };
             let (key, id) = index::split(&entry);
             let view = self.snapshot.0.view();
             let row = view.fetch_entry(&self.shape, &self.layout, key, id, source)?;

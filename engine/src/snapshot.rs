@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::{Bound, Range};
 
-use value::Result;
+use value::{Error, Result, SqlState};
 
 use crate::base::{Base, KeyRange};
 use crate::bulk::{Bulk, Viewer};
@@ -66,6 +66,18 @@ impl SuperVersion {
         self.get_for(storage, row, ts, None)
     }
 
+    /// 72000 when the memory behind this version was needed for others; to be asked after reading.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        if !self.memtables().any(|memtable| memtable.is_evicted()) {
+            return Ok(());
+        }
+        Err(Error::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
+            .detail(
+                "What it would still see has been given up, so that old snapshots stay within their memory.",
+            )
+            .hint("Keep transactions shorter, or raise storage.old_snapshot_memory."))
+    }
+
     /// Whether a group of the base is there for a reader.
     pub(crate) fn shows(&self, storage: u32, group: u32, ts: Lsn, viewer: Option<Viewer>) -> bool {
         match self.base.pending(storage, group) {
@@ -81,6 +93,7 @@ impl SuperVersion {
                 return Ok(Found::Recent(since, row));
             }
         }
+        self.check_alive()?;
         if !self.shows(storage, row.group(), ts, viewer) {
             return Ok(Found::Base(None));
         }
@@ -437,6 +450,9 @@ impl View<'_> {
                 return Ok(());
             }
         }
+        if self.version.base.is_beyond(shape.entries, key)? {
+            return self.version.check_alive();
+        }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = self.version.base.index_range(shape.entries, &range, false);
         while let Some((_, id)) = entries.peek()? {
@@ -445,7 +461,7 @@ impl View<'_> {
             }
             entries.advance();
         }
-        Ok(())
+        self.version.check_alive()
     }
 
     /// The first visible row with exactly that key that `accept` takes.

@@ -219,6 +219,8 @@ struct Merged {
 struct Indexes {
     table: Oid,
     version: u64,
+    columns: usize,
+    layout: Arc<RowLayout>,
     list: Arc<[(Arc<Index>, KeyShape)]>,
 }
 
@@ -415,18 +417,27 @@ impl Transaction {
         !self.changes.is_empty()
     }
 
-    fn indexes_of(&mut self, table: &Table) -> Arc<[(Arc<Index>, KeyShape)]> {
+    /// How the table's rows are laid out, and its indexes.
+    fn indexes_of(&mut self, table: &Table) -> Result<(Arc<RowLayout>, Arc<[(Arc<Index>, KeyShape)]>)> {
         let catalog = self.catalog();
         if let Some(known) = &self.indexes
             && known.table == table.oid
             && known.version == catalog.version
+            && known.columns == table.columns.len()
         {
-            return known.list.clone();
+            return Ok((known.layout.clone(), known.list.clone()));
         }
         let list: Arc<[_]> =
             catalog.indexes(table.oid).map(|index| (index.clone(), KeyShape::of(table, index))).collect();
-        self.indexes = Some(Indexes { table: table.oid, version: catalog.version, list: list.clone() });
-        list
+        let layout = self.engine.layout(table)?;
+        self.indexes = Some(Indexes {
+            table: table.oid,
+            version: catalog.version,
+            columns: table.columns.len(),
+            layout: layout.clone(),
+            list: list.clone(),
+        });
+        Ok((layout, list))
     }
 
     // ---- snapshots ----------------------------------------------------------------------------------------
@@ -441,6 +452,8 @@ impl Transaction {
                 "cannot have more than 2^32-2 commands in a transaction",
             ));
         };
+        // Between two statements nobody looks at what the earlier ones have written.
+        self.bound()?;
         self.command = command;
         let pin = match &self.fixed {
             Some(pin) => pin.clone(),
@@ -775,8 +788,7 @@ impl Transaction {
         row: &[Datum],
         arbiters: Option<&[Oid]>,
     ) -> Result<Inserted> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mark = self.held.len();
         let mut keys: Vec<Option<Vec<u8>>> = Vec::with_capacity(indexes.len());
         let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
@@ -838,7 +850,8 @@ impl Transaction {
         }
         let own = self.rows.entry(storage).or_default();
         let (single, group) = (|| engine.new_row(storage), || engine.new_group(storage));
-        own.next(self.savepoint_count, single, group, engine.options.spill_group)
+        let large = self.changed >= engine.options.spill_size / 2;
+        own.next(self.savepoint_count, large, single, group, engine.options.spill_group)
     }
 
     // ---- bounds -------------------------------------------------------------------------------------------
@@ -850,7 +863,8 @@ impl Transaction {
         }
         let options = &self.engine.options;
         let (spill_size, limit) = (options.spill_size, options.write_set_limit);
-        if self.isolation != Isolation::Serializable && self.writes.bytes() >= spill_size {
+        // A snapshot that stays reads a base from before, without these rows.
+        if self.fixed.is_none() && self.writes.bytes() >= spill_size {
             self.spill()?;
         }
         self.changed = self.writes.bytes();
@@ -939,7 +953,8 @@ impl Transaction {
     /// Whether another transaction that has not ended has a row with that key in the base.
     fn meets_pending(&self, shape: &KeyShape, key: &[u8]) -> Result<bool> {
         let version = self.engine.version.load_full();
-        if version.base.meta().pending.is_empty() || shape.temporary {
+        let base = &version.base;
+        if base.meta().pending.is_empty() || shape.temporary || base.is_beyond(shape.entries, key)? {
             return Ok(false);
         }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
@@ -1039,8 +1054,7 @@ impl Transaction {
     /// `new` has a value per column. Only indexes whose key changes are touched; new unique keys are locked and
     /// checked: 23505.
     pub async fn update(&mut self, table: &Table, row: RowId, old: &Row, new: &[Datum]) -> Result<()> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
         let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
         for (place, (index, shape)) in indexes.iter().enumerate() {
@@ -1091,8 +1105,7 @@ impl Transaction {
 
     /// Deletes a row. The caller holds its lock; `old` is the version it locked.
     pub async fn delete(&mut self, table: &Table, row: RowId, old: &Row) -> Result<()> {
-        let layout = self.engine.layout(table)?;
-        let indexes = self.indexes_of(table);
+        let (layout, indexes) = self.indexes_of(table)?;
         let mut keys = Vec::with_capacity(indexes.len());
         for (index, shape) in indexes.iter() {
             let key = shape.key(old);
@@ -1270,6 +1283,7 @@ impl Transaction {
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
+            self.engine.admit()?;
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());

@@ -152,8 +152,8 @@ impl WriteSet {
         self.sets.read().bytes
     }
 
-    /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups that
-    /// a snapshot in use sees in part stay. `None`: nothing could be taken.
+    /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups of which a
+    /// snapshot in use sees anything stay: it reads a base from before. `None`: nothing could be taken.
     pub(crate) fn spill(&self, storage: u32, groups: &[u32]) -> Option<Spill> {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
@@ -164,9 +164,9 @@ impl WriteSet {
             let Some(rows) = table.groups.get(number) else { continue };
             let commands = || rows.values().map(|row| row.newest.command);
             let (Some(first), Some(last)) = (commands().min(), commands().max()) else { continue };
-            // A snapshot sees commands before its own: all of the group, or nothing of it.
-            let split = readers.iter().any(|reader| first < *reader && *reader <= last);
-            if split || rows.values().any(|row| row.base.is_some() || !row.older.is_empty()) {
+            // A snapshot sees commands before its own.
+            let seen = readers.iter().any(|reader| first < *reader);
+            if seen || rows.values().any(|row| row.base.is_some() || !row.older.is_empty()) {
                 continue;
             }
             let Some(rows) = table.groups.remove(number) else { continue };
@@ -220,7 +220,8 @@ impl WriteSet {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
         let earlier = |command| self.readers.lock().range(..command).next().is_some();
-        sets.bytes += image.as_ref().map_or(0, |image| image.len() as u64) + ROW;
+        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64) + ROW;
+        sets.bytes += size(&image);
         let table = sets.tables.entry(target.storage).or_insert_with(|| OwnTable {
             groups: BTreeMap::new(),
             layout: target.layout.clone(),
@@ -238,12 +239,16 @@ impl WriteSet {
                 group.insert(row.offset(), own);
             }
             Some(own) if own.newest.command == command => {
-                replaced = Some(std::mem::replace(&mut own.newest, version));
+                let old = std::mem::replace(&mut own.newest, version);
+                sets.bytes = sets.bytes.saturating_sub(size(&old.row));
+                replaced = Some(old);
             }
             Some(own) => {
                 let older = std::mem::replace(&mut own.newest, version);
                 if !own.older.is_empty() && !undoable && !earlier(command) {
                     // Updated again and again: only what this command itself sees is still of use.
+                    let gone: u64 = own.older.iter().map(|version| size(&version.row)).sum();
+                    sets.bytes = sets.bytes.saturating_sub(gone);
                     own.older.clear();
                 }
                 own.older.push(older);
@@ -264,11 +269,21 @@ impl WriteSet {
         undoable: bool,
     ) {
         let mut sets = self.sets.write();
-        sets.bytes += entry.len() as u64 + ENTRY;
+        let sets = &mut *sets;
         let own = sets.indexes.entry(index).or_default();
         (own.rows, own.temporary) = (rows, temporary);
         let previous = own.entries.get(&entry).copied();
+        if previous.is_none() {
+            sets.bytes += entry.len() as u64 + ENTRY;
+        }
         let fresh = previous.map_or(live, |previous| previous.fresh);
+        if fresh && !live && !undoable && self.readers.lock().is_empty() {
+            // It came and went, and nobody has looked meanwhile.
+            if own.entries.remove(&entry).is_some() {
+                sets.bytes = sets.bytes.saturating_sub(entry.len() as u64 + ENTRY);
+            }
+            return;
+        }
         if undoable {
             own.entries.insert(entry.clone(), OwnEntry { live, fresh });
             sets.undo.push(Undo::Entry { index, entry, previous });

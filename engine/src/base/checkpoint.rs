@@ -19,7 +19,7 @@ use crate::catalog::Change;
 use crate::disk;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::row::RowBytes;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// A span is written anew when this part of it changed (1 in n).
 const SPAN_SHARE: u64 = 4;
@@ -74,6 +74,7 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
         reader,
         meta,
         cache: Arc::clone(&inner.cache),
+        last_keys: Mutex::default(),
         options: inner.options.clone(),
         metrics: Arc::clone(&inner.metrics),
     })))

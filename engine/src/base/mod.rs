@@ -9,7 +9,7 @@
 //! one delta per group (`checkpoint` decides) and folded into the blocks when it has grown. Behind it all stands a narrow
 //! ordered key-value trait (`store`). The bytes are described in engine/README.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ use crate::ids::{GROUP_ROWS, Lsn, RowId};
 pub use crate::index::KeyRange;
 use crate::metrics::Metrics;
 use crate::row::RowBytes;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use crate::wal::record::SequenceValue;
 
 mod block;
@@ -181,6 +181,8 @@ struct Inner {
     reader: Box<dyn Reader>,
     meta: BaseMeta,
     cache: Arc<BlockCache>,
+    /// The last key of indexes that were asked for.
+    last_keys: Mutex<HashMap<u32, Option<Vec<u8>>>>,
     options: BaseOptions,
     metrics: Arc<Metrics>,
 }
@@ -229,7 +231,8 @@ impl Base {
         let reader = store.read()?;
         let meta = read_meta(&*store, &*reader)?;
         let cache = Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
-        Ok(Base(Arc::new(Inner { store, reader, meta, cache, options, metrics })))
+        let last_keys = Mutex::default();
+        Ok(Base(Arc::new(Inner { store, reader, meta, cache, last_keys, options, metrics })))
     }
 
     /// After an I/O error the store answers nothing any more: opens it again from disk, in the state of its
@@ -322,6 +325,19 @@ impl Base {
             last: None,
             done: false,
         }
+    }
+
+    /// Whether a key lies behind the last one of an index: what growing keys are asked for, answered without a look
+    /// at pages.
+    pub fn is_beyond(&self, storage: u32, key: &[u8]) -> Result<bool> {
+        let beyond = |last: &Option<Vec<u8>>| last.as_deref().is_none_or(|last| key > last);
+        if let Some(last) = self.0.last_keys.lock().get(&storage) {
+            return Ok(beyond(last));
+        }
+        let last = self.index_range(storage, &KeyRange::all(), true).peek()?.map(|(key, _)| key.to_vec());
+        let answer = beyond(&last);
+        self.0.last_keys.lock().insert(storage, last);
+        Ok(answer)
     }
 
     /// Every catalog object, by oid.

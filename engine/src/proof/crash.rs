@@ -6,7 +6,7 @@
 //! "at the n-th write or sync" can be put at every one of them. What a crash leaves is decided by the simulated
 //! disk, sector by sector. A crash may come while the last one is being recovered from.
 //!
-//! `CRASH_POINTS` crashes in all (2,000 by default), from `SEED` on.
+//! `CRASH_POINTS` crashes in all (2,000 by default), from `SEED` on; `TRACE=1` tells every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -242,6 +242,7 @@ fn run(seed: u64) -> Report {
     let mut acknowledged = 0;
     let mut largest_number = 0;
     let mut largest_id = 1000;
+    let trace = variable("TRACE", 0) > 0;
     for life in 0..5 {
         let last = life == 4;
         let mut failing = false;
@@ -345,6 +346,10 @@ fn run(seed: u64) -> Report {
             let step = random.below(20);
             // A fixed snapshot is taken by the first statement, not by what is none.
             let view = if step <= 10 { session.view(&committed.rows) } else { Rows::new() };
+            if trace {
+                let isolation = session.transaction.isolation();
+                println!("life {life} session {n} {isolation:?} step {step} id {id} a {a}");
+            }
             let transaction = &mut session.transaction;
             let mut alive = true;
             // A statement that fails ends the transaction; one that would wait is given up.
@@ -487,12 +492,14 @@ fn run(seed: u64) -> Report {
                     let state = State { rows: with(&committed.rows, &own), ..committed };
                     match transaction.commit() {
                         Ok(commit) => {
-                            if commit.lsn.is_some() {
+                            // Nothing logged: nothing acknowledged but what the session saw.
+                            let logged = commit.lsn.is_some();
+                            if logged {
                                 history.push(state);
                                 report.commits += 1;
                             }
                             let place = history.len() - 1;
-                            if random.below(3) > 0 && commit.durable.wait().is_ok() {
+                            if random.below(3) > 0 && commit.durable.wait().is_ok() && logged {
                                 acknowledged = acknowledged.max(place);
                             }
                         }
@@ -509,6 +516,9 @@ fn run(seed: u64) -> Report {
             }
             if alive {
                 open_ones[n] = Some(session);
+            } else {
+                // Rows of a transaction that is undone are gone for its own snapshots too.
+                kept.clear();
             }
         }
         drop(kept);

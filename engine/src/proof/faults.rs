@@ -99,9 +99,17 @@ fn an_error_at_every_write_and_sync() {
 fn believing_a_second_sync_is_found() {
     let found = std::panic::catch_unwind(|| {
         planted::with(Some(Bug::RetrySync), || {
-            // What the sync gave up is there or gone, as the crash wills: several wills for each place.
-            for place in 0..600 {
-                one(Operation::Sync, place % 150, false, place);
+            // What the sync gave up is there or gone, as the crash wills. No checkpoint saves it.
+            for seed in 0..50 {
+                let disk = SimulatedDisk::new(seed);
+                let engine = setup::open(options(&disk));
+                let t = Fixture::of(&engine);
+                disk.fail(Fault::Once(Operation::Sync, 3, std::io::ErrorKind::Other));
+                let (acknowledged, _) = load(&engine, &t, 0, 8);
+                disk.crash();
+                drop(engine);
+                let rows = t.rows(&Engine::open(options(&disk)).unwrap().snapshot());
+                assert!(acknowledged.iter().all(|id| rows.contains_key(id)));
             }
         });
     });
@@ -183,6 +191,41 @@ fn a_full_disk_refuses_and_recovers() {
         let engine = Engine::open(options(&disk)).unwrap();
         assert_eq!(t.rows(&engine.snapshot()).len(), acknowledged.len(), "step {step}");
     }
+}
+
+/// Checkpoints fail for want of room while the log still has some: commits are refused before memory is full.
+#[test]
+fn memory_is_bounded_while_checkpoints_fail() {
+    let disk = SimulatedDisk::new(7);
+    let mut with = options(&disk);
+    with.memtable_size = 20_000;
+    let engine = setup::open(with);
+    let t = Fixture::of(&engine);
+    // Room for segments, none for a checkpoint.
+    disk.set_capacity(Some(disk.used() + (16 << 20)));
+    let insert = |id| -> Result<()> {
+        let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+        block_on(t.insert(&mut transaction, id, 0))?;
+        transaction.commit()?.durable.wait()
+    };
+    let mut accepted = 0;
+    let error = loop {
+        if accepted % 50 == 49 {
+            assert_eq!(engine.checkpoint().unwrap_err().state(), SqlState::DISK_FULL);
+        }
+        match insert(accepted) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.state(), SqlState::DISK_FULL);
+    assert!(accepted > 100 && accepted < 2_000, "{accepted} rows");
+    assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize, "reads go on");
+    disk.set_capacity(None);
+    assert!(insert(accepted).is_err(), "until a checkpoint has worked");
+    engine.checkpoint().unwrap();
+    insert(accepted).unwrap();
+    assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize + 1);
 }
 
 /// The file of the base meets a full disk in the middle of a checkpoint, at every write: the checkpoint is given

@@ -162,7 +162,7 @@ pub struct LogFacts {
     pub records: u64,
     /// Bytes of all used segments.
     pub bytes: u64,
-    /// Every record from the first one ever on is there.
+    /// Every record from the first one ever on is there, with all it needs.
     pub complete: bool,
 }
 

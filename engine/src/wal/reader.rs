@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use value::{Error, Result, SqlState};
 
+use super::record::Op;
 use super::segment::{
     BLOCK_BYTES, BatchHeader, CONTINUES, HEADER, PIECE, SegmentHeader, UNSYNCED, file_name, number_of,
 };
@@ -147,8 +148,15 @@ pub(super) fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, found: &Found) 
                     continue;
                 }
                 facts.records += 1;
-                if let Some(error) = super::record::decode(&bytes).find_map(Result::err) {
-                    return Err(corrupted(&path, format_args!("record {lsn}: {}", error.message())));
+                for op in super::record::decode(&bytes) {
+                    match op {
+                        // Its rows are in the base only.
+                        Ok(Op::Publish { .. }) => facts.complete = false,
+                        Ok(_) => {}
+                        Err(error) => {
+                            return Err(corrupted(&path, format_args!("record {lsn}: {}", error.message())));
+                        }
+                    }
                 }
             }
         }

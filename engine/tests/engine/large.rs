@@ -141,18 +141,75 @@ fn a_large_transaction_that_fails_leaves_nothing() {
 fn what_cannot_be_spilled_has_a_bound() {
     let disk = SimulatedDisk::new(33);
     let mut with = options(&disk);
-    with.write_set_limit = 200_000;
+    with.write_set_limit = 1_000_000;
     with.spill_size = 50_000;
     let engine = open(with);
     let t = Fixture::of(&engine);
-    fill(&engine, &t, (0..500).map(|id| (id, id)));
+    for part in 0..20 {
+        fill(&engine, &t, (part * 500..(part + 1) * 500).map(|id| (id, id)));
+    }
+    // The same rows again and again take no more room.
     let mut transaction = engine.begin(RC, false);
-    let error = (0..100_000)
-        .find_map(|n| block_on(t.set_a(&mut transaction, n % 500, |a| a + 1)).err())
-        .expect("a bound");
+    for n in 0..20_000 {
+        assert!(block_on(t.set_a(&mut transaction, n % 100, |a| a + 1)).unwrap());
+    }
+    let error =
+        (0..10_000).find_map(|id| block_on(t.set_a(&mut transaction, id, |a| a + 1)).err()).expect("a bound");
     assert_eq!(error.state(), SqlState::OUT_OF_MEMORY);
     drop(transaction);
-    assert_eq!(t.rows(&engine.snapshot()).len(), 500);
+    assert_eq!(t.rows(&engine.snapshot()).len(), 10_000);
+}
+
+#[test]
+fn old_snapshots_share_a_budget() {
+    let disk = SimulatedDisk::new(39);
+    let mut with = options(&disk);
+    with.old_snapshot_memory = 1_000_000;
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..1000).map(|id| (id, 0)));
+    let mut old = Vec::new();
+    for round in 1..=20 {
+        let mut transaction = engine.begin(Isolation::RepeatableRead, true);
+        let snapshot = transaction.statement_snapshot(false).unwrap();
+        old.push((transaction, snapshot, round - 1));
+        let mut transaction = engine.begin(RC, false);
+        for id in 0..1000 {
+            assert!(block_on(t.set_a(&mut transaction, id, |_| round)).unwrap());
+        }
+        commit(transaction);
+        engine.checkpoint().unwrap();
+        assert!(engine.metrics().old_snapshot_bytes.get() <= 1_000_000);
+    }
+    let look = |snapshot: &Snapshot| -> value::Result<Vec<i32>> {
+        let mut scan = snapshot.scan(&t.table, None)?;
+        let (mut batch, mut found) = (RowBatch::new(), Vec::new());
+        while scan.next(&mut batch)? {
+            found.extend(batch.rows.iter().map(|row| int(&row.get(1))));
+        }
+        Ok(found)
+    };
+    let mut ended = 0;
+    for (_, snapshot, round) in &old {
+        // The right rows or 72000, never others.
+        match look(snapshot) {
+            Ok(rows) => assert!(rows.len() == 1000 && rows.iter().all(|a| a == round), "{round}"),
+            Err(error) => {
+                assert_eq!(error.state(), SqlState::SNAPSHOT_TOO_OLD);
+                let key = Index::encode_prefix(&t.table, &t.key, &[Datum::Int4(5)]);
+                assert!(snapshot.index_get(&t.table, &t.key, &key).is_err());
+                assert!(snapshot.get(&t.table, RowId(5)).is_err());
+                let mut scan = match snapshot.index_scan(&t.table, &t.key, KeyRange::all(), false) {
+                    Ok(scan) => scan,
+                    Err(_) => continue,
+                };
+                assert!(scan.next(&mut RowBatch::new()).is_err());
+                ended += 1;
+            }
+        }
+    }
+    assert!(ended > 5 && ended < 20, "{ended}");
+    assert!(look(&engine.snapshot()).unwrap().iter().all(|a| *a == 20));
 }
 
 #[test]
@@ -165,10 +222,10 @@ fn replay_reads_no_page() {
     for round in 1..4 {
         let mut transaction = engine.begin(RC, false);
         for id in (0..30_000).step_by(97) {
-            assert!(block_on(t.set_a(&mut transaction, id, |a| a + round)).unwrap());
+            block_on(t.set_a(&mut transaction, id, |a| a + round)).unwrap();
         }
         for id in (1..30_000).step_by(1000) {
-            assert_eq!(block_on(t.delete(&mut transaction, id + round)).unwrap(), true);
+            assert!(block_on(t.delete(&mut transaction, id + round)).unwrap());
         }
         commit(transaction);
     }
@@ -283,6 +340,8 @@ fn an_index_is_filled_while_others_write() {
                 while !stop.load(Ordering::Relaxed) {
                     n += 1;
                     let mut transaction = engine.begin(RC, false);
+                    let mode = TableLockMode::RowExclusive;
+                    block_on(transaction.lock_table(t.table.oid, mode, Wait::Block)).unwrap();
                     let id = (n.wrapping_mul(7919)).rem_euclid(40_000);
                     block_on(t.set_a(&mut transaction, id, |a| a ^ n)).unwrap();
                     block_on(t.insert(&mut transaction, n, n)).unwrap();
