@@ -308,3 +308,247 @@ fn totals_hold_under_load() {
     });
     assert_eq!(server.connect().value("SELECT sum(v) FROM t"), "2000");
 }
+
+/// Waiting blocks no thread, wherever the waiting function stands.
+#[test]
+fn a_thousand_sessions_wait_and_nobody_else_does() {
+    let server = Server::start_with(&["network.max_connections=1100"]);
+    let holder = Session::new(&server);
+    holder.run("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
+    holder.run("SELECT pg_advisory_lock(1)");
+    let forms = [
+        "SELECT pg_advisory_lock_shared(1)",
+        "SELECT id, pg_advisory_lock_shared(id) FROM t",
+        "SELECT count(*) FROM t WHERE pg_advisory_lock_shared(id) IS NOT NULL",
+        "WITH l AS MATERIALIZED (SELECT pg_advisory_lock_shared(1)) SELECT count(*) FROM l",
+        "SELECT CASE WHEN id = 1 THEN pg_advisory_lock_shared(1) END FROM t",
+    ];
+    let mut waiting: Vec<Client> = (0..1000).map(|_| server.connect()).collect();
+    for (client, form) in waiting.iter_mut().zip(forms.iter().cycle()) {
+        let mut body = form.as_bytes().to_vec();
+        body.push(0);
+        client.send(b'Q', &body).expect("sent");
+    }
+    let other = Session::new(&server);
+    let begin = Instant::now();
+    while other.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'") != "1000" {
+        assert!(begin.elapsed() < Duration::from_secs(30), "they do not all wait");
+    }
+    let begin = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(other.value("SELECT 1"), "1");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "a hundred times SELECT 1: {:?}", begin.elapsed());
+    holder.run("SELECT pg_advisory_unlock(1)");
+    for client in &mut waiting {
+        while client.receive().expect("an answer").0 != b'Z' {}
+    }
+}
+
+#[test]
+fn sessions_that_end_let_go() {
+    let (server, a, b) = setup(ACCOUNTS);
+    // Ended by another, while it does nothing.
+    let mut idle = server.connect();
+    let pid = idle.pid;
+    idle.run("BEGIN; UPDATE t SET v = 0 WHERE id = 1");
+    b.waits("UPDATE t SET v = 1 WHERE id = 1");
+    assert_eq!(a.value(&format!("SELECT pg_terminate_backend({pid})")), "t");
+    b.finish().expect("free");
+    let mut end = idle.receive().expect("a last word");
+    while end.0 != b'E' {
+        end = idle.receive().expect("a last word");
+    }
+    assert!(String::from_utf8_lossy(&end.1).contains("57P01"));
+    // Gone, while it waits for something itself.
+    a.run("BEGIN; UPDATE t SET v = 2 WHERE id = 2");
+    let mut gone = server.connect();
+    gone.run("BEGIN; UPDATE t SET v = 0 WHERE id = 1");
+    gone.send(b'Q', b"UPDATE t SET v = 0 WHERE id = 2\0").expect("sent");
+    b.waits("UPDATE t SET v = 3 WHERE id = 1");
+    drop(gone);
+    b.finish().expect("free once the client is seen to be gone");
+    a.run("ROLLBACK");
+    assert_eq!(a.value("SELECT count(*) FROM pg_locks WHERE pid <> pg_backend_pid()"), "0");
+}
+
+#[test]
+fn timeouts_end_sessions() {
+    let (server, a, b) = setup(ACCOUNTS);
+    for (setting, state) in [
+        ("idle_in_transaction_session_timeout = '200ms'", "25P03"),
+        ("transaction_timeout = '200ms'", "25P04"),
+    ] {
+        let mut client = server.connect();
+        client.run(&format!("SET {setting}"));
+        client.run("BEGIN; UPDATE t SET v = 0 WHERE id = 1");
+        b.start("UPDATE t SET v = 1 WHERE id = 1");
+        b.finish().expect("free after the timeout");
+        let end = client.receive().expect("a last word");
+        assert!(String::from_utf8_lossy(&end.1).contains(state), "{setting}");
+    }
+    // In the midst of a statement, too.
+    let mut client = server.connect();
+    client.run("SET transaction_timeout = '200ms'");
+    assert_eq!(client.simple("SELECT pg_sleep(10)").expect_err("ended").state(), "25P04");
+    let mut client = server.connect();
+    client.run("SET idle_session_timeout = '100ms'");
+    let end = client.receive().expect("a last word");
+    assert!(String::from_utf8_lossy(&end.1).contains("57P05"));
+    // Who is not in a transaction is not ended by the others.
+    let mut client = server.connect();
+    client.run("SET idle_in_transaction_session_timeout = '50ms'; SET transaction_timeout = '50ms'");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(client.value("SELECT 1"), "1");
+    assert_eq!(a.value("SELECT 1"), "1");
+}
+
+#[test]
+fn waits_can_be_watched_and_cancelled() {
+    let (server, a, b) = setup(ACCOUNTS);
+    let (pid_a, pid_b) = (a.value("SELECT pg_backend_pid()"), b.value("SELECT pg_backend_pid()"));
+    let watch = Session::new(&server);
+    a.run("BEGIN; UPDATE t SET v = 0 WHERE id = 1");
+    b.waits("UPDATE t SET v = 1 WHERE id = 1");
+    let event = |pid: &str| {
+        watch.value(&format!(
+            "SELECT coalesce(wait_event_type || ':' || wait_event, 'none') FROM pg_stat_activity WHERE pid = {pid}"
+        ))
+    };
+    assert_eq!(event(&pid_b), "Lock:transactionid");
+    assert_eq!(event(&pid_a), "Client:ClientRead");
+    assert_eq!(watch.value(&format!("SELECT pg_blocking_pids({pid_b})")), format!("{{{pid_a}}}"));
+    assert_eq!(watch.value(&format!("SELECT pg_blocking_pids({pid_a})")), "{}");
+    let held = format!(
+        "SELECT string_agg(mode || ' ' || granted, ', ' ORDER BY mode) FROM pg_locks \
+         WHERE relation = 't'::regclass AND locktype = 'relation' AND pid = {pid_a}"
+    );
+    assert_eq!(watch.value(&held), "RowExclusiveLock true");
+    assert_eq!(
+        watch.value(&format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = {pid_b}")),
+        "1"
+    );
+    assert_eq!(watch.value(&format!("SELECT pg_cancel_backend({pid_b})")), "t");
+    assert_eq!(b.finish().expect_err("cancelled").state(), "57014");
+    b.run("BEGIN");
+    b.start("LOCK TABLE t");
+    while event(&pid_b) != "Lock:relation" {}
+    assert_eq!(watch.value(&format!("SELECT pg_cancel_backend({pid_b})")), "t");
+    assert_eq!(b.finish().expect_err("cancelled").state(), "57014");
+    b.run("ROLLBACK");
+    b.start("SELECT pg_sleep(30)");
+    while event(&pid_b) != "Timeout:PgSleep" {}
+    watch.run(&format!("SELECT pg_cancel_backend({pid_b})"));
+    assert_eq!(b.finish().expect_err("cancelled").state(), "57014");
+    // A cancel that comes while nothing runs does nothing.
+    watch.run(&format!("SELECT pg_cancel_backend({pid_b})"));
+    assert_eq!(b.value("SELECT 1"), "1");
+    assert_eq!(watch.value("SELECT pg_cancel_backend(1)"), "f");
+    a.run("ROLLBACK");
+}
+
+#[test]
+fn a_deadlock_is_explained() {
+    let (_server, a, b) = setup(ACCOUNTS);
+    let (pid_a, pid_b) = (a.value("SELECT pg_backend_pid()"), b.value("SELECT pg_backend_pid()"));
+    a.run("BEGIN; UPDATE t SET v = 1 WHERE id = 1");
+    b.run("BEGIN; SET LOCAL deadlock_timeout = '10ms'; SELECT pg_advisory_xact_lock(7)");
+    b.run("LOCK TABLE t IN ROW SHARE MODE");
+    a.waits("SELECT pg_advisory_xact_lock(7)");
+    let begin = Instant::now();
+    let failure = b.try_run("UPDATE t SET v = 2 WHERE id = 1").expect_err("the victim");
+    assert!(begin.elapsed() < Duration::from_millis(500), "found at once: {:?}", begin.elapsed());
+    assert_eq!(failure.state(), "40P01");
+    let lines: Vec<&str> = failure.fields().detail().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("Process {pid_b} waits for ShareLock on transaction "))
+            && lines[0].ends_with(&format!("; blocked by process {pid_a}.")),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("Process {pid_a} waits for ExclusiveLock on advisory lock ["))
+            && lines[1].ends_with(&format!(",0,7,1]; blocked by process {pid_b}.")),
+        "{lines:?}"
+    );
+    a.finish().expect("goes on");
+    a.run("COMMIT");
+    assert_eq!(b.run("COMMIT").tag, "ROLLBACK");
+}
+
+/// Everything up to Sync is one transaction, BEGIN or not.
+#[test]
+fn a_pipeline_is_one_transaction() {
+    let (server, a, _b) = setup(ACCOUNTS);
+    let mut client = server.connect();
+    let pipeline = |client: &mut Client, statements: &[&str]| {
+        for sql in statements {
+            let mut parse = vec![0];
+            parse.extend_from_slice(sql.as_bytes());
+            parse.extend_from_slice(&[0, 0, 0]);
+            client.send(b'P', &parse).expect("sent");
+            client.send(b'B', &[0, 0, 0, 0, 0, 0, 0, 0]).expect("sent");
+            client.send(b'E', &[0, 0, 0, 0, 0]).expect("sent");
+        }
+        client.send(b'S', b"").expect("sent");
+        let (mut errors, mut complete) = (0, 0);
+        loop {
+            match client.receive().expect("an answer").0 {
+                b'E' => errors += 1,
+                b'C' => complete += 1,
+                b'Z' => return (complete, errors),
+                _ => {}
+            }
+        }
+    };
+    let failing = ["INSERT INTO t VALUES (10, 1)", "SELECT 1 / 0", "INSERT INTO t VALUES (11, 1)"];
+    assert_eq!(pipeline(&mut client, &failing), (1, 1));
+    assert_eq!(a.value("SELECT count(*) FROM t WHERE id >= 10"), "0");
+    let good = ["INSERT INTO t VALUES (10, 1)", "INSERT INTO t VALUES (11, 1)"];
+    assert_eq!(pipeline(&mut client, &good), (2, 0));
+    assert_eq!(a.value("SELECT count(*) FROM t WHERE id >= 10"), "2");
+    let half = ["INSERT INTO t VALUES (12, 1)", "COMMIT", "INSERT INTO t VALUES (13, 1)", "SELECT 1 / 0"];
+    assert_eq!(pipeline(&mut client, &half), (3, 1));
+    assert_eq!(a.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM t WHERE id >= 12"), "12");
+}
+
+/// Numbers of a sequence are given once, whatever happens to who asked and to the server.
+#[test]
+fn sequences_give_no_number_twice() {
+    let mut server = Server::start();
+    server.connect().run("CREATE SEQUENCE s; CREATE SEQUENCE c CACHE 5");
+    let mut seen = std::collections::HashSet::new();
+    for round in 0..4 {
+        let login = server.login();
+        let numbers = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let (login, numbers) = (&login, &numbers);
+                scope.spawn(move || {
+                    let mut client = login.connect();
+                    loop {
+                        // Half of them never commit.
+                        if worker % 2 == 0 && client.simple("BEGIN").is_err() {
+                            return;
+                        }
+                        let Ok(answers) = client.simple("SELECT nextval('s'), nextval('c')") else { return };
+                        let row = &answers[0].rows[0];
+                        let pair = (row[0].clone(), row[1].clone());
+                        numbers.lock().expect("numbers").push(pair);
+                        if worker % 2 == 0 && client.simple("ROLLBACK").is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(200 + 70 * round));
+            server.kill();
+        });
+        for (s, c) in numbers.into_inner().expect("numbers") {
+            assert!(seen.insert(('s', s.clone())), "round {round}: {s:?} of s came twice");
+            assert!(seen.insert(('c', c.clone())), "round {round}: {c:?} of c came twice");
+        }
+        server.launch();
+    }
+    assert!(seen.len() > 1000, "only {} numbers", seen.len());
+}

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 /// PostgreSQL's own programs that only a server needs are not on the path.
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's postgresql-client-15 keeps the programs that extensions are tested with.
+const POSTGRES_TEST: &str = "/usr/lib/postgresql/15/lib/pgxs/src/test/isolation";
 
 /// True when every program is there. Without: a message, or with `STARTDB_TESTS=all` a failure.
 pub fn have(programs: &[&str]) -> bool {
@@ -23,6 +25,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
     match name {
         "python" => Some(cache().join("python/bin/python")).filter(|path| path.exists()),
         "node-pg" => on_path("node").filter(|_| cache().join("node/node_modules/pg").exists()),
+        "isolationtester" => Some(Path::new(POSTGRES_TEST).join(name)).filter(|path| path.exists()),
         "tpchgen-cli" => Some(cache().join("python/bin/tpchgen-cli")).filter(|path| path.exists()),
         _ => Some(Path::new(POSTGRES_BIN).join(name)).filter(|path| path.exists()).or_else(|| on_path(name)),
     }

@@ -101,12 +101,38 @@ pub struct Table {
     pub comment: Option<String>,
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Of temporary tables, which are never stored.
+    #[serde(skip)]
+    pub on_commit: OnCommit,
+}
+
+/// What becomes of a temporary table at the end of each transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCommit {
+    #[default]
+    PreserveRows,
+    DeleteRows,
+    Drop,
 }
 
 impl Table {
     /// The column of that name, dropped and hidden ones excluded, with its index in `columns`.
     pub fn column(&self, name: &str) -> Option<(usize, &Column)> {
         self.columns.iter().enumerate().find(|(_, c)| !c.dropped && !c.hidden && c.name == name)
+    }
+
+    /// Whether that index stands for a deferrable constraint.
+    pub fn is_deferrable(&self, index: Oid) -> bool {
+        self.deferrable(index).is_some()
+    }
+
+    /// The deferrable constraint that an index stands for, if it does.
+    pub fn deferrable(&self, index: Oid) -> Option<Oid> {
+        let stands = |kind: &ConstraintKind| match kind {
+            ConstraintKind::Primary { index: of } | ConstraintKind::Unique { index: of } => *of == index,
+            ConstraintKind::Check { .. } | ConstraintKind::Foreign(_) => false,
+        };
+        self.constraints.iter().find(|c| c.deferrable && stands(&c.kind)).map(|c| c.oid)
     }
 
     /// Columns that `SELECT *` shows, with their index in `columns`.

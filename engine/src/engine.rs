@@ -26,6 +26,7 @@ use crate::index::{self, KeyShape};
 use crate::lock::{AdvisoryKey, EXCLUSIVE, LockManager, LockTag, Requester, SHARED};
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
 use crate::serializable::Validation;
@@ -84,6 +85,8 @@ pub(crate) struct SessionInner {
     pub(crate) pid: i32,
     pub(crate) database: Oid,
     pub(crate) floor: AtomicU64,
+    /// Milliseconds; chooses the victim of a deadlock.
+    pub(crate) deadlock_timeout: AtomicU32,
     /// Rows of temporary tables: newest state only.
     pub(crate) rows: Arc<Memtable>,
     pub(crate) objects: Mutex<TemporaryObjects>,
@@ -108,6 +111,12 @@ impl SessionState {
     /// Temporary tables, their indexes, views and sequences, by oid.
     pub fn temporary_objects(&self) -> Vec<Object> {
         self.0.objects.lock().objects.values().cloned().collect()
+    }
+
+    /// Sets `deadlock_timeout` (milliseconds). Deadlocks are found at once; of the sessions in one, the session with the
+    /// smallest value is the victim, as it would be the one that looks first in PostgreSQL.
+    pub fn set_deadlock_timeout(&self, milliseconds: u32) {
+        self.0.deadlock_timeout.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Every commit up to this one is part of what the session was told.
@@ -158,8 +167,10 @@ impl SessionInner {
         self.floor.fetch_max(to.0, Ordering::AcqRel);
     }
 
-    pub(crate) fn requester(&self, owner: u64) -> Requester {
-        Requester { owner, node: self.node, pid: self.pid, database: self.database }
+    /// Who asks for a lock: `owner` is the transaction, or the session's node for locks that outlive it.
+    pub(crate) fn requester(&self, owner: u64, age: u64) -> Requester {
+        let deadlock_timeout = self.deadlock_timeout.load(Ordering::Relaxed);
+        Requester { owner, node: self.node, pid: self.pid, database: self.database, age, deadlock_timeout }
     }
 }
 
@@ -167,14 +178,6 @@ impl Drop for SessionInner {
     fn drop(&mut self) {
         self.unlock_all();
     }
-}
-
-/// A commit between getting its LSN and being part of what snapshots may see.
-struct Slot {
-    done: bool,
-    owner: u64,
-    /// Row and key locks, to be released when `applied` passes.
-    locks: Vec<(LockTag, u8)>,
 }
 
 /// What the base does not know yet and memtables do not hold.
@@ -189,15 +192,6 @@ impl Unsaved {
     fn is_empty(&self) -> bool {
         self.catalog.is_empty() && self.sequences.is_empty() && self.statistics.is_empty()
     }
-}
-
-#[derive(Default)]
-pub(crate) struct Pipeline {
-    slots: VecDeque<Slot>,
-    /// LSN of the first slot.
-    first: u64,
-    waiters: Vec<(Lsn, Waker)>,
-    unsaved: Unsaved,
 }
 
 /// A frozen memtable on its way into the base.
@@ -246,9 +240,7 @@ pub(crate) struct Inner {
     pub(crate) catalog: ArcSwap<Catalog>,
     pub(crate) sequences: Sequences,
     pub(crate) validation: Validation,
-    pipeline: Mutex<Pipeline>,
-    applied: AtomicU64,
-    applied_changed: Condvar,
+    pipeline: Pipeline<Unsaved>,
     /// Transactions and sessions are counted together: both own locks.
     owners: AtomicU64,
     /// Versions of catalogs that are not published: a transaction's own, a session's with temporary objects.
@@ -368,9 +360,7 @@ impl Engine {
             catalog: ArcSwap::from_pointee(catalog.clone()),
             sequences,
             validation: Validation::default(),
-            pipeline: Mutex::default(),
-            applied: AtomicU64::new(applied.0),
-            applied_changed: Condvar::new(),
+            pipeline: Pipeline::new(applied, Unsaved::default()),
             owners: AtomicU64::new(3),
             private_versions: AtomicU64::new(PRIVATE),
             next_oid: AtomicU32::new(next_oid),
@@ -460,6 +450,7 @@ impl Engine {
             pid,
             database,
             floor: AtomicU64::new(0),
+            deadlock_timeout: AtomicU32::new(1000),
             rows: Arc::default(),
             objects: Mutex::default(),
             advisory: Mutex::default(),
@@ -577,7 +568,7 @@ impl Inner {
 
     /// Every commit up to here is in memtables.
     pub(crate) fn applied_ts(&self) -> Lsn {
-        Lsn(self.applied.load(Ordering::Acquire))
+        self.pipeline.applied()
     }
 
     /// Every commit up to here is in memtables and survives a crash.
@@ -642,14 +633,13 @@ impl Inner {
         note: impl FnOnce(&mut Unsaved),
     ) -> Result<(Lsn, Arc<Memtable>)> {
         let reservation = self.wal.reserve(record.len())?;
-        let mut pipeline = self.pipeline.lock();
-        let lsn = self.wal.append(reservation, record)?;
-        debug_assert_eq!(lsn.0, pipeline.first + pipeline.slots.len() as u64, "LSNs are counted");
-        pipeline.slots.push_back(Slot { done: false, owner, locks: Vec::new() });
-        note(&mut pipeline.unsaved);
-        let memtable = self.version.load().active.clone();
-        memtable.enter();
-        Ok((lsn, memtable))
+        self.pipeline.enter(owner, |unsaved| {
+            let lsn = self.wal.append(reservation, record)?;
+            note(unsaved);
+            let memtable = self.version.load().active.clone();
+            memtable.enter();
+            Ok((lsn, memtable))
+        })
     }
 
     /// The commit is applied: lets snapshots see it as soon as all before it are, and hands the locks over.
@@ -659,81 +649,25 @@ impl Inner {
             self.signal.request();
         }
         self.metrics.commits.increment();
-        self.settle(lsn, locks);
-    }
-
-    fn settle(&self, lsn: Lsn, locks: Vec<(LockTag, u8)>) {
-        let mut passed = Vec::new();
-        let mut wake = Vec::new();
-        {
-            let mut pipeline = self.pipeline.lock();
-            let pipeline = &mut *pipeline;
-            if let Some(slot) = pipeline.slots.get_mut((lsn.0 - pipeline.first) as usize) {
-                slot.done = true;
-                slot.locks = locks;
-            }
-            while pipeline.slots.front().is_some_and(|slot| slot.done) {
-                if let Some(slot) = pipeline.slots.pop_front() {
-                    pipeline.first += 1;
-                    if !slot.locks.is_empty() {
-                        passed.push(slot);
-                    }
-                }
-            }
-            let applied = Lsn(pipeline.first - 1);
-            if applied > self.applied_ts() {
-                self.applied.store(applied.0, Ordering::Release);
-                self.applied_changed.notify_all();
-                pipeline.waiters.retain(|(lsn, waker)| {
-                    let ready = *lsn <= applied;
-                    if ready {
-                        wake.push(waker.clone());
-                    }
-                    !ready
-                });
-            }
-        }
-        for slot in passed {
-            for (tag, bits) in &slot.locks {
-                self.locks.release(slot.owner, tag, *bits);
-            }
-        }
-        wake.into_iter().for_each(Waker::wake);
+        self.pipeline.settle(lsn, locks, &self.locks);
     }
 
     /// Logs something that belongs to no transaction and changes no rows.
     pub(crate) fn log_aside(&self, record: RecordBuilder, note: impl FnOnce(&mut Unsaved)) -> Result<Lsn> {
         let (lsn, memtable) = self.log_commit(record.finish(), 0, note)?;
         memtable.leave();
-        self.settle(lsn, Vec::new());
+        self.pipeline.settle(lsn, Vec::new(), &self.locks);
         Ok(lsn)
     }
 
     /// Blocks until every commit up to `lsn` is applied: microseconds, unless a large one is among them.
     pub(crate) fn wait_applied(&self, lsn: Lsn) {
-        for _ in 0..64 {
-            if self.applied_ts() >= lsn {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        let mut pipeline = self.pipeline.lock();
-        while self.applied_ts() < lsn {
-            self.applied_changed.wait(&mut pipeline);
-        }
+        self.pipeline.wait(lsn);
     }
 
     /// Whether `lsn` is applied; if not, wakes `waker` when it is.
     pub(crate) fn poll_applied(&self, lsn: Lsn, waker: &Waker) -> bool {
-        if self.applied_ts() >= lsn {
-            return true;
-        }
-        let mut pipeline = self.pipeline.lock();
-        if self.applied_ts() >= lsn {
-            return true;
-        }
-        pipeline.waiters.push((lsn, waker.clone()));
-        false
+        self.pipeline.poll(lsn, waker)
     }
 
     /// Runs a commit with catalog changes: durable first, then published, one after the other.
@@ -770,7 +704,7 @@ impl Inner {
         {
             let mut pipeline = self.pipeline.lock();
             let version = self.version.load_full();
-            let applied = Lsn(pipeline.first + pipeline.slots.len() as u64 - 1);
+            let applied = pipeline.last();
             if applied == version.applied && pipeline.unsaved.is_empty() {
                 return Ok(());
             }
@@ -1136,7 +1070,7 @@ impl Recovery {
         for index in built {
             self.build(engine, &version, &index, lsn)?;
         }
-        engine.applied.store(lsn.0, Ordering::Release);
+        engine.pipeline.start_at(lsn);
         let mut pipeline = engine.pipeline.lock();
         pipeline.first = lsn.0 + 1;
         drop(pipeline);

@@ -22,6 +22,7 @@ pub mod index;
 pub mod lock;
 mod memtable;
 pub mod metrics;
+mod pipeline;
 pub mod row;
 pub mod scan;
 mod sequence;
@@ -41,6 +42,9 @@ pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLo
 pub use metrics::Metrics;
 pub use row::{Row, RowLayout};
 pub use scan::{IndexScan, RowBatch, TableScan};
+pub use serializable::{ColumnRange, ScanFilter};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
-pub use transaction::{AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction};
+pub use transaction::{
+    AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction, UniqueCheck,
+};

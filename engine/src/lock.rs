@@ -6,23 +6,27 @@
 //!
 //! Ordering of the mutexes inside: graph, then shard, then a waiter's state. Wakers are called outside all.
 //! A request conflicts with holders (hard edges) and with queued requests ahead of it (soft edges). A cycle
-//! with a soft edge is broken by reordering that queue; otherwise the youngest transaction of it gets 40P01.
+//! with soft edges is broken by reordering queues where an order without cycles exists; otherwise the member
+//! with the smallest `deadlock_timeout`, on a tie the youngest transaction, gets 40P01.
+//!
+//! As in PostgreSQL, a row lock that no holder is in the way of is granted past those who wait; who must wait
+//! waits in line. Table and advisory locks always respect the line.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use value::{Error, Oid, Result, SqlState};
 
-use crate::sync::Mutex;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
+// By its path, since `engine/interleaving` reads this file from elsewhere.
 #[cfg(test)]
+#[path = "lock/tests.rs"]
 mod tests;
 
 /// PostgreSQL's eight table lock modes, weakest first.
@@ -92,6 +96,11 @@ pub enum LockTag {
     },
     Table(Oid),
     Advisory(AdvisoryKey),
+    /// A name of a schema's relations, while whoever gives it to one has not committed.
+    Name {
+        schema: Oid,
+        name: Arc<str>,
+    },
 }
 
 /// Who asks: `owner` is the transaction (or the session, for session-level advisory locks), `node` the session
@@ -102,6 +111,10 @@ pub struct Requester {
     pub node: u64,
     pub pid: i32,
     pub database: Oid,
+    /// When the transaction took its first lock, as a number that grows: tells the youngest of a deadlock.
+    pub age: u64,
+    /// The session's `deadlock_timeout` in milliseconds: tells who is to give way. Nobody waits that long.
+    pub deadlock_timeout: u32,
 }
 
 /// One row of `pg_locks`.
@@ -132,14 +145,17 @@ impl LockTag {
         match self {
             LockTag::Row { .. } => ROW_CONFLICTS[mode as usize],
             LockTag::Table(_) => TABLE_CONFLICTS[mode as usize],
-            LockTag::Key { .. } | LockTag::Advisory(_) => SIMPLE_CONFLICTS[mode as usize],
+            LockTag::Key { .. } | LockTag::Advisory(_) | LockTag::Name { .. } => {
+                SIMPLE_CONFLICTS[mode as usize]
+            }
         }
     }
 
-    /// Whether holding `mask` makes asking for `mode` a no-op. Table modes are each kept, as `pg_locks` lists them.
+    /// Whether holding `mask` makes asking for `mode` a no-op. Modes of tables and advisory locks are each kept: `pg_locks`
+    /// lists them, and advisory ones are given back one by one.
     fn covers(&self, mask: u8, mode: u8) -> bool {
         match self {
-            LockTag::Table(_) => mask & (1 << mode) != 0,
+            LockTag::Table(_) | LockTag::Advisory(_) => mask & (1 << mode) != 0,
             _ => mask >> mode != 0,
         }
     }
@@ -157,7 +173,9 @@ impl LockTag {
                 "ExclusiveLock",
                 "AccessExclusiveLock",
             ][mode as usize],
-            LockTag::Key { .. } | LockTag::Advisory(_) => ["ShareLock", "ExclusiveLock"][mode as usize],
+            LockTag::Key { .. } | LockTag::Advisory(_) | LockTag::Name { .. } => {
+                ["ShareLock", "ExclusiveLock"][mode as usize]
+            }
         }
     }
 
@@ -289,6 +307,8 @@ impl Waiter {
 }
 
 const SHARDS: usize = 64;
+/// Soft edges turned round at once in the search for an order of queues without a cycle.
+const REORDERINGS: usize = 4;
 
 /// What one `acquire` led to.
 pub(crate) enum Attempt {
@@ -373,8 +393,9 @@ impl LockManager {
             let conflicts = tag.conflicts(mode);
             // Whoever holds a part of the lock already is not made to queue behind those who wait for it.
             let part = entry.holders.iter().any(|holder| tag.own(holder, who));
-            let queued =
-                !part && entry.queue.iter().any(|w| conflicts & (1 << w.mode) != 0 && w.who.node != who.node);
+            let passes = part || matches!(tag, LockTag::Row { .. });
+            let queued = !passes
+                && entry.queue.iter().any(|w| conflicts & (1 << w.mode) != 0 && w.who.node != who.node);
             if !queued && !entry.held_by_others(tag, who, conflicts) {
                 entry.holders.add(who, bit);
                 return Attempt::Granted(true);
@@ -437,16 +458,21 @@ impl LockManager {
         {
             let mut waiting = self.waiting.lock();
             waiting.insert(waiter.who.node, waiter.clone());
-            let mut reordered = 0;
             while let Some(cycle) = self.cycle(&waiting, waiter) {
-                if reordered < 16
-                    && let Some(edge) = cycle.iter().find(|edge| edge.soft)
+                let mut moved = Vec::new();
+                if cycle.iter().any(|edge| edge.soft)
+                    && self.reorder(&waiting, vec![waiter.clone()], REORDERINGS, &mut moved)
                 {
-                    reordered += 1;
-                    self.move_ahead(edge, &mut wake);
+                    for tag in moved {
+                        self.promote(&tag, &mut wake);
+                    }
                     continue;
                 }
-                let Some(place) = (0..cycle.len()).max_by_key(|n| cycle[*n].waiter.who.owner) else { break };
+                let rank = |n: &usize| {
+                    let who = &cycle[*n].waiter.who;
+                    (std::cmp::Reverse(who.deadlock_timeout), who.age, who.owner)
+                };
+                let Some(place) = (0..cycle.len()).max_by_key(rank) else { break };
                 let victim = cycle[place].waiter.clone();
                 self.deadlocks.fetch_add(1, Ordering::Relaxed);
                 waiting.remove(&victim.who.node);
@@ -460,18 +486,57 @@ impl LockManager {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    /// Moves the waiter of a soft edge in front of the one it waits behind.
-    fn move_ahead(&self, edge: &Edge, wake: &mut Vec<Waker>) {
+    /// Looks for an order of queues in which none of `starts` is in a cycle, turning one soft edge after the
+    /// other round, the deepest first. Gives the locks whose queues it changed; without success they are as before.
+    fn reorder(
+        &self,
+        waiting: &HashMap<u64, Arc<Waiter>>,
+        starts: Vec<Arc<Waiter>>,
+        depth: usize,
+        moved: &mut Vec<LockTag>,
+    ) -> bool {
+        let Some(cycle) = starts.iter().find_map(|start| self.cycle(waiting, start)) else { return true };
+        if depth == 0 {
+            return false;
+        }
+        for edge in cycle.iter().rev().filter(|edge| edge.soft) {
+            let Some(before) = self.move_ahead(edge) else { continue };
+            // Everybody in that queue may have got new neighbours.
+            let mut next = starts.clone();
+            next.extend(before.iter().filter(|w| !starts.iter().any(|s| Arc::ptr_eq(s, w))).cloned());
+            moved.push(edge.waiter.tag.clone());
+            if self.reorder(waiting, next, depth - 1, moved) {
+                return true;
+            }
+            moved.pop();
+            self.put_back(&edge.waiter.tag, &before);
+        }
+        false
+    }
+
+    /// Moves the waiter of a soft edge in front of the one it waits behind; gives the queue as it was.
+    fn move_ahead(&self, edge: &Edge) -> Option<Vec<Arc<Waiter>>> {
         let mut shard = self.shard(&edge.waiter.tag).lock();
-        let Some(entry) = shard.get_mut(&edge.waiter.tag) else { return };
-        let from = entry.queue.iter().position(|w| Arc::ptr_eq(w, &edge.waiter));
-        let to = entry.queue.iter().position(|w| w.who.node == edge.blocker);
-        if let (Some(from), Some(to)) = (from, to)
-            && to < from
-            && let Some(waiter) = entry.queue.remove(from)
-        {
-            entry.queue.insert(to, waiter);
-            entry.promote(&edge.waiter.tag, wake);
+        let queue = &mut shard.get_mut(&edge.waiter.tag)?.queue;
+        let from = queue.iter().position(|w| Arc::ptr_eq(w, &edge.waiter))?;
+        let to = queue.iter().position(|w| w.who.node == edge.blocker).filter(|to| *to < from)?;
+        let before = queue.iter().cloned().collect();
+        let waiter = queue.remove(from)?;
+        queue.insert(to, waiter);
+        Some(before)
+    }
+
+    /// Restores an order; who has come since stays at the end, who has gone is left out.
+    fn put_back(&self, tag: &LockTag, before: &[Arc<Waiter>]) {
+        let mut shard = self.shard(tag).lock();
+        let Some(entry) = shard.get_mut(tag) else { return };
+        let place = |w: &Arc<Waiter>| before.iter().position(|b| Arc::ptr_eq(b, w)).unwrap_or(usize::MAX);
+        entry.queue.make_contiguous().sort_by_key(place);
+    }
+
+    fn promote(&self, tag: &LockTag, wake: &mut Vec<Waker>) {
+        if let Some(entry) = self.shard(tag).lock().get_mut(tag) {
+            entry.promote(tag, wake);
         }
     }
 
@@ -582,11 +647,11 @@ impl LockManager {
         pids
     }
 
-    /// Whether the session with that pid waits for a lock now.
-    pub fn is_waiting(&self, pid: i32) -> bool {
-        let waiters: Vec<_> =
-            self.waiting.lock().values().filter(|waiter| waiter.who.pid == pid).cloned().collect();
-        waiters.iter().any(|waiter| matches!(waiter.state.lock().0, Status::Waiting))
+    /// What the session with that pid waits for now.
+    pub fn waited_for(&self, pid: i32) -> Option<LockTag> {
+        let waiting = self.waiting.lock();
+        let waiter = waiting.values().find(|waiter| waiter.who.pid == pid)?;
+        matches!(waiter.state.lock().0, Status::Waiting).then(|| waiter.tag.clone())
     }
 }
 
@@ -605,8 +670,8 @@ fn deadlock_error(cycle: &[Edge], first: usize) -> Error {
                 waiter.tag.mode_name(waiter.mode),
                 format!("advisory lock [{},{},{},{}]", key.database, key.class, key.object, key.kind),
             ),
-            // A row or key is free when the transaction that holds it ends: that is what PostgreSQL names.
-            LockTag::Row { .. } | LockTag::Key { .. } => {
+            // A row, key or name is free when the transaction that holds it ends: that is what PostgreSQL names.
+            LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Name { .. } => {
                 ("ShareLock", format!("transaction {}", edge.blocker_owner))
             }
         };

@@ -21,6 +21,7 @@ use crate::ids::{GROUP_ROWS, RowId};
 use crate::index::{self, KeyShape};
 use crate::memtable::{GroupOverlay, IndexOverlay, SeenEntry, TableOverlay};
 use crate::row::{Row, RowBytes, RowLayout};
+use crate::serializable::ScanFilter;
 use crate::snapshot::{Snapshot, Source};
 use crate::sync::Arc;
 
@@ -94,11 +95,16 @@ impl fmt::Debug for TableScan {
 }
 
 impl TableScan {
-    pub(crate) fn new(snapshot: &Snapshot, table: &Table, range: Range<RowId>) -> Result<TableScan> {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        table: &Table,
+        range: Range<RowId>,
+        filter: Option<&ScanFilter>,
+    ) -> Result<TableScan> {
         let inner = &snapshot.0;
         let temporary = table.persistence == Persistence::Temporary;
         if let Some(reads) = &inner.reads {
-            reads.table(table.storage);
+            reads.table(table.storage, filter);
         }
         let overlays = if temporary {
             inner.temporary.table(table.storage).into_iter().collect()

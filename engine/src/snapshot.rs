@@ -21,7 +21,7 @@ use crate::index::{self, KeyShape};
 use crate::memtable::Memtable;
 use crate::row::{Row, RowBytes, RowLayout};
 use crate::scan::{IndexScan, TableScan};
-use crate::serializable::Reads;
+use crate::serializable::{Reads, ScanFilter};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::write_set::WriteSet;
 
@@ -230,7 +230,22 @@ impl Snapshot {
 
     /// Rows in row id order, all or those with ids in `range`.
     pub fn scan(&self, table: &Table, range: Option<Range<RowId>>) -> Result<TableScan> {
-        TableScan::new(self, table, range.unwrap_or(RowId(0)..RowId(u64::MAX)))
+        TableScan::new(self, table, range.unwrap_or(RowId(0)..RowId(u64::MAX)), None)
+    }
+
+    /// As [`Snapshot::scan`] for a reader that looks at nothing in rows that do not meet the filter, but to leave them out.
+    pub fn scan_filtered(
+        &self,
+        table: &Table,
+        range: Option<Range<RowId>>,
+        filter: &ScanFilter,
+    ) -> Result<TableScan> {
+        TableScan::new(self, table, range.unwrap_or(RowId(0)..RowId(u64::MAX)), Some(filter))
+    }
+
+    /// Whether reads are remembered to be validated.
+    pub fn is_validated(&self) -> bool {
+        self.0.reads.is_some()
     }
 
     /// Visible rows in key order (`backward`: in reverse); every entry is checked against the visible version's key.
@@ -249,7 +264,7 @@ impl Snapshot {
         let layout = self.0.pin.engine.layout(table)?;
         let found = self.0.view().find(&KeyShape::of(table, index), &layout, key, |_| true)?;
         if let Some(reads) = &self.0.reads {
-            reads.range(index.storage, entry_bounds(key));
+            reads.key(index.storage, key);
             if let Some((row, _)) = &found {
                 reads.row(table.storage, *row);
             }

@@ -18,7 +18,8 @@ use crate::engine::{Inner, SessionState};
 use crate::ids::{CommandId, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
 use crate::lock::{
-    AdvisoryKey, Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, TableLockMode, Wait, not_available,
+    AdvisoryKey, Attempt, EXCLUSIVE, LockTag, Requester, RowLockMode, SHARED, TableLockMode, Wait,
+    not_available,
 };
 use crate::memtable::Memtable;
 use crate::row::{self, Row, RowBytes, RowLayout};
@@ -56,6 +57,16 @@ pub enum Inserted {
         index: Oid,
         row: RowId,
     },
+}
+
+/// A key of a deferrable unique constraint that was written and not yet looked at.
+#[derive(Clone, Debug)]
+pub struct UniqueCheck {
+    pub table: Oid,
+    pub constraint: Oid,
+    index: Oid,
+    key: Box<[u8]>,
+    row: RowId,
 }
 
 /// How long an advisory lock is held.
@@ -167,7 +178,7 @@ impl Held {
     fn is_late(&self) -> bool {
         match self.tag {
             LockTag::Table(_) => self.mode >= TableLockMode::ShareUpdateExclusive as u8,
-            LockTag::Advisory(_) => true,
+            LockTag::Advisory(_) | LockTag::Name { .. } => true,
             LockTag::Row { .. } | LockTag::Key { .. } => false,
         }
     }
@@ -207,6 +218,8 @@ pub struct Transaction {
     engine: Arc<Inner>,
     session: SessionState,
     id: u64,
+    /// When the first lock was asked for; 0 before that.
+    age: u64,
     isolation: Isolation,
     read_only: bool,
     command: u32,
@@ -223,6 +236,8 @@ pub struct Transaction {
     merged: Option<Merged>,
     indexes: Option<Indexes>,
     savepoints: Vec<Mark>,
+    /// Of the running statement.
+    unique_checks: Vec<UniqueCheck>,
     finished: bool,
 }
 
@@ -241,6 +256,7 @@ impl Transaction {
     ) -> Transaction {
         Transaction {
             id: engine.new_owner(),
+            age: 0,
             engine,
             session,
             isolation,
@@ -256,6 +272,7 @@ impl Transaction {
             merged: None,
             indexes: None,
             savepoints: Vec::new(),
+            unique_checks: Vec::new(),
             finished: false,
         }
     }
@@ -473,9 +490,16 @@ impl Transaction {
 
     // ---- locks --------------------------------------------------------------------------------------------
 
-    /// `Ok(None)`: would wait, and the future is given instead.
+    fn requester(&mut self, owner: u64) -> Requester {
+        if self.age == 0 {
+            self.age = self.engine.new_owner();
+        }
+        self.session.0.requester(owner, self.age)
+    }
+
+    /// Takes the lock for this transaction and remembers to give it back, unless it has to be waited for.
     fn try_lock(&mut self, tag: LockTag, mode: u8, wait: Wait) -> Attempt {
-        let who = self.session.0.requester(self.id);
+        let who = self.requester(self.id);
         let attempt = self.engine.locks.acquire(&who, &tag, mode, wait);
         if let Attempt::Granted(true) = attempt {
             self.held.push(Held { tag, mode });
@@ -510,6 +534,11 @@ impl Transaction {
         Ok(false)
     }
 
+    /// Waits until nobody else is about to give that name to a relation of the schema, and keeps it so.
+    pub async fn lock_name(&mut self, schema: Oid, name: &str) -> Result<()> {
+        self.lock(LockTag::Name { schema, name: name.into() }, EXCLUSIVE, Wait::Block).await.map(|_| ())
+    }
+
     /// Takes an advisory lock; `false` with [`Wait::Skip`] when it is not free.
     pub async fn lock_advisory(
         &mut self,
@@ -524,7 +553,7 @@ impl Transaction {
             AdvisoryScope::Transaction => self.lock(tag, mode, wait).await?,
             AdvisoryScope::Session => {
                 let session = self.session.0.clone();
-                let who = session.requester(session.node);
+                let who = self.requester(session.node);
                 let granted = match self.engine.locks.acquire(&who, &tag, mode, wait) {
                     Attempt::Granted(_) => true,
                     Attempt::Busy => false,
@@ -720,14 +749,29 @@ impl Transaction {
         let indexes = self.indexes_of(table);
         let mark = self.held.len();
         let mut keys: Vec<Option<Vec<u8>>> = Vec::with_capacity(indexes.len());
+        let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
         for (index, shape) in indexes.iter() {
             let key = shape.key(row);
             if let Some(key) = &key
+                && !may_repeat(shape, index, row)
+                && let Some(constraint) = table.deferrable(index.oid)
+            {
+                if arbiters.is_some_and(|list| list.is_empty() || list.contains(&index.oid)) {
+                    return Err(Error::new(
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters",
+                    )
+                    .table(self.catalog().schema(table.schema).map_or("", |s| s.name.as_str()), &*table.name)
+                    .constraint(&*index.name));
+                }
+                later.push((constraint, index.oid, key.clone()));
+            } else if let Some(key) = &key
                 && !may_repeat(shape, index, row)
             {
                 self.lock_key(shape, key).await?;
                 if let Some((holder, _)) = self.holder_of(shape, &layout, key, None)? {
                     self.depend_on_latest();
+                    self.read_key(shape, key)?;
                     let arbiter = arbiters.is_some_and(|list| list.is_empty() || list.contains(&index.oid));
                     if !arbiter {
                         return Err(index::unique_violation(&self.catalog(), table, index, row));
@@ -744,12 +788,61 @@ impl Transaction {
         row::encode(&layout, row, &mut bytes)?;
         let id = self.engine.new_row(table.storage);
         self.put(table, &layout, id, None, Some(bytes.into()));
+        self.check_later(table, id, later);
         for ((_, shape), key) in indexes.iter().zip(&keys) {
             if let Some(key) = key {
                 self.put_entry(shape, key, id, true);
             }
         }
         Ok(Inserted::Row(id))
+    }
+
+    fn check_later(&mut self, table: &Table, row: RowId, keys: Vec<(Oid, Oid, Vec<u8>)>) {
+        self.unique_checks.extend(keys.into_iter().map(|(constraint, index, key)| UniqueCheck {
+            table: table.oid,
+            constraint,
+            index,
+            key: key.into(),
+            row,
+        }));
+    }
+
+    /// Keys of deferrable unique constraints that were written since the last call: for [`Transaction::check_unique`], at
+    /// the end of the statement or at the commit.
+    pub fn take_unique_checks(&mut self) -> Vec<UniqueCheck> {
+        std::mem::take(&mut self.unique_checks)
+    }
+
+    /// Whether a key that was written is the only one of its kind, if its row still has it; waits for others that are
+    /// about to write or remove it. 23505.
+    pub async fn check_unique(&mut self, check: &UniqueCheck) -> Result<()> {
+        let catalog = self.catalog();
+        let (Some(table), Some(index)) = (catalog.table(check.table), catalog.index(check.index)) else {
+            return Ok(());
+        };
+        let shape = KeyShape::of(table, index);
+        let layout = self.engine.layout(table)?;
+        self.lock_key(&shape, &check.key).await?;
+        let own = {
+            let version = self.engine.version.load_full();
+            self.latest(&version).find(&shape, &layout, &check.key, |id| id == check.row)?
+        };
+        let Some((_, row)) = own else { return Ok(()) };
+        if self.holder_of(&shape, &layout, &check.key, Some(check.row))?.is_some() {
+            self.depend_on_latest();
+            self.read_key(&shape, &check.key)?;
+            return Err(index::unique_violation(&catalog, table, index, &row));
+        }
+        Ok(())
+    }
+
+    /// SERIALIZABLE: a unique key was found to be there, which is an answer like any other. (That a key is not there is
+    /// held by its lock.) 40001 when the transaction has read already what somebody has changed since, as the key itself.
+    fn read_key(&self, shape: &KeyShape, key: &[u8]) -> Result<()> {
+        let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return Ok(()) };
+        self.engine.validation.check(fixed.ts, reads)?;
+        reads.key(shape.entries, key);
+        Ok(())
     }
 
     /// ON CONFLICT under a fixed snapshot must not act on a row it cannot see.
@@ -771,6 +864,7 @@ impl Transaction {
         let layout = self.engine.layout(table)?;
         let indexes = self.indexes_of(table);
         let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+        let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
         for (place, (index, shape)) in indexes.iter().enumerate() {
             let (before, after) = (shape.key(old), shape.key(new));
             if before == after {
@@ -783,10 +877,16 @@ impl Transaction {
             }
             if let Some(key) = &after
                 && !may_repeat(shape, index, new)
+                && let Some(constraint) = table.deferrable(index.oid)
+            {
+                later.push((constraint, index.oid, key.clone()));
+            } else if let Some(key) = &after
+                && !may_repeat(shape, index, new)
             {
                 self.lock_key(shape, key).await?;
                 if self.holder_of(shape, &layout, key, Some(row))?.is_some() {
                     self.depend_on_latest();
+                    self.read_key(shape, key)?;
                     return Err(index::unique_violation(&self.catalog(), table, index, new));
                 }
             }
@@ -795,6 +895,7 @@ impl Transaction {
         let mut bytes = Vec::with_capacity(old.bytes().len() + 16);
         row::encode(&layout, new, &mut bytes)?;
         self.put(table, &layout, row, Some(old.shared()), Some(bytes.into()));
+        self.check_later(table, row, later);
         for (place, before, after) in moves {
             let shape = &indexes[place].1;
             if let Some(key) = before {
@@ -1053,6 +1154,15 @@ impl Transaction {
         }
         for (storage, own) in sets.indexes.iter().filter(|(_, own)| own.temporary) {
             session.rows.write_index(*storage, Lsn(0), Lsn(u64::MAX), own.outcomes());
+        }
+    }
+
+    /// SERIALIZABLE: whether the transaction could commit as things stand; 40001 early is better than at the end. Does
+    /// nothing for one that has written nothing, which never fails.
+    pub fn validate(&self) -> Result<()> {
+        match (&self.reads, &self.fixed) {
+            (Some(reads), Some(fixed)) if self.dirty => self.engine.validation.check(fixed.ts, reads),
+            _ => Ok(()),
         }
     }
 

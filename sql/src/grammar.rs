@@ -797,6 +797,7 @@ impl<'a> Reader<'a> {
                             if_not_exists: false,
                             query: Fragment { text, offset: 0 },
                             data: true,
+                            on_commit: None,
                         }));
                     }
                     _ => {}
@@ -1208,14 +1209,14 @@ impl<'a> Reader<'a> {
                 })?;
             } else if self.accept_all(&["without", "oids"]) {
             } else if self.accept_all(&["on", "commit"]) {
-                table.on_commit = if self.accept_all(&["preserve", "rows"]) {
-                    None
+                table.on_commit = Some(if self.accept_all(&["preserve", "rows"]) {
+                    OnCommit::PreserveRows
                 } else if self.accept_all(&["delete", "rows"]) {
-                    Some("delete rows")
+                    OnCommit::DeleteRows
                 } else {
                     self.expect("drop")?;
-                    Some("drop")
-                };
+                    OnCommit::Drop
+                });
             } else if self.accept("tablespace") {
                 self.identifier()?;
             } else {
@@ -1239,6 +1240,7 @@ impl<'a> Reader<'a> {
                 if_not_exists,
                 query,
                 data,
+                on_commit: table.on_commit,
             });
         }
         Ok(Statement::CreateTable(table))

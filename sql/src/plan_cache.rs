@@ -61,8 +61,6 @@ pub struct Resolved {
     pub returns_rows: bool,
     /// Has to run through the DML driver: changes or locks rows somewhere.
     pub drives: bool,
-    /// Changes rows somewhere.
-    pub writes: bool,
     pub catalog_version: u64,
     /// The session's own changes it was made under; 0: none.
     pub local_version: u64,
@@ -102,8 +100,10 @@ impl Resolved {
         let root_drives = matches!(plan.root.kind, NodeKind::Modify(_) | NodeKind::LockRows(_));
         let writes =
             matches!(plan.root.kind, NodeKind::Modify(_)) || plan.ctes.iter().any(|cte| cte.modifies);
-        let drives =
-            root_drives || writes || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare);
+        let drives = root_drives
+            || writes
+            || plan.tables.iter().any(|t| t.lock != plan::ir::TableLock::AccessShare)
+            || execute::needs_driver(&plan);
         let sizes = plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
         Resolved {
             returns_rows: kind == CommandKind::Select || !columns.is_empty(),
@@ -112,7 +112,6 @@ impl Resolved {
             types,
             kind,
             drives,
-            writes,
             catalog_version,
             local_version,
             scope,

@@ -1,9 +1,12 @@
 //! What names, functions and system relations of one statement see: the catalog of its transaction, the session's
 //! settings and role, the times of transaction and statement.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use engine::catalog::{Catalog, Table, oid};
+use engine::{Isolation, Transaction};
 use execute::{SystemRelations, TableRules};
 use function::{Environment, Function};
 use plan::PlanContext;
@@ -31,6 +34,8 @@ pub struct Scope {
     pub superuser: bool,
     pub transaction_time: i64,
     pub statement_time: i64,
+    /// Of the transaction: isolation level, READ ONLY, DEFERRABLE.
+    pub modes: (Isolation, bool, bool),
     /// Everything but the catalog that the meaning of a text depends on.
     pub key: Arc<str>,
 }
@@ -196,5 +201,14 @@ impl SystemRelations for Scope {
 
     fn rules(&self, table: &Arc<Table>) -> Result<Arc<TableRules>> {
         self.planning(|context| crate::rules::of(context, table))
+    }
+
+    fn wait<'a>(
+        &'a self,
+        function: &'static Function,
+        args: &'a [Datum],
+        tx: &'a mut Transaction,
+    ) -> Pin<Box<dyn Future<Output = Result<Datum>> + Send + 'a>> {
+        Box::pin(crate::system::wait(self, function.name, args, tx))
     }
 }

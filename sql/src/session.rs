@@ -18,11 +18,12 @@ use std::time::{Duration, Instant};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
-use engine::catalog::{Catalog, oid};
+use engine::catalog::{Catalog, Persistence, oid};
 use engine::{Isolation, TableLockMode, Wait};
 use execute::{BatchStream, CancelReason};
 use futures::StreamExt;
 use plan::ir::TableLock;
+use resolve::tree::LockStrength;
 use session::{
     Chunk, Column, CopyShape, Fetched, Format, Notice, Parameter, Rows, StatementDescription,
     TransactionStatus,
@@ -46,7 +47,6 @@ mod cursor;
 mod template;
 mod transaction;
 mod utility;
-mod waiting;
 
 pub use cursor::SqlCursor;
 pub use template::Template;
@@ -222,6 +222,19 @@ fn rows_between(batch: &RecordBatch, types: &[Type], first: usize, end: usize) -
     Ok(Rows { columns: types.len(), count: end - first, values })
 }
 
+/// How a plan locks rows, in words.
+fn locking(node: &plan::ir::Node) -> Option<&'static str> {
+    if let plan::ir::NodeKind::LockRows(lock) = &node.kind {
+        return lock.locks.first().map(|step| match step.strength {
+            LockStrength::KeyShare => "SELECT FOR KEY SHARE",
+            LockStrength::Share => "SELECT FOR SHARE",
+            LockStrength::NoKeyUpdate => "SELECT FOR NO KEY UPDATE",
+            LockStrength::Update => "SELECT FOR UPDATE",
+        });
+    }
+    node.inputs().into_iter().find_map(locking)
+}
+
 /// The name of a session's temporary schema.
 pub fn temporary_name(schema: Oid) -> String {
     format!("pg_temp_{schema}")
@@ -394,6 +407,10 @@ impl Session {
             superuser: cached.superuser,
             transaction_time: started,
             statement_time: self.statement_time,
+            modes: match &self.block {
+                Some(block) => (block.isolation, block.read_only, block.deferrable),
+                None => self.modes(Modes::default()),
+            },
             key: cached.key.clone(),
         }))
     }
@@ -570,13 +587,7 @@ impl Session {
                 Some(&prepared.resolved),
             )?;
             privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
-            let read_only = self.block.as_ref().is_some_and(|b| b.read_only);
-            if read_only && resolved.writes {
-                return Err(Error::new(
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                    format!("cannot execute {} in a read-only transaction", resolved.kind.noun()),
-                ));
-            }
+            self.check_read_only(&resolved)?;
             self.lock_plan(&resolved).await?;
             let version = self.transaction()?.tx()?.catalog().version;
             if version == resolved.catalog_version {
@@ -602,14 +613,29 @@ impl Session {
                 ));
             }
         }
-        if waiting::needs_lift(&resolved.plan) {
-            let plan = self.lift(&scope, &resolved.plan, &parameters).await?;
-            let context = self.context(&scope, parameters, false, false)?;
-            let cursor = execute::open(&Arc::new(plan), context)?;
-            return Ok((PortalState::Reading { cursor, kind: resolved.kind, long: false }, hit));
-        }
         let state = self.open_plan(&scope, &resolved, parameters, false)?;
         Ok((state, hit))
+    }
+
+    /// 25006 for a plan that writes or locks rows of more than temporary tables in a read-only transaction.
+    pub(crate) fn check_read_only(&self, resolved: &Resolved) -> Result<()> {
+        if !self.block.as_ref().is_some_and(|b| b.read_only) {
+            return Ok(());
+        }
+        let changes = |table: &plan::ir::TableUse| {
+            table.lock != TableLock::AccessShare && table.table.persistence != Persistence::Temporary
+        };
+        if !resolved.plan.tables.iter().any(changes) {
+            return Ok(());
+        }
+        let what = match locking(&resolved.plan.root) {
+            Some(strength) if resolved.kind == CommandKind::Select => strength,
+            _ => resolved.kind.noun(),
+        };
+        Err(Error::new(
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute {what} in a read-only transaction"),
+        ))
     }
 
     /// Takes the snapshot and opens the executor over a plan whose tables are locked.
@@ -713,22 +739,9 @@ impl Session {
         self.shared.cancel.reset();
         let now = datetime::now();
         self.statement_time = now;
-        let (timeout, idle) = {
-            let settings = self.shared.settings.lock();
-            let effective = settings.effective();
-            (effective.statement_timeout, effective.idle_in_transaction_timeout)
-        };
-        let idled = self.idle_since.take();
-        if idle > 0
-            && self.block.as_ref().is_some_and(|b| b.explicit)
-            && idled.is_some_and(|since| since.elapsed() >= Duration::from_millis(idle))
-        {
-            return Err(Error::new(
-                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-                "terminating connection due to idle-in-transaction timeout",
-            )
-            .fatal());
-        }
+        let effective = self.effective();
+        self.shared.state.set_deadlock_timeout(effective.deadlock_timeout as u32);
+        self.idle_since = None;
         {
             let mut activity = self.shared.activity.lock();
             activity.state = "active";
@@ -737,16 +750,34 @@ impl Session {
             activity.state_change = now;
         }
         self.stop_timer();
-        if timeout > 0 {
+        let statement = match effective.statement_timeout {
+            0 => None,
+            ms => Some((Duration::from_millis(ms), CancelReason::StatementTimeout)),
+        };
+        let transaction = self.transaction_left().map(|left| (left, CancelReason::TransactionTimeout));
+        if let Some((after, reason)) =
+            statement.into_iter().chain(transaction).min_by_key(|(after, _)| *after)
+        {
             let cancel = self.shared.cancel.clone();
             let task = tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(timeout)).await;
-                cancel.cancel(CancelReason::StatementTimeout);
+                tokio::time::sleep(after).await;
+                cancel.cancel(reason);
             });
             self.timer = Some(task.abort_handle());
         }
         self.database.counters.statements.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How long the transaction may still last by `transaction_timeout`; all of it when none has begun.
+    fn transaction_left(&self) -> Option<Duration> {
+        match self.effective().transaction_timeout {
+            0 => None,
+            ms => {
+                let spent = self.block.as_ref().map_or(Duration::ZERO, |block| block.begun.elapsed());
+                Some(Duration::from_millis(ms).saturating_sub(spent))
+            }
+        }
     }
 
     fn stop_timer(&mut self) {
@@ -756,14 +787,14 @@ impl Session {
     }
 
     /// The client is to speak next.
-    fn idle(&mut self) {
+    fn rest(&mut self) {
         self.stop_timer();
         let state = match &self.block {
             None => "idle",
             Some(block) if block.failed => "idle in transaction (aborted)",
             Some(_) => "idle in transaction",
         };
-        self.idle_since = self.block.is_some().then(Instant::now);
+        self.idle_since = Some(Instant::now());
         self.shared.set_state(state);
     }
 
@@ -774,14 +805,7 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(());
         };
-        let text = portal.text.as_ref().unwrap_or(&parsed.text);
-        self.begin_statement(text)?;
-        if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
-            panic!("planted");
-        }
-        portal.started = Some(Instant::now());
-        self.check_not_failed(&parsed.statement)?;
-        self.batch_statements += 1;
+        self.begin_portal(portal, parsed)?;
         match &*parsed.statement {
             Statement::Query(query) => self.start_query(portal, query).await,
             _ => {
@@ -792,6 +816,18 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    fn begin_portal(&mut self, portal: &mut Portal, parsed: &Parsed) -> Result<()> {
+        let text = portal.text.as_ref().unwrap_or(&parsed.text);
+        self.begin_statement(text)?;
+        if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
+            panic!("planted");
+        }
+        portal.started = Some(Instant::now());
+        self.check_not_failed(&parsed.statement)?;
+        self.batch_statements += 1;
+        Ok(())
     }
 
     fn set_outcome(&mut self, portal: &mut Portal, outcome: Outcome) {
@@ -1286,7 +1322,7 @@ impl Session {
         (
             modes.isolation.unwrap_or(effective.isolation),
             modes.read_only.unwrap_or(effective.read_only),
-            modes.deferrable.unwrap_or(false),
+            modes.deferrable.unwrap_or(effective.deferrable),
         )
     }
 }
@@ -1360,6 +1396,53 @@ impl session::Session for Session {
         self.shared.settings.lock().effective().style.clone()
     }
 
+    fn failed(&mut self, error: &Error) {
+        Session::failed(self, error);
+    }
+
+    /// Ends the session when another one, or a timeout, says so. What it holds is let go with it.
+    async fn idle(&mut self) -> Result<()> {
+        let effective = self.effective();
+        // None in the midst of a batch: the client has more to say.
+        let since = self.idle_since;
+        let left = |ms: u64| {
+            let since = since.filter(|_| ms > 0)?;
+            Some(Duration::from_millis(ms).saturating_sub(since.elapsed()))
+        };
+        let idle = if self.block.is_some() {
+            left(effective.idle_in_transaction_timeout).map(|left| {
+                let message = "terminating connection due to idle-in-transaction timeout";
+                (left, Error::new(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message))
+            })
+        } else {
+            left(effective.idle_timeout).map(|left| {
+                let message = "terminating connection due to idle-session timeout";
+                (left, Error::new(SqlState::IDLE_SESSION_TIMEOUT, message))
+            })
+        };
+        let transaction = match self.block {
+            Some(_) => self.transaction_left().map(|left| (left, CancelReason::TransactionTimeout.error())),
+            None => None,
+        };
+        let first = idle.into_iter().chain(transaction).min_by_key(|(left, _)| *left);
+        let timeout = async {
+            match first {
+                Some((left, error)) => {
+                    tokio::time::sleep(left).await;
+                    error.fatal()
+                }
+                None => std::future::pending().await,
+            }
+        };
+        // What cancelled the last statement is over.
+        self.shared.cancel.reset();
+        tokio::select! {
+            biased;
+            reason = self.shared.cancel.cancelled() => Err(reason.error()),
+            error = timeout => Err(error),
+        }
+    }
+
     async fn simple_start(&mut self, text: &str) -> Result<usize> {
         if self.reported.is_empty() {
             self.changed_parameters();
@@ -1387,8 +1470,8 @@ impl session::Session for Session {
 
     async fn simple_next(&mut self) -> Result<Option<Arc<[Column]>>> {
         let (shift, result) = match self.simple.pop_front() {
-            Some(Next::Parsed(parsed)) => (parsed.shift, self.simple_begin(parsed)),
-            Some(Next::Lifted(lifted, text)) => (0, self.simple_begin_lifted(&lifted, &text)),
+            Some(Next::Parsed(parsed)) => (parsed.shift, self.simple_begin(parsed).await),
+            Some(Next::Lifted(lifted, text)) => (0, self.simple_begin_lifted(&lifted, &text).await),
             None => return Err(Error::internal("no statement is left in the string")),
         };
         result.map_err(|error| {
@@ -1406,7 +1489,7 @@ impl session::Session for Session {
         if let Err(error) = &result {
             self.failed(error);
         }
-        self.idle();
+        self.rest();
         result
     }
 
@@ -1515,7 +1598,7 @@ impl session::Session for Session {
             self.failed(error);
             self.batch_failed = false;
         }
-        self.idle();
+        self.rest();
         result
     }
 
@@ -1575,13 +1658,13 @@ impl Session {
     }
 
     /// A query whose literals may stand in a template's places.
-    fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
+    async fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
         let mut learn = None;
         if !self.block.as_ref().is_some_and(|block| block.failed) {
             let scope = self.scope()?;
             match self.open_template(&scope, lifted, text) {
-                Ok(columns) => return Ok(columns),
+                Ok(portal) => return self.start_described(portal).await,
                 Err(true) => learn = Some(scope),
                 Err(false) => {}
             }
@@ -1589,7 +1672,7 @@ impl Session {
         let parsed = self.parse_text(text)?;
         let Some(parsed) = parsed.first() else { return Err(Error::internal("a query without words")) };
         let shift = parsed.shift;
-        let columns = self.simple_begin(parsed.clone()).map_err(|error| error_shifted(error, shift))?;
+        let columns = self.simple_begin(parsed.clone()).await.map_err(|error| error_shifted(error, shift))?;
         if let Some(scope) = learn {
             let exact = self.portals.get("").and_then(|portal| portal.prepared.resolved.lock().clone());
             if let Some(exact) = exact {
@@ -1599,7 +1682,7 @@ impl Session {
         Ok(columns)
     }
 
-    fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
+    async fn simple_begin(&mut self, parsed: Parsed) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
         self.check_not_failed(&parsed.statement)?;
         let mut prepared = Prepared {
@@ -1610,17 +1693,32 @@ impl Session {
             columns: None,
             resolved: parking_lot::Mutex::new(None),
         };
-        let columns = match &*parsed.statement {
-            Statement::Query(query) => {
-                let (_, resolved, _) =
-                    self.resolve_query(&parsed, query, &[], false, Some(&prepared.resolved))?;
-                columns_of(&resolved)
-            }
-            statement => self.utility_columns(statement)?.map(Arc::from),
-        };
-        prepared.parsed = Some(parsed);
-        prepared.columns = columns.clone();
-        self.portals.insert(String::new(), Portal::new(Arc::new(prepared), Arc::from([]), columns.clone()));
+        prepared.parsed = Some(parsed.clone());
+        if !matches!(&*parsed.statement, Statement::Query(_)) {
+            let columns: Option<Arc<[Column]>> = self.utility_columns(&parsed.statement)?.map(Arc::from);
+            prepared.columns = columns.clone();
+            let portal = Portal::new(Arc::new(prepared), Arc::from([]), columns.clone());
+            self.portals.insert(String::new(), portal);
+            return Ok(columns);
+        }
+        self.start_described(Portal::new(Arc::new(prepared), Arc::from([]), None)).await
+    }
+
+    /// Starts a query before it is described: what it gives is known when its tables are locked.
+    async fn start_described(&mut self, mut portal: Portal) -> Result<Option<Arc<[Column]>>> {
+        let prepared = portal.prepared.clone();
+        let Some(parsed) = &prepared.parsed else { return Err(Error::internal("a query without text")) };
+        let Statement::Query(query) = &*parsed.statement else { return Err(Error::internal("no query")) };
+        portal.columns = None;
+        self.begin_portal(&mut portal, parsed)?;
+        if let Err(error) = self.start_query(&mut portal, query).await {
+            self.log(&portal, true);
+            return Err(error);
+        }
+        let resolved = prepared.resolved.lock().clone();
+        portal.columns = resolved.as_deref().and_then(columns_of);
+        let columns = portal.columns.clone();
+        self.portals.insert(String::new(), portal);
         Ok(columns)
     }
 }

@@ -30,6 +30,8 @@ pub struct Shared {
     /// The account of the latest statement.
     pub memory: Mutex<std::sync::Weak<execute::MemoryAccount>>,
     pub terminate: AtomicBool,
+    /// What it waits for besides locks: `pg_stat_activity.wait_event_type` and `wait_event`.
+    pub waiting: Mutex<Option<(&'static str, &'static str)>>,
     pub notices: Mutex<Vec<Notice>>,
     pub state: SessionState,
     /// Microseconds since 2000-01-01 UTC.
@@ -160,6 +162,7 @@ impl Shared {
             cancel: Cancel::new(),
             memory: Mutex::default(),
             terminate: AtomicBool::new(false),
+            waiting: Mutex::default(),
             notices: Mutex::default(),
             state: database.engine.new_session(pid, object.oid),
             started_at: now,
@@ -197,10 +200,25 @@ impl Shared {
         }
     }
 
+    /// Says what the session waits for, until the guard is dropped.
+    pub fn waits_for(&self, kind: &'static str, event: &'static str) -> WaitEvent<'_> {
+        *self.waiting.lock() = Some((kind, event));
+        WaitEvent(self)
+    }
+
     pub fn set_state(&self, state: &'static str) {
         let mut activity = self.activity.lock();
         activity.state = state;
         activity.state_change = datetime::now();
+    }
+}
+
+/// See [`Shared::waits_for`].
+pub struct WaitEvent<'a>(&'a Shared);
+
+impl Drop for WaitEvent<'_> {
+    fn drop(&mut self) {
+        *self.0.waiting.lock() = None;
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+pub use engine::catalog::OnCommit;
 use value::Type;
 
 /// A statement of a string, ready to run.
@@ -87,6 +88,7 @@ pub enum Statement {
         if_not_exists: bool,
         query: Fragment,
         data: bool,
+        on_commit: Option<OnCommit>,
     },
     CreateIndex(CreateIndex),
     CreateView {
@@ -294,8 +296,7 @@ impl ObjectKind {
 pub struct CreateTable {
     pub name: Name,
     pub temporary: bool,
-    /// ON COMMIT DELETE ROWS / DROP.
-    pub on_commit: Option<&'static str>,
+    pub on_commit: Option<OnCommit>,
     pub if_not_exists: bool,
     pub columns: Vec<ColumnDefinition>,
     pub constraints: Vec<TableConstraint>,

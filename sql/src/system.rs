@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::AdvisoryKey;
 use engine::catalog::{Object, Sequence, oid as fixed};
+use engine::{AdvisoryKey, AdvisoryScope, Transaction, Wait};
 use function::Function;
 use session::Peer;
 use value::types::{self, oid};
@@ -86,6 +86,14 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         }
         "current_query" => Ok(text(&shared.activity.lock().query)),
         "current_setting" => {
+            let on = |on: bool| Ok(text(if on { "on" } else { "off" }));
+            let (isolation, read_only, deferrable) = scope.modes;
+            match setting::find(string(args, 0)).map_or("", |s| s.name) {
+                "transaction_isolation" => return Ok(text(crate::command::set::level(isolation))),
+                "transaction_read_only" => return on(read_only),
+                "transaction_deferrable" => return on(deferrable),
+                _ => {}
+            }
             let settings = shared.settings.lock();
             match settings.show(string(args, 0)) {
                 Some(value) => Ok(text(&value)),
@@ -357,8 +365,14 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             let pids = scope.database.engine.locks().blocking_pids(number(args, 0) as i32);
             Ok(array(oid::INT4, pids.into_iter().map(Datum::Int4).collect()))
         }
+        "pg_isolation_test_session_is_blocked" => {
+            let pids = scope.database.engine.locks().blocking_pids(number(args, 0) as i32);
+            let Some(Datum::Array(interesting)) = args.get(1) else { return bool_of(false) };
+            let is_one =
+                |pid: i32| interesting.values.iter().any(|v| matches!(v, Datum::Int4(v) if *v == pid));
+            bool_of(pids.into_iter().any(is_one))
+        }
         "pg_safe_snapshot_blocking_pids" => Ok(array(oid::INT4, Vec::new())),
-        "pg_sleep" | "pg_sleep_for" | "pg_sleep_until" => sleep(scope, sleep_time(args)),
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" => {
             let shared_lock = function.name.ends_with("shared");
             let released = shared.state.unlock_advisory(advisory_key(scope, args), shared_lock);
@@ -375,12 +389,11 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             shared.state.unlock_all_advisory();
             void()
         }
-        name if name.starts_with("pg_try_advisory") || name.starts_with("pg_advisory") => {
-            Err(Error::unsupported(
-                format!("{name} inside a larger expression"),
-                format!("Call it alone: SELECT {name}(...)."),
-            ))
-        }
+        // Where it could wait, it would not be called from here.
+        name if function.waits => Err(Error::unsupported(
+            format!("{name} here"),
+            "Call it in the SELECT list, in WHERE or in FROM of a query.",
+        )),
         "pg_notify" => {
             if string(args, 0).is_empty() {
                 return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "channel name cannot be empty"));
@@ -508,8 +521,21 @@ pub fn sequence_state(scope: &Scope, sequence: &Sequence) -> (i64, bool) {
     scope.database.engine.sequence_state(sequence)
 }
 
+/// 25006 in a read-only transaction, but for a temporary sequence.
+fn may_advance(scope: &Scope, sequence: &Sequence, what: &str) -> Result<()> {
+    let (_, read_only, _) = scope.modes;
+    if read_only && Some(sequence.schema) != scope.temporary {
+        return Err(Error::new(
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute {what}() in a read-only transaction"),
+        ));
+    }
+    Ok(())
+}
+
 fn nextval(scope: &Scope, oid: Oid) -> Result<Datum> {
     let sequence = sequence(scope, oid)?;
+    may_advance(scope, &sequence, "nextval")?;
     may_use(scope, &sequence, "wU")?;
     let value = scope.database.engine.sequence_next(&scope.shared.state, &sequence)?;
     let mut memory = scope.shared.sequences.lock();
@@ -532,6 +558,7 @@ fn currval(scope: &Scope, oid: Oid) -> Result<Datum> {
 
 fn setval(scope: &Scope, oid: Oid, value: i64, called: bool) -> Result<Datum> {
     let sequence = sequence(scope, oid)?;
+    may_advance(scope, &sequence, "setval")?;
     may_use(scope, &sequence, "w")?;
     if value < sequence.minimum || value > sequence.maximum {
         return Err(Error::new(
@@ -669,24 +696,23 @@ pub fn sleep_time(args: &[Datum]) -> Duration {
     }
 }
 
-/// Sleeps inside an expression: the thread is lent for it, and a cancel ends it.
-fn sleep(scope: &Scope, duration: Duration) -> Result<Datum> {
-    let cancel = scope.shared.cancel.clone();
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return Err(Error::unsupported("sleeping here", "Call pg_sleep alone: SELECT pg_sleep(1)."));
-    };
-    if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
-        std::thread::sleep(duration.min(Duration::from_secs(1)));
-        return cancel.check().map(|()| text(""));
+/// Carries out a call that waits: pg_sleep and its kin, and those that take an advisory lock.
+pub async fn wait(scope: &Scope, name: &str, args: &[Datum], tx: &mut Transaction) -> Result<Datum> {
+    if name.starts_with("pg_sleep") {
+        let _event = scope.shared.waits_for("Timeout", "PgSleep");
+        // The clock takes no more than some years.
+        tokio::time::sleep(sleep_time(args).min(Duration::from_secs(1 << 32))).await;
+        return Ok(text(""));
     }
-    tokio::task::block_in_place(|| {
-        runtime.block_on(async {
-            tokio::select! {
-                () = tokio::time::sleep(duration) => Ok(text("")),
-                reason = cancel.cancelled() => Err(reason.error()),
-            }
-        })
-    })
+    let held = if name.contains("xact") { AdvisoryScope::Transaction } else { AdvisoryScope::Session };
+    let tries = name.starts_with("pg_try");
+    let wait = if tries { Wait::Skip } else { Wait::Block };
+    let got = tx.lock_advisory(advisory_key(scope, args), name.ends_with("shared"), held, wait).await?;
+    match (tries, got) {
+        (true, got) => bool_of(got),
+        (false, true) => Ok(text("")),
+        (false, false) => Err(Error::internal("an advisory lock was skipped")),
+    }
 }
 
 /// The key of an advisory lock function's arguments.

@@ -5,7 +5,7 @@ use futures::task::noop_waker;
 use super::*;
 
 fn who(n: u64) -> Requester {
-    Requester { owner: n, node: n, pid: n as i32, database: 5 }
+    Requester { owner: n, node: n, pid: n as i32, database: 5, age: n, deadlock_timeout: 1000 }
 }
 
 fn row(n: u64) -> LockTag {
@@ -59,21 +59,75 @@ fn conflicts_are_postgresqls() {
 #[test]
 fn queues_are_fair_and_upgrades_pass() {
     let locks = Arc::new(LockManager::new());
-    assert!(granted(&locks.acquire(&who(1), &row(1), 1, Wait::Block)));
-    assert!(granted(&locks.acquire(&who(2), &row(1), 1, Wait::Block)));
+    let table = LockTag::Table(9);
+    let (share, exclusive) = (TableLockMode::Share as u8, TableLockMode::Exclusive as u8);
+    assert!(granted(&locks.acquire(&who(1), &table, share, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(2), &table, share, Wait::Block)));
     // A strong waiter is not starved by later readers.
-    let mut writer = future(locks.acquire(&who(3), &row(1), 3, Wait::Block));
-    let mut reader = future(locks.acquire(&who(4), &row(1), 1, Wait::Block));
+    let mut writer = future(locks.acquire(&who(3), &table, exclusive, Wait::Block));
+    let mut reader = future(locks.acquire(&who(4), &table, share, Wait::Block));
     assert!(!ready(&mut writer) && !ready(&mut reader));
     // The holder asks for more: it does not queue behind those who wait for it.
-    locks.release(2, &row(1), 1 << 1);
-    assert!(granted(&locks.acquire(&who(1), &row(1), 3, Wait::Block)));
-    locks.release(1, &row(1), 0xff);
+    locks.release(2, &table, 1 << share);
+    assert!(granted(&locks.acquire(&who(1), &table, exclusive, Wait::Block)));
+    locks.release(1, &table, 0xff);
     assert!(ready(&mut writer) && !ready(&mut reader));
-    locks.release(3, &row(1), 0xff);
+    locks.release(3, &table, 0xff);
     assert!(ready(&mut reader));
-    locks.release(4, &row(1), 0xff);
+    locks.release(4, &table, 0xff);
     assert!(locks.listing().is_empty());
+}
+
+#[test]
+fn rows_are_given_past_those_who_wait() {
+    let (key_share, no_key_update, update) = (0, 2, 3);
+    let locks = Arc::new(LockManager::new());
+    assert!(granted(&locks.acquire(&who(1), &row(1), key_share, Wait::Block)));
+    let mut deleter = future(locks.acquire(&who(2), &row(1), update, Wait::Block));
+    // Only the holder counts; who has to wait for it waits in line.
+    assert!(granted(&locks.acquire(&who(3), &row(1), no_key_update, Wait::Block)));
+    let mut fourth = future(locks.acquire(&who(4), &row(1), no_key_update, Wait::Block));
+    locks.release(3, &row(1), 0xff);
+    assert!(!ready(&mut deleter) && !ready(&mut fourth));
+    locks.release(1, &row(1), 0xff);
+    assert!(ready(&mut deleter) && !ready(&mut fourth));
+    locks.release(2, &row(1), 0xff);
+    assert!(ready(&mut fourth));
+}
+
+#[test]
+fn the_smallest_deadlock_timeout_gives_way() {
+    let locks = Arc::new(LockManager::new());
+    let hasty = Requester { deadlock_timeout: 10, ..who(1) };
+    assert!(granted(&locks.acquire(&hasty, &row(1), 3, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(2), &row(2), 3, Wait::Block)));
+    let mut first = future(locks.acquire(&hasty, &row(2), 3, Wait::Block));
+    let mut second = future(locks.acquire(&who(2), &row(1), 3, Wait::Block));
+    assert!(matches!(poll(&mut first), Poll::Ready(Err(_))), "although the other is younger");
+    assert!(!ready(&mut second));
+}
+
+#[test]
+fn orders_of_several_queues_are_tried() {
+    // 1 holds A, 2 holds B, both shared; 3 waits for A and 4 for B, exclusively. 1 wants B behind 4, 2 wants A behind 3:
+    // one of the two has to pass.
+    let locks = Arc::new(LockManager::new());
+    let (a, b) = (LockTag::Table(1), LockTag::Table(2));
+    assert!(granted(&locks.acquire(&who(1), &a, 0, Wait::Block)));
+    assert!(granted(&locks.acquire(&who(2), &b, 0, Wait::Block)));
+    let mut third = future(locks.acquire(&who(3), &a, 7, Wait::Block));
+    let mut fourth = future(locks.acquire(&who(4), &b, 7, Wait::Block));
+    let mut first = future(locks.acquire(&who(1), &b, 0, Wait::Block));
+    let mut second = future(locks.acquire(&who(2), &a, 0, Wait::Block));
+    // The one whose turning the search from the last waiter reaches first: as PostgreSQL chooses.
+    assert!(ready(&mut first) && !ready(&mut second));
+    assert!(!ready(&mut third) && !ready(&mut fourth));
+    locks.release(1, &a, 0xff);
+    locks.release(1, &b, 0xff);
+    assert!(ready(&mut third));
+    locks.release(3, &a, 0xff);
+    assert!(ready(&mut second));
+    assert_eq!(locks.deadlocks(), 0);
 }
 
 #[test]
@@ -169,8 +223,8 @@ fn a_queue_is_reordered_before_anybody_fails() {
 fn session_and_transaction_share_advisory_locks() {
     let locks = Arc::new(LockManager::new());
     let key = LockTag::Advisory(AdvisoryKey::pair(5, 1, 2));
-    let session = Requester { owner: 10, node: 10, pid: 1, database: 5 };
-    let transaction = Requester { owner: 11, node: 10, pid: 1, database: 5 };
+    let session = Requester { owner: 10, pid: 1, ..who(10) };
+    let transaction = Requester { owner: 11, ..session };
     assert!(granted(&locks.acquire(&session, &key, EXCLUSIVE, Wait::Block)));
     assert!(granted(&locks.acquire(&transaction, &key, EXCLUSIVE, Wait::Block)));
     locks.release(11, &key, 0xff);

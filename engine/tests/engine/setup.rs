@@ -86,6 +86,7 @@ pub fn table(engine: &Engine, name: &str, persistence: Persistence) -> Table {
         acl: None,
         comment: None,
         options: BTreeMap::new(),
+        on_commit: Default::default(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! The one place where the executor reads tables: what a transaction has read is known here.
 
 use engine::catalog::{Index, Table};
-use engine::{IndexScan, KeyRange, Row, RowId, TableScan};
+use engine::{IndexScan, KeyRange, Row, RowId, ScanFilter, TableScan};
 use value::Result;
 
 use crate::state::State;
 
-/// All rows the statement sees.
-pub(crate) fn scan(state: &mut State, table: &Table) -> Result<TableScan> {
-    state.context.snapshot.scan(table, None)
+/// All rows the statement sees; its reader looks at nothing in those that do not meet the filter.
+pub(crate) fn scan(state: &mut State, table: &Table, filter: &ScanFilter) -> Result<TableScan> {
+    state.context.snapshot.scan_filtered(table, None, filter)
 }
 
 /// Rows with index keys in a range, in key order.

@@ -26,6 +26,8 @@ pub(crate) enum Code {
     Compare(Box<Compare>),
     Arithmetic(Box<Arithmetic>),
     Call(Box<CallCode>),
+    /// A volatile call in an expression that may have to be computed again: it is made once.
+    Replayed(Box<CallCode>),
     /// A long left-deep chain `((a + b) + c) + ..`, so that its length costs no stack.
     Chain(Box<Chain>),
     And(Box<[Code]>),
@@ -497,6 +499,7 @@ impl Code {
             | Code::AnyArray(_) => Ok(truth(self.test(state, row)?)),
             Code::Arithmetic(arithmetic) => arithmetic.eval(state, row),
             Code::Call(call) => call.eval(state, row),
+            Code::Replayed(call) => call.replay(state, row),
             Code::Chain(chain) => {
                 let mut value = chain.first.eval(state, row)?;
                 for (site, right) in &mut chain.steps {
@@ -619,6 +622,33 @@ impl Arithmetic {
 }
 
 impl CallCode {
+    /// As [`CallCode::eval`], once: the next time gives the same. A function that waits unwinds to the driver instead of
+    /// being called, and is answered there.
+    fn replay(&mut self, state: &mut State, row: &[Datum]) -> Result<Datum> {
+        let mut args = Vec::with_capacity(self.args.len());
+        for arg in &mut self.args {
+            args.push(arg.eval(state, row)?);
+        }
+        // Only now: calls in the arguments come before this one.
+        let at = state.replay.at;
+        if let Some(value) = state.replay.results.get(at) {
+            state.replay.at += 1;
+            return Ok(value.clone());
+        }
+        let skipped = self.site.function.strict && args.iter().any(Datum::is_null);
+        let value = match state.answered.take() {
+            Some(value) => value,
+            None if self.site.function.waits && !skipped => {
+                state.call = Some((self.site.function, args));
+                return Err(crate::state::blocked());
+            }
+            None => self.site.invoke(state.env(), &args)?,
+        };
+        state.replay.results.push(value.clone());
+        state.replay.at = state.replay.results.len();
+        Ok(value)
+    }
+
     #[inline]
     fn eval(&mut self, state: &mut State, row: &[Datum]) -> Result<Datum> {
         match &mut *self.args {

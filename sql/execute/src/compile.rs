@@ -37,6 +37,8 @@ pub(crate) struct Compiler<'a> {
     context: &'a Context,
     depth: usize,
     deepest: usize,
+    /// Calls of volatile functions remember what they gave: see [`crate::node::awaiting`].
+    replaying: bool,
     /// Where set-returning calls go, and the slot of the first; `None`: they are not allowed here.
     sets: Option<(usize, Vec<SetSite>)>,
 }
@@ -108,7 +110,13 @@ fn unplanned(what: &str) -> Error {
 
 impl<'a> Compiler<'a> {
     pub fn new(context: &'a Context) -> Compiler<'a> {
-        Compiler { context, depth: 0, deepest: 0, sets: None }
+        Compiler { context, depth: 0, deepest: 0, replaying: false, sets: None }
+    }
+
+    /// For expressions that are computed again after each wait in them.
+    pub fn replaying(mut self) -> Compiler<'a> {
+        self.replaying = true;
+        self
     }
 
     /// Compiles a list in which set-returning calls are allowed: they become slots from `base` on.
@@ -407,6 +415,9 @@ impl<'a> Compiler<'a> {
                 return Ok(Code::Const(value));
             }
             return Ok(Code::Call(Box::new(CallCode { site, args: args.into_boxed_slice() })));
+        }
+        if self.replaying && call.function.volatility == Volatility::Volatile {
+            return Ok(Code::Replayed(Box::new(CallCode { site, args: args.into_boxed_slice() })));
         }
         if args.len() == 2 {
             let mut args = args;

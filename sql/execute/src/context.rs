@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use engine::Snapshot;
 use engine::catalog::Table;
-use function::Environment;
+use engine::{Snapshot, Transaction};
+use function::{Environment, Function};
 use hashbrown::HashMap;
 use plan::ir::Check;
 use resolve::tree::Expr;
@@ -76,6 +76,17 @@ pub trait SystemRelations: Send + Sync {
     /// The rules of a table that is changed by a foreign key's action (ON DELETE SET NULL and the like) and so does
     /// not stand in the plan.
     fn rules(&self, table: &Arc<Table>) -> Result<Arc<TableRules>>;
+
+    /// Calls a function that waits. Dropping the future ends the wait.
+    fn wait<'a>(
+        &'a self,
+        function: &'static Function,
+        _args: &'a [Datum],
+        _tx: &'a mut Transaction,
+    ) -> Pin<Box<dyn Future<Output = Result<Datum>> + Send + 'a>> {
+        let error = Error::internal(format!("nobody waits for {}", function.name));
+        Box::pin(std::future::ready(Err(error)))
+    }
 }
 
 /// A table's stored expressions, compiled by the planner; slots as in [`plan::ir::Modify`].
@@ -117,9 +128,16 @@ pub enum CancelReason {
     Shutdown,
     /// The client went away.
     Disconnected,
+    /// The transaction is older than `transaction_timeout`: the session ends.
+    TransactionTimeout,
 }
 
 impl CancelReason {
+    /// Whether the session ends, not only the statement.
+    pub fn ends_session(self) -> bool {
+        !matches!(self, CancelReason::User | CancelReason::StatementTimeout | CancelReason::LockTimeout)
+    }
+
     /// The error the client sees.
     pub fn error(self) -> Error {
         let cancelled = |message: &str| Error::new(SqlState::QUERY_CANCELED, message);
@@ -135,6 +153,10 @@ impl CancelReason {
             }
             CancelReason::Disconnected => {
                 Error::new(SqlState::CONNECTION_FAILURE, "connection to client lost").fatal()
+            }
+            CancelReason::TransactionTimeout => {
+                Error::new(SqlState::TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
+                    .fatal()
             }
         }
     }
@@ -153,31 +175,26 @@ impl Cancel {
         Arc::default()
     }
 
-    /// Asks the statement to stop. The first reason wins.
+    /// Asks the statement to stop. The first reason wins, but one that ends the session wins over one that does not.
     pub fn cancel(&self, reason: CancelReason) {
         let code = 1 + reason as u8;
-        if self.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let replaces = |now: u8| (now == 0 || (!ends(now) && ends(code))).then_some(code);
+        if self.reason.fetch_update(Ordering::AcqRel, Ordering::Acquire, replaces).is_ok() {
             let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(|e| e.into_inner()));
             wakers.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Makes the flag ready for the next statement.
+    /// Makes the flag ready for the next statement. That the session is to end is not forgotten.
     pub fn reset(&self) {
-        self.reason.store(0, Ordering::Release);
+        // An error says that there is nothing to reset.
+        let _ =
+            self.reason.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (!ends(now)).then_some(0));
         self.wakers.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
     pub fn reason(&self) -> Option<CancelReason> {
-        Some(match self.reason.load(Ordering::Acquire) {
-            0 => return None,
-            1 => CancelReason::User,
-            2 => CancelReason::StatementTimeout,
-            3 => CancelReason::LockTimeout,
-            4 => CancelReason::Terminate,
-            5 => CancelReason::Shutdown,
-            _ => CancelReason::Disconnected,
-        })
+        reason_of(self.reason.load(Ordering::Acquire))
     }
 
     /// The error of the reason once somebody has cancelled.
@@ -198,6 +215,24 @@ impl Cancel {
     pub fn cancelled(&self) -> Cancelled<'_> {
         Cancelled { cancel: self }
     }
+}
+
+fn reason_of(code: u8) -> Option<CancelReason> {
+    Some(match code {
+        0 => return None,
+        1 => CancelReason::User,
+        2 => CancelReason::StatementTimeout,
+        3 => CancelReason::LockTimeout,
+        4 => CancelReason::Terminate,
+        5 => CancelReason::Shutdown,
+        6 => CancelReason::Disconnected,
+        _ => CancelReason::TransactionTimeout,
+    })
+}
+
+/// Whether the reason with this code ends the session.
+fn ends(code: u8) -> bool {
+    reason_of(code).is_some_and(CancelReason::ends_session)
 }
 
 /// See [`Cancel::cancelled`].

@@ -1,4 +1,4 @@
-//! Plans that change or lock rows: the one place that waits.
+//! Plans that change or lock rows or call what waits: the one place that waits.
 //!
 //! Steps are synchronous; when one needs a row lock it unwinds to here with a request, the driver waits for it (beside the
 //! cancel flag and `lock_timeout`), and calls the step again, which goes on where it was. Changes are made by
@@ -14,7 +14,7 @@ use engine::{RowId, RowLock, RowLockMode, Snapshot, Transaction, Wait};
 use plan::ir::{NodeKind, Plan};
 use value::{Error, Result};
 
-use crate::context::{CancelReason, Context, Counters, Reserved};
+use crate::context::{CancelReason, Context, Counters, LockTimer, Reserved};
 use crate::cursor::{Actuals, output};
 use crate::modify::Change;
 use crate::modify::foreign_key::{DeferredCheck, Queue};
@@ -28,6 +28,15 @@ pub(crate) async fn guarded<T>(
     context: &Context,
     future: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
+    limited(context, context.lock_timeout.as_ref(), future).await
+}
+
+/// [`guarded`] with another clock, or none.
+async fn limited<T>(
+    context: &Context,
+    timeout: Option<&LockTimer>,
+    future: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let mut future = pin!(future);
     let mut cancelled = pin!(context.cancel.cancelled());
     let mut timer = None;
@@ -38,7 +47,7 @@ pub(crate) async fn guarded<T>(
         }
         if !waiting {
             waiting = true;
-            timer = context.lock_timeout.as_ref().map(|start| start());
+            timer = timeout.map(|start| start());
         }
         if let Poll::Ready(reason) = cancelled.as_mut().poll(cx) {
             return Poll::Ready(Err(reason.error()));
@@ -71,8 +80,15 @@ pub(crate) async fn lock_row(
 
 /// Serves the lock request that came with an error; other errors are handed on.
 pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error) -> Result<()> {
-    let Some(request) = state.request.take() else { return Err(error) };
     let context = &state.context;
+    if let Some((function, args)) = state.call.take() {
+        let system = context.system.clone();
+        // Sleeping is no wait for a lock.
+        let timeout = context.lock_timeout.as_ref().filter(|_| !function.name.starts_with("pg_sleep"));
+        state.answered = Some(limited(context, timeout, system.wait(function, &args, tx)).await?);
+        return Ok(());
+    }
+    let Some(request) = state.request.take() else { return Err(error) };
     let answer =
         lock_row(context, tx, &request.table, request.row, request.mode, request.wait, &context.snapshot)
             .await?;
@@ -215,7 +231,8 @@ impl Driver {
             (self.returned, self.memory) = change.into_returned();
         }
         self.pending = queue.settle(&mut self.state, tx).await?;
-        Ok(())
+        // What cannot be committed any more is better told now.
+        tx.validate()
     }
 
     /// Rows inserted, updated or deleted by the statement itself (not by its WITH queries or foreign keys).

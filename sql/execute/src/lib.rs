@@ -35,3 +35,4 @@ pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use rows::Rows;
 pub use state::Actual;
 pub use vectorised::{BatchStream, Vectorised};
+pub use walk::needs_driver;

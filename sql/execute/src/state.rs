@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use engine::catalog::Table;
 use engine::{Row, RowId, RowLock, RowLockMode, Wait};
-use function::Environment;
+use function::{Environment, Function};
 use hashbrown::HashMap;
 use plan::ir::{Node, Plan};
-use value::{Datum, Error, Result, SqlState};
+use value::{Datum, Error, Record, Result, SqlState};
 
 use crate::context::{Context, Counters, Reserved};
 use crate::node::{self, BATCH, Step};
@@ -32,14 +32,31 @@ pub(crate) struct State {
     pub request: Option<LockRequest>,
     /// What came of the last request.
     pub answer: Option<RowLock>,
+    /// As `request`: a function that waits, to be called by the driver.
+    pub call: Option<(&'static Function, Vec<Datum>)>,
+    /// What it gave.
+    pub answered: Option<Datum>,
+    /// Of the row whose waiting expressions are being computed.
+    pub replay: Replay,
     /// By the address of the plan node.
     pub actuals: HashMap<usize, Actual>,
 }
 
-/// The row a relation is bound to in a re-check; `None`: the outer side of a join had no row.
+/// What a relation is bound to in a re-check.
 #[derive(Clone, Debug)]
-pub(crate) struct Pin {
-    pub row: Option<(RowId, Row)>,
+pub(crate) enum Pin {
+    /// The outer side of a join had no row.
+    Nothing,
+    Row(RowId, Row),
+    /// The row of something that is no table.
+    Record(Arc<Record>),
+}
+
+/// What volatile calls in an expression gave so far, in the order they are made, and the next one.
+#[derive(Default)]
+pub(crate) struct Replay {
+    pub results: Vec<Datum>,
+    pub at: usize,
 }
 
 /// A row lock that a step needs; it unwinds to the driver, which can wait.
@@ -100,7 +117,7 @@ pub(crate) struct CteState {
 
 /// The error that carries a [`LockRequest`] up to the driver.
 pub(crate) fn blocked() -> Error {
-    Error::internal("a row lock outside of the locking driver")
+    Error::internal("a wait outside of the driver that can wait")
 }
 
 fn exact(value: &Datum) -> bool {
@@ -149,6 +166,9 @@ impl State {
             counters: Counters::default(),
             request: None,
             answer: None,
+            call: None,
+            answered: None,
+            replay: Replay::default(),
             actuals: HashMap::new(),
             context,
             plan,
@@ -245,13 +265,25 @@ impl State {
 
     /// A lock wait inside an expression cannot be resumed there.
     fn no_waiting(&mut self, error: Error) -> Error {
-        if self.request.take().is_none() {
-            return error;
+        let (request, call) = (self.request.take(), self.call.take());
+        if let Some((function, _)) = call {
+            return Error::unsupported(
+                format!("{} in a subquery that depends on the row around it", function.name),
+                "Call it in the outer query, or in a WITH query.",
+            );
         }
-        Error::unsupported(
-            "FOR UPDATE in a subquery that depends on the row around it",
-            "Lock the rows in the outer query, or in a WITH query.",
-        )
+        match request {
+            None => error,
+            Some(_) => Error::unsupported(
+                "FOR UPDATE in a subquery that depends on the row around it",
+                "Lock the rows in the outer query, or in a WITH query.",
+            ),
+        }
+    }
+
+    /// The last error was no failure: the driver has something to wait for.
+    fn is_blocked(&self) -> bool {
+        self.request.is_some() || self.call.is_some()
     }
 
     /// EXISTS.
@@ -308,7 +340,7 @@ impl State {
             loop {
                 batch.clear();
                 if let Err(error) = step.next(state, BATCH, &mut batch) {
-                    if state.request.is_some() {
+                    if state.is_blocked() {
                         *partial = Some(all);
                     }
                     return Err(error);

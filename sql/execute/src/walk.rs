@@ -197,10 +197,15 @@ pub(crate) struct Needs {
     pub volatile: bool,
     /// Reads the work table of a recursion around it.
     pub work_table: bool,
-    /// Locks rows.
+    /// Locks rows, or calls a function that waits.
     pub locks: bool,
     /// Reads rows that a re-check has pinned, others each time.
     pub pinned: bool,
+}
+
+/// Whether a plan locks rows or calls what waits somewhere: only a [`crate::Driver`] can run it.
+pub fn needs_driver(plan: &Plan) -> bool {
+    needs(plan, &plan.root).locks
 }
 
 /// See [`Needs`]. Follows subplans and CTEs.
@@ -234,7 +239,10 @@ pub(crate) fn needs(plan: &Plan, root: &Node) -> Needs {
         node_exprs(node, &mut |root| {
             each_expr(root, &mut |expr| match expr {
                 Expr::Outer { index, .. } => read.push(*index),
-                Expr::Call(call) => needs.volatile |= call.function.volatility == Volatility::Volatile,
+                Expr::Call(call) => {
+                    needs.volatile |= call.function.volatility == Volatility::Volatile;
+                    needs.locks |= call.function.waits;
+                }
                 Expr::SetCall(call) => needs.volatile |= call.function.volatility == Volatility::Volatile,
                 Expr::Subplan(call) => {
                     bound.extend(call.bindings.iter().map(|(outer, _)| *outer));

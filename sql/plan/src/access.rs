@@ -223,19 +223,20 @@ fn is_column(expr: &Expr, relation: usize, column: usize) -> bool {
     bare_column(expr) == Some((relation, column))
 }
 
-/// A value that does not depend on any row of this query level.
+/// A value that does not depend on any row of this query level: also what a subquery gives that does not.
 fn is_value(expr: &Expr) -> bool {
-    !expr::is_volatile(expr)
-        && !expr::any(expr, &mut |node| {
-            matches!(
-                node,
-                Expr::Column { levels_up: 0, .. }
-                    | Expr::RowId { .. }
-                    | Expr::WholeRow { levels_up: 0, .. }
-                    | Expr::Slot { .. }
-                    | Expr::Sublink(_)
-            )
-        })
+    if expr::is_volatile(expr) {
+        return false;
+    }
+    let mut depends = false;
+    expr::visit(expr, 0, &mut |node, level| {
+        depends |= match node {
+            Expr::Column { levels_up, .. } | Expr::WholeRow { levels_up, .. } => *levels_up == level,
+            Expr::RowId { .. } | Expr::Slot { .. } => level == 0,
+            _ => false,
+        };
+    });
+    !depends
 }
 
 fn equality_on(relation: usize, column: usize, ty: Type, conditions: &[Expr]) -> Option<(usize, Equal)> {

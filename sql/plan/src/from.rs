@@ -28,6 +28,8 @@ pub(crate) struct SemiJoin {
     pub group: Group,
     /// Conditions between the query and the group.
     pub on: Vec<Expr>,
+    /// As in PostgreSQL, where it becomes a join too: a re-check sticks to the row that was found. Otherwise it looks again.
+    pub pinned: bool,
 }
 
 /// A set of things to join, and what must hold.
@@ -39,6 +41,22 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Relations whose rows a re-check keeps: those in FROM (of the first `count` relations) and those whose rows were found
+    /// for IN and EXISTS, ascending.
+    pub fn pinned(&self, count: usize) -> BTreeSet<usize> {
+        fn semis(group: &Group, out: &mut BTreeSet<usize>) {
+            for semi in group.semis.iter().filter(|semi| semi.pinned && semi.kind == JoinType::Semi) {
+                semi.group.items.iter().for_each(|item| relations_of(item, out));
+                semis(&semi.group, out);
+            }
+        }
+        let mut out = BTreeSet::new();
+        self.items.iter().for_each(|item| relations_of(item, &mut out));
+        out.retain(|relation| *relation < count);
+        semis(self, &mut out);
+        out
+    }
+
     /// Every expression of the group and of the groups in it.
     pub fn visit<'e>(&'e self, f: &mut dyn FnMut(&'e Expr, usize)) {
         self.conditions.iter().for_each(|expr| expr::visit(expr, 0, f));
@@ -141,7 +159,7 @@ fn semi_join(relations: &mut Vec<Relation>, condition: &Expr) -> Option<SemiJoin
         for ((test, function), target) in tests.iter().zip(functions).zip(&query.targets) {
             on.push(comparison(function, test.clone(), target.expr.clone()));
         }
-        return Some(SemiJoin { kind, group, on });
+        return Some(SemiJoin { kind, group, on, pinned: exists || !correlated });
     }
     if correlated {
         return None;
@@ -166,7 +184,7 @@ fn semi_join(relations: &mut Vec<Relation>, condition: &Expr) -> Option<SemiJoin
         selected: Vec::new(),
     });
     let group = Group { items: vec![FromItem::Relation(offset)], ..Group::default() };
-    Some(SemiJoin { kind, group, on })
+    Some(SemiJoin { kind, group, on, pinned: true })
 }
 
 trait PlainButLimited {
@@ -490,7 +508,15 @@ impl Planner<'_> {
     }
 
     fn apply_semi(&mut self, relations: &[Relation], left: Part, semi: SemiJoin) -> Result<Part> {
-        let SemiJoin { kind, group, on } = semi;
+        let SemiJoin { mut kind, group, on, pinned } = semi;
+        if self.levels.last().is_some_and(|level| level.pinned) {
+            match kind {
+                // What was not there is pinned at not being there.
+                JoinType::Anti => return Ok(left),
+                JoinType::Semi if pinned => kind = JoinType::Inner,
+                _ => {}
+            }
+        }
         let single = match (&group.items[..], group.semis.is_empty()) {
             ([FromItem::Relation(relation)], true) => Some(*relation),
             _ => None,
@@ -529,6 +555,16 @@ impl Planner<'_> {
             layout.push(Item::RowId { relation: number });
         }
         let types: Vec<Type> = layout.iter().map(|item| self.item_type(*item)).collect();
+        if with_row_id && self.levels.last().is_some_and(|level| level.pinned) {
+            if let RelationKind::Table(table) = &relation.kind {
+                self.use_table(table, relation);
+            }
+            let kind = NodeKind::Pinned { relation: number, columns, row_id: true };
+            let predicate = self.convert_all(expr::and(conditions), &layout)?;
+            let node = Node::new(kind, types, 1.0, 0.0, cost::ROW).filter(predicate, 1.0);
+            let (relations, depends) = (BTreeSet::from([number]), BTreeSet::new());
+            return Ok((LeafPlan { part: Part { node, layout }, relations, base: None, depends }, false));
+        }
         let mut base = None;
         let mut delivered = false;
         // Whole-output relations: planned, then narrowed to the needed columns.
@@ -542,26 +578,20 @@ impl Planner<'_> {
         let node = match &relation.kind {
             RelationKind::Table(table) => {
                 self.use_table(table, relation);
-                if self.levels.last().is_some_and(|level| number < level.pinned) {
-                    let kind = NodeKind::Pinned { relation: number, columns, row_id: with_row_id };
-                    let node = Node::new(kind, types, 1.0, 0.0, cost::ROW);
-                    let predicate = self.convert_all(expr::and(conditions), &layout)?;
-                    node.filter(predicate, 1.0)
-                } else {
-                    let known = self
-                        .base(number)
-                        .ok_or_else(|| value::Error::internal("a table relation without a table"))?;
-                    self.use_stored_keys(&known, &mut conditions)?;
-                    let (path, ordered) = access::best_path(&known, &conditions, &|r| self.base(r), order);
-                    delivered = ordered;
-                    let node = self.read(&known, &relation.name, &path, &conditions)?;
-                    base = Some((known, relation.name.clone(), conditions));
-                    node
-                }
+                let known = self
+                    .base(number)
+                    .ok_or_else(|| value::Error::internal("a table relation without a table"))?;
+                self.use_stored_keys(&known, &mut conditions)?;
+                let (path, ordered) = access::best_path(&known, &conditions, &|r| self.base(r), order);
+                delivered = ordered;
+                let node = self.read(&known, &relation.name, &path, &conditions)?;
+                base = Some((known, relation.name.clone(), conditions));
+                node
             }
             RelationKind::System { schema, name, oid } => {
                 let filter = self.convert_all(expr::and(conditions), &layout)?;
-                let kind = NodeKind::SystemScan { schema, name, oid: *oid, columns, filter };
+                let types = types[..columns.len()].to_vec();
+                let kind = NodeKind::SystemScan { schema, name, oid: *oid, columns: columns.clone(), filter };
                 Node::new(kind, types, 100.0, 0.0, 10.0)
             }
             RelationKind::Subquery(query) | RelationKind::View { query, .. } => {
@@ -605,6 +635,7 @@ impl Planner<'_> {
                 return Err(value::Error::internal("a join alias stands in FROM as a relation"));
             }
         };
+        let node = if with_row_id && base.is_none() { with_record(node, relation, &columns) } else { node };
         let depends = self.open_own_relations(&node);
         let set = BTreeSet::from([number]);
         Ok((LeafPlan { part: Part { node, layout }, relations: set, base, depends }, delivered))
@@ -886,4 +917,18 @@ fn set_rows(call: &Expr) -> f64 {
         }
     }
     call.function.rows
+}
+
+/// A relation that is no table with its whole row as a record behind its columns; what is not read is NULL in it.
+fn with_record(node: Node, relation: &Relation, columns: &[usize]) -> Node {
+    let slot = |index: usize| Expr::Slot { index, ty: node.types[index] };
+    let fields = relation.columns.iter().enumerate().map(|(column, output)| {
+        match columns.iter().position(|needed| *needed == column) {
+            Some(index) => slot(index),
+            None => Expr::Const { value: Datum::Null, ty: output.ty },
+        }
+    });
+    let record = Expr::Row { fields: fields.collect(), ty: Type::new(oid::RECORD) };
+    let exprs = (0..columns.len()).map(slot).chain([record]).collect();
+    node.project(exprs)
 }

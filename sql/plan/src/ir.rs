@@ -116,7 +116,7 @@ pub enum NodeKind {
     WorkTable {
         recursion: usize,
     },
-    /// Re-check (rules 13): the one pinned row of query relation `relation`, or nothing; slots as the scan it stands for.
+    /// Re-check (rules 13): the one pinned row of query relation `relation`, or nothing; slots as the relation it stands for.
     Pinned {
         relation: usize,
         columns: Vec<usize>,
@@ -256,6 +256,8 @@ pub struct NestedLoop {
     pub bindings: Vec<(usize, Expr)>,
     /// Over the left slots followed by the right.
     pub condition: Option<Expr>,
+    /// A semi join that yields the slots of the matching right row too: a re-check needs to know it.
+    pub wide: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -268,6 +270,8 @@ pub struct HashJoin {
     pub keys: Vec<(Expr, Expr)>,
     /// What else must hold, over the left slots followed by the right.
     pub condition: Option<Expr>,
+    /// See [`NestedLoop::wide`].
+    pub wide: bool,
 }
 
 /// Slots: keys, then aggregates, then (with more than one grouping set) the grouping set's index (int4).
@@ -335,12 +339,13 @@ pub struct RowLockStep {
 }
 
 /// The same query with every base relation bound to one row: run when a locked row turns out to have a newer version. `plan`
-/// yields rows with the input's slots; relations not among the locked ones are pinned at the row their `pins` slot names.
+/// yields rows with the input's slots; relations not among the locked ones are pinned at the row their `pins` slot names:
+/// for a table its row id, for anything else the row itself, as a record.
 #[derive(Clone, Debug)]
 pub struct Recheck {
     pub plan: Node,
-    /// (relation, its table, slot of its row id in the input).
-    pub pins: Vec<(usize, Arc<Table>, usize)>,
+    /// (relation, its table if it is one, slot of its row id or record in the input; NULL on the outer side of a join).
+    pub pins: Vec<(usize, Option<Arc<Table>>, usize)>,
 }
 
 /// INSERT, UPDATE or DELETE. Slots: the RETURNING list, or none.

@@ -189,14 +189,11 @@ impl Planner<'_> {
         let mut both = left.layout.clone();
         both.extend(&right.layout);
         let condition = self.convert_all(expr::and(residual), &both)?;
-        let layout = if matches!(kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti) {
-            left.layout.clone()
-        } else {
-            both
-        };
+        let wide = is_wide(kind, &right.layout);
+        let layout = if one_sided(kind, wide) { left.layout.clone() } else { both };
         let types = layout.iter().map(|item| self.item_type(*item)).collect();
         let startup = right.node.total_cost + right.node.rows * cost::HASH_BUILD + left.node.startup_cost;
-        let join = HashJoin { kind, left: left.node, right: right.node, keys: converted, condition };
+        let join = HashJoin { kind, left: left.node, right: right.node, keys: converted, condition, wide };
         let node = Node::new(NodeKind::HashJoin(Box::new(join)), types, rows, startup, hash_cost);
         Ok(Part { node, layout })
     }
@@ -219,14 +216,11 @@ impl Planner<'_> {
         let mut both = left.layout.clone();
         both.extend(&right.layout);
         let condition = self.convert_all(expr::and(on), &both)?;
-        let layout = if matches!(kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti) {
-            left.layout
-        } else {
-            both
-        };
+        let wide = is_wide(kind, &right.layout);
+        let layout = if one_sided(kind, wide) { left.layout } else { both };
         let types = layout.iter().map(|item| self.item_type(*item)).collect();
         let startup = left.node.startup_cost + right.node.startup_cost;
-        let join = NestedLoop { kind, left: left.node, right: right.node, bindings, condition };
+        let join = NestedLoop { kind, left: left.node, right: right.node, bindings, condition, wide };
         Ok(Part {
             node: Node::new(NodeKind::NestedLoop(Box::new(join)), types, rows, startup, price),
             layout,
@@ -552,4 +546,14 @@ impl Item {
             Item::Column { relation, .. } | Item::RowId { relation } => relation,
         }
     }
+}
+
+/// A semi join whose right side carries what a re-check pins.
+fn is_wide(kind: JoinType, right: &[Item]) -> bool {
+    kind == JoinType::Semi && right.iter().any(|item| matches!(item, Item::RowId { .. }))
+}
+
+/// Whether a join yields the left slots only.
+fn one_sided(kind: JoinType, wide: bool) -> bool {
+    matches!(kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti) && !wide
 }

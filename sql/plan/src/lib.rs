@@ -46,6 +46,7 @@ pub fn plan(query: &Query, context: &PlanContext<'_>) -> Result<ir::Plan> {
     let mut planner = Planner {
         context,
         subplans: Vec::new(),
+        independent: HashMap::new(),
         ctes: Vec::new(),
         outers: Vec::new(),
         outer_of: HashMap::new(),
@@ -118,6 +119,8 @@ fn output_of(targets: &[resolve::tree::Target]) -> Vec<resolve::tree::OutputColu
 struct Planner<'a> {
     context: &'a PlanContext<'a>,
     subplans: Vec<ir::Subplan>,
+    /// The subplans of sublinks that depend on no row, for the re-check: it shares their results.
+    independent: HashMap<u64, usize>,
     ctes: Vec<ir::Cte>,
     /// Correlation parameters: which column of which level each stands for.
     outers: Vec<OuterColumn>,
@@ -144,14 +147,14 @@ struct Level {
     join_columns: HashMap<usize, Vec<Expr>>,
     /// Columns read of each relation, ascending.
     needed: HashMap<usize, Vec<usize>>,
-    /// Relations whose row id is carried along.
+    /// Relations whose row id (of other things than tables: whose row, as a record) is carried along.
     row_ids: Vec<usize>,
     /// Types of the columns of each relation.
     types: Vec<Vec<value::Type>>,
     /// The base tables among the relations.
     bases: HashMap<usize, estimate::Base>,
-    /// Tables among that many first relations are replaced by pinned rows (rules 13).
-    pinned: usize,
+    /// Those are replaced by pinned rows (rules 13).
+    pinned: bool,
 }
 
 #[derive(Clone)]

@@ -1,6 +1,5 @@
 //! INSERT, UPDATE and DELETE: the source of rows below, what to do with each above.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine::catalog::Table;
@@ -46,14 +45,11 @@ impl Planner<'_> {
         let row_ids = query.targets.len();
         let mut pins = Vec::new();
         if !is_insert {
-            let in_from = relations_in_from(&query);
-            for relation in 0..query.relations.len() {
-                if matches!(query.relations[relation].kind, RelationKind::Table(_))
-                    && in_from.contains(&relation)
-                {
-                    pins.push((relation, query.targets.len()));
-                    query.targets.push(plain(Expr::RowId { relation }));
-                }
+            // The target comes first: its row id is the one the change goes by.
+            let count = query.relations.len();
+            for relation in take_group(&mut query.clone()).pinned(count) {
+                pins.push((relation, query.targets.len()));
+                query.targets.push(plain(Expr::RowId { relation }));
             }
         }
         let lockable = if is_insert { 0 } else { query.relations.len() };
@@ -163,21 +159,4 @@ impl Planner<'_> {
         let step = Modify { table, input, action, returning, computed, checks };
         Ok(Node::new(NodeKind::Modify(Box::new(step)), types, rows, startup, total))
     }
-}
-
-fn relations_in_from(query: &Query) -> HashSet<usize> {
-    fn walk(item: &resolve::tree::FromItem, out: &mut HashSet<usize>) {
-        match item {
-            resolve::tree::FromItem::Relation(relation) => {
-                out.insert(*relation);
-            }
-            resolve::tree::FromItem::Join(join) => {
-                walk(&join.left, out);
-                walk(&join.right, out);
-            }
-        }
-    }
-    let mut out = HashSet::new();
-    query.from.iter().for_each(|item| walk(item, &mut out));
-    out
 }

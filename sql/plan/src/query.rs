@@ -57,8 +57,8 @@ impl Planner<'_> {
         node
     }
 
-    /// Makes `query` the innermost level. Tables among the first `lockable` relations carry their row ids; with `pinned`
-    /// they are replaced by pinned rows.
+    /// Makes `query` the innermost level. The first `lockable` relations, and those of semi joins beside them, carry their
+    /// row ids; with `pinned` they are replaced by pinned rows.
     pub(crate) fn open_level(&mut self, query: &Query, group: &Group, lockable: usize, pinned: bool) {
         let id = self.next_level;
         self.next_level += 1;
@@ -127,6 +127,9 @@ impl Planner<'_> {
         }
         items(group, &mut note);
         row_ids.extend(bases.keys().filter(|relation| **relation < lockable));
+        if lockable > 0 {
+            row_ids.extend(group.pinned(lockable));
+        }
         self.levels.push(Level {
             id,
             ctes: Vec::new(),
@@ -138,7 +141,7 @@ impl Planner<'_> {
             row_ids: row_ids.into_iter().collect(),
             types,
             bases,
-            pinned: if pinned { lockable } else { 0 },
+            pinned,
         });
     }
 
@@ -214,7 +217,8 @@ impl Planner<'_> {
             exprs.push(self.convert_in(target.expr.clone(), &scope)?);
         }
         let targets = exprs.len();
-        let lock_slots = if query.locks.is_empty() { Vec::new() } else { row_id_slots(&layout, &mut exprs) };
+        let lock_slots =
+            if query.locks.is_empty() { Vec::new() } else { self.row_id_slots(&layout, &mut exprs) };
         node = if query.has_set_functions {
             let types = exprs.iter().map(Expr::ty).collect();
             let (rows, startup, total) =
@@ -401,7 +405,7 @@ impl Planner<'_> {
     ) -> Result<Recheck> {
         let pins = slots
             .into_iter()
-            .filter_map(|(relation, slot)| Some((relation, self.base(relation)?.table, slot)))
+            .map(|(relation, slot)| (relation, self.base(relation).map(|base| base.table), slot))
             .collect();
         if append_row_ids {
             flatten::flatten(&mut query);
@@ -425,7 +429,7 @@ impl Planner<'_> {
             exprs.push(self.convert(target.expr.clone(), &layout)?);
         }
         if append_row_ids {
-            row_id_slots(&layout, &mut exprs);
+            self.row_id_slots(&layout, &mut exprs);
         }
         Ok(node.project(exprs))
     }
@@ -704,7 +708,8 @@ impl Planner<'_> {
                 Ok(Expr::Outer { index, ty })
             }
             Expr::RowId { relation } => {
-                self.slot_or_outer(Item::RowId { relation }, Type::new(oid::INT8), scope)
+                let item = Item::RowId { relation };
+                self.slot_or_outer(item, self.item_type(item), scope)
             }
             Expr::WholeRow { levels_up, relation, ty } => {
                 let depth = self.depth_of(levels_up)?;
@@ -735,6 +740,17 @@ impl Planner<'_> {
                         SubplanKind::All { tests: self.convert_list(tests, scope)?, functions }
                     }
                 };
+                if self.levels.iter().any(|level| level.pinned)
+                    && let Some(subplan) = self.independent.get(&sublink.id)
+                {
+                    let (subplan, bindings) = (*subplan, Vec::new());
+                    return Ok(Expr::Subplan(Box::new(SubplanCall {
+                        subplan,
+                        kind,
+                        bindings,
+                        ty: sublink.ty,
+                    })));
+                }
                 let root = self.query(&sublink.query)?;
                 let parameters: Vec<usize> = root.open_parameters(&self.subplans).into_iter().collect();
                 let mut bindings = Vec::new();
@@ -754,6 +770,9 @@ impl Planner<'_> {
                             bindings.push((*parameter, value));
                         }
                     }
+                }
+                if parameters.is_empty() {
+                    self.independent.insert(sublink.id, self.subplans.len());
                 }
                 self.subplans.push(ir::Subplan { root, parameters });
                 let subplan = self.subplans.len() - 1;
@@ -839,27 +858,30 @@ impl Planner<'_> {
                 .last()
                 .and_then(|level| level.types.get(relation)?.get(column).copied())
                 .unwrap_or(Type::new(oid::UNKNOWN)),
-            Item::RowId { .. } => Type::new(oid::INT8),
+            Item::RowId { relation } => match self.base(relation) {
+                Some(_) => Type::new(oid::INT8),
+                None => Type::new(oid::RECORD),
+            },
         }
     }
-}
 
-/// Appends the row ids of a layout, by relation; gives (relation, place among the expressions).
-fn row_id_slots(layout: &[Item], exprs: &mut Vec<Expr>) -> Vec<(usize, usize)> {
-    let mut found: Vec<(usize, usize)> = layout
-        .iter()
-        .enumerate()
-        .filter_map(|(index, item)| match item {
-            Item::RowId { relation } => Some((*relation, index)),
-            Item::Column { .. } => None,
-        })
-        .collect();
-    found.sort_unstable();
-    for (_, index) in &mut found {
-        exprs.push(Expr::Slot { index: *index, ty: Type::new(oid::INT8) });
-        *index = exprs.len() - 1;
+    /// Appends the row ids of a layout, by relation; gives (relation, place among the expressions).
+    fn row_id_slots(&self, layout: &[Item], exprs: &mut Vec<Expr>) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = layout
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| match item {
+                Item::RowId { relation } => Some((*relation, index)),
+                Item::Column { .. } => None,
+            })
+            .collect();
+        found.sort_unstable();
+        for (_, index) in &mut found {
+            exprs.push(Expr::Slot { index: *index, ty: self.item_type(layout[*index]) });
+            *index = exprs.len() - 1;
+        }
+        found
     }
-    found
 }
 
 fn whole_row(query: &Query, relation: usize) -> Vec<usize> {

@@ -3,6 +3,8 @@
 //! `a + b + c ...` is a tree as deep as it is long. Its left spine is walked with a loop; AND and OR become
 //! n-ary; what recursion is left runs on stacks that grow.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, IntervalFields, TrimWhereField,
     UnaryOperator, Value,
@@ -1284,7 +1286,8 @@ pub(crate) fn strip(mut expr: &ast::Expr) -> &ast::Expr {
 }
 
 fn sublink(kind: SublinkKind, query: Query, ty: Type) -> Expr {
-    Expr::Sublink(Box::new(Sublink { kind, query, ty }))
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Expr::Sublink(Box::new(Sublink { id: NEXT.fetch_add(1, Ordering::Relaxed), kind, query, ty }))
 }
 
 /// Where a type's name stands, when the tree says.

@@ -522,6 +522,8 @@ pub struct SetCall {
 
 #[derive(Clone, Debug)]
 pub struct Sublink {
+    /// Its copies have it too: what does not depend on the rows around it need be computed only once for all of them.
+    pub id: u64,
     pub kind: SublinkKind,
     pub query: Query,
     pub ty: Type,

@@ -98,6 +98,7 @@ fn table(oid: Oid, name: &str, columns: &[(&str, Oid, i32)]) -> Table {
         acl: None,
         comment: None,
         options: Default::default(),
+        on_commit: Default::default(),
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn run(
         }
         match object {
             Object::Table(table) => Box::pin(table_action(session, table, action)).await?,
-            Object::View(view) => view_action(session, &view, action)?,
+            Object::View(view) => view_action(session, &view, action).await?,
             other => {
                 return Err(Error::new(
                     SqlState::WRONG_OBJECT_TYPE,
@@ -89,7 +89,7 @@ async fn common(session: &mut Session, object: &Object, action: &AlterAction) ->
     let mut changes = Vec::new();
     match action {
         AlterAction::Rename(to) => {
-            session.lock(schema, TableLockMode::ShareUpdateExclusive).await?;
+            session.lock(schema, TableLockMode::RowExclusive).await?;
             let scope = session.scope()?;
             must_be_free(&scope.catalog, schema, to)?;
             views_forbid(&scope, object, "renaming")?;
@@ -145,7 +145,7 @@ async fn common(session: &mut Session, object: &Object, action: &AlterAction) ->
                 return Err(Error::unsupported("moving an index alone", "Move its table."));
             }
             privilege::check_schema(&scope.catalog, scope.role, target, 'C')?;
-            session.lock(target, TableLockMode::ShareUpdateExclusive).await?;
+            session.lock(target, TableLockMode::RowExclusive).await?;
             let scope = session.scope()?;
             views_forbid(&scope, object, "moving")?;
             for object in with_belongings(&scope.catalog, object) {
@@ -165,7 +165,7 @@ async fn common(session: &mut Session, object: &Object, action: &AlterAction) ->
         AlterAction::Unsupported { what, instead } => return Err(Error::unsupported(what, *instead)),
         _ => return Ok(false),
     }
-    session.change_catalog(changes)?;
+    session.change_catalog(changes).await?;
     Ok(true)
 }
 
@@ -201,7 +201,7 @@ fn with_belongings(catalog: &engine::Catalog, object: &Object) -> Vec<Object> {
     all
 }
 
-fn view_action(session: &mut Session, view: &View, action: &AlterAction) -> Result<()> {
+async fn view_action(session: &mut Session, view: &View, action: &AlterAction) -> Result<()> {
     match action {
         AlterAction::RenameColumn { from, to } => {
             let mut changed = view.clone();
@@ -220,7 +220,7 @@ fn view_action(session: &mut Session, view: &View, action: &AlterAction) -> Resu
             changed.columns[place].name = to.clone();
             let names: Vec<String> = changed.columns.iter().map(|c| quote_name(&c.name)).collect();
             changed.query = format!("SELECT {0} FROM ({1}) AS v({0})", names.join(", "), view.query);
-            session.change_catalog(vec![Change::Put(Object::View(Arc::new(changed)))])
+            session.change_catalog(vec![Change::Put(Object::View(Arc::new(changed)))]).await
         }
         AlterAction::SetOptions(_) => Ok(()),
         _ => Err(Error::unsupported("this change of a view", "Use CREATE OR REPLACE VIEW.")),
@@ -296,7 +296,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
                 Some(text) => default_text(&scope, text, target.ty())?,
                 None => None,
             };
-            session.change_catalog(put(changed))
+            session.change_catalog(put(changed)).await
         }
         AlterAction::SetNotNull { column, not_null } => {
             let place = place_of(&table, column)?;
@@ -321,7 +321,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             }
             let mut changed = (*table).clone();
             changed.columns[place].not_null = *not_null;
-            session.change_catalog(put(changed))
+            session.change_catalog(put(changed)).await
         }
         AlterAction::DropExpression { column, if_exists } => {
             let place = place_of(&table, column)?;
@@ -343,7 +343,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             }
             changed.columns[place].generated = false;
             changed.columns[place].default = None;
-            session.change_catalog(put(changed))
+            session.change_catalog(put(changed)).await
         }
         AlterAction::AddIdentity { column, identity, options } => {
             let place = place_of(&table, column)?;
@@ -375,7 +375,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             let mut builder = Builder::of(&scope, &table);
             builder.add_identity(session, &mut target, *identity, options, false)?;
             builder.table.columns[place] = target;
-            session.change_catalog(builder.changes())
+            session.change_catalog(builder.changes()).await
         }
         AlterAction::SetIdentity { column, identity, options } => {
             let place = place_of(&table, column)?;
@@ -389,10 +389,10 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             if let Some(identity) = identity {
                 changed.columns[place].identity = Some(*identity);
                 let number = changed.columns[place].number;
-                session.change_catalog(put(changed))?;
-                return identity_options(session, table.oid, number, options);
+                session.change_catalog(put(changed)).await?;
+                return identity_options(session, table.oid, number, options).await;
             }
-            identity_options(session, table.oid, table.columns[place].number, options)
+            identity_options(session, table.oid, table.columns[place].number, options).await
         }
         AlterAction::DropIdentity { column, if_exists } => {
             let place = place_of(&table, column)?;
@@ -418,7 +418,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             if let Some(sequence) = owned_sequence(&scope.catalog, table.oid, number) {
                 changes.push(Change::Drop(sequence.oid));
             }
-            session.change_catalog(changes)
+            session.change_catalog(changes).await
         }
         AlterAction::AddConstraint(constraint) => add_constraint(session, &table, constraint).await,
         AlterAction::DropConstraint { name, if_exists, cascade } => {
@@ -451,7 +451,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             }
             constraint.deferrable = *deferrable;
             constraint.initially_deferred = *initially_deferred;
-            session.change_catalog(put(changed))
+            session.change_catalog(put(changed)).await
         }
         AlterAction::ValidateConstraint(name) => {
             let mut changed = (*table).clone();
@@ -464,11 +464,11 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
             if !changed.constraints[place].validated {
                 validate(session, &table, &changed.constraints[place].clone()).await?;
                 changed.constraints[place].validated = true;
-                session.change_catalog(put(changed))?;
+                session.change_catalog(put(changed)).await?;
             }
             Ok(())
         }
-        AlterAction::RenameColumn { from, to } => rename_column(session, &table, from, to),
+        AlterAction::RenameColumn { from, to } => rename_column(session, &table, from, to).await,
         AlterAction::RenameConstraint { from, to } => {
             let mut changed = (*table).clone();
             if changed.constraints.iter().any(|c| c.name == *to) {
@@ -493,7 +493,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
                     ..(**index).clone()
                 }))));
             }
-            session.change_catalog(changes)
+            session.change_catalog(changes).await
         }
         AlterAction::SetOptions(options) => {
             let mut changed = (*table).clone();
@@ -504,7 +504,7 @@ async fn table_action(session: &mut Session, table: Arc<Table>, action: &AlterAc
                     changed.options.insert(key.clone(), value.clone());
                 }
             }
-            session.change_catalog(put(changed))
+            session.change_catalog(put(changed)).await
         }
         AlterAction::Rename(_)
         | AlterAction::SetSchema(_)
@@ -525,13 +525,13 @@ fn owned_sequence(catalog: &engine::Catalog, table: Oid, column: i16) -> Option<
     })
 }
 
-fn identity_options(session: &mut Session, table: Oid, column: i16, options: &SequenceOptions) -> Result<()> {
+async fn identity_options(session: &mut Session, table: Oid, column: i16, options: &SequenceOptions) -> Result<()> {
     if *options == SequenceOptions::default() {
         return Ok(());
     }
     let scope = session.scope()?;
     match owned_sequence(&scope.catalog, table, column) {
-        Some(sequence) => super::sequence::alter_sequence(session, &sequence, options),
+        Some(sequence) => super::sequence::alter_sequence(session, &sequence, options).await,
         None => Err(Error::new(SqlState::UNDEFINED_OBJECT, "the identity column has no sequence")),
     }
 }
@@ -602,7 +602,7 @@ async fn add_column(session: &mut Session, table: &Arc<Table>, definition: &Colu
         .cloned()
         .collect();
     let changed = Arc::new(builder.table.clone());
-    session.change_catalog(builder.changes())?;
+    session.change_catalog(builder.changes()).await?;
     if per_row.is_some() {
         let purpose = if column.generated { Purpose::Generated } else { Purpose::Default };
         let text = per_row.unwrap_or_default();
@@ -653,7 +653,7 @@ async fn rewrite(session: &mut Session, table: &Arc<Table>, columns: Vec<(usize,
     let indexes: Vec<Arc<Index>> = scope.catalog.indexes(table.oid).cloned().collect();
     // Indexes come back when the rows are there.
     changes.extend(indexes.iter().map(|i| Change::Drop(i.oid)));
-    session.change_catalog(changes)?;
+    session.change_catalog(changes).await?;
     let mut batch = RowBatch::default();
     let shared = session.shared.clone();
     while scan.next(&mut batch)? {
@@ -751,7 +751,7 @@ async fn set_type(
     }
     if let Some(sequence) = old.identity.and_then(|_| owned_sequence(&scope.catalog, table.oid, old.number)) {
         let options = SequenceOptions { ty: Some(ty), ..SequenceOptions::default() };
-        super::sequence::alter_sequence(session, &sequence, &options)?;
+        super::sequence::alter_sequence(session, &sequence, &options).await?;
     }
     let changed = Arc::new(changed);
     // Every stored expression must still make sense over the new type.
@@ -781,7 +781,7 @@ async fn set_type(
         }
         return Ok(());
     }
-    session.change_catalog(vec![Change::Put(Object::Table(changed))])
+    session.change_catalog(vec![Change::Put(Object::Table(changed))]).await
 }
 
 async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, cascade: bool) -> Result<()> {
@@ -876,7 +876,7 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
         target.acl = None;
     }
     changes.push(Change::Put(Object::Table(Arc::new(changed))));
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }
 
 async fn add_constraint(
@@ -884,7 +884,7 @@ async fn add_constraint(
     table: &Arc<Table>,
     constraint: &TableConstraint,
 ) -> Result<()> {
-    session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+    session.lock(table.schema, TableLockMode::RowExclusive).await?;
     let scope = session.scope()?;
     let mut builder = Builder::of(&scope, table);
     builder.constraint(session, constraint.clone())?;
@@ -903,7 +903,7 @@ async fn add_constraint(
     }
     let indexes = std::mem::take(&mut builder.indexes);
     let changed = Arc::new(builder.table.clone());
-    session.change_catalog(builder.changes())?;
+    session.change_catalog(builder.changes()).await?;
     for index in indexes {
         super::create_index::build(session, index).await?;
     }
@@ -1046,10 +1046,10 @@ async fn drop_constraint(
             && !matches!(&c.kind, ConstraintKind::Foreign(key) if Some(key.referenced_index) == index)
     });
     changes.push(Change::Put(Object::Table(Arc::new(changed))));
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }
 
-fn rename_column(session: &mut Session, table: &Arc<Table>, from: &str, to: &str) -> Result<()> {
+async fn rename_column(session: &mut Session, table: &Arc<Table>, from: &str, to: &str) -> Result<()> {
     let scope = session.scope()?;
     let Ok(place) = place_of(table, from) else {
         return Err(Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{from}\" does not exist")));
@@ -1101,7 +1101,7 @@ fn rename_column(session: &mut Session, table: &Arc<Table>, from: &str, to: &str
             changes.push(Change::Put(Object::Index(Arc::new(index))));
         }
     }
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }
 
 /// An expression's text with one column's name replaced.

@@ -100,6 +100,6 @@ pub async fn run(session: &mut Session, target: &CommentTarget, text: Option<&st
         (_, Object::Schema(o)) => o.comment = text,
         (_, Object::Database(o)) => o.comment = text,
     }
-    session.change_catalog(vec![Change::Put(changed)])?;
+    session.change_catalog(vec![Change::Put(changed)]).await?;
     Ok(Outcome::Tag("COMMENT".into()))
 }

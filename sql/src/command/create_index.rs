@@ -59,9 +59,12 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     if statement.keys.len() + statement.include.len() > 32 {
         return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
     }
-    let (scope, table) = session.own_table(&statement.table, TableLockMode::ShareRowExclusive).await?;
+    // Hidden columns change the table; plain ones do not, and others may make indexes at the same time.
+    let plain = statement.predicate.is_none() && statement.keys.iter().all(|key| key.expression.is_none());
+    let mode = if plain { TableLockMode::Share } else { TableLockMode::ShareRowExclusive };
+    let (scope, table) = session.own_table(&statement.table, mode).await?;
     privilege::check_schema(&scope.catalog, scope.role, table.schema, 'C')?;
-    session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+    session.lock(table.schema, TableLockMode::RowExclusive).await?;
     let scope = session.scope()?;
     if let Some(name) = &statement.name
         && scope.catalog.relation(table.schema, name).is_some()
@@ -172,7 +175,7 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     };
     if hidden {
         session.lock(table.oid, TableLockMode::AccessExclusive).await?;
-        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))])?;
+        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))]).await?;
         let first = table.columns.len();
         fill_hidden(session, &Arc::new(changed), first).await?;
     }
@@ -252,7 +255,7 @@ async fn rewrite_in_place(
 /// Publishes an index and fills it from the rows that are there.
 pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     let index = Arc::new(index);
-    session.change_catalog(vec![Change::Put(Object::Index(index.clone()))])?;
+    session.change_catalog(vec![Change::Put(Object::Index(index.clone()))]).await?;
     let shared = session.shared.clone();
     let tx = session.transaction()?.tx()?;
     tokio::select! {

@@ -37,21 +37,21 @@ pub struct Builder {
     pub indexes: Vec<Index>,
 }
 
-pub async fn run(session: &mut Session, statement: &CreateTable) -> Result<Outcome> {
-    let done = Outcome::Tag("CREATE TABLE".into());
-    if statement.on_commit.is_some() {
-        if !statement.temporary {
-            return Err(Error::new(
-                SqlState::INVALID_TABLE_DEFINITION,
-                "ON COMMIT can only be used on temporary tables",
-            ));
-        }
-        return Err(Error::unsupported(
-            "ON COMMIT DROP and DELETE ROWS",
-            "TRUNCATE or DROP the table at the end of the transaction.",
+/// What ON COMMIT says: 42P16 for a table that stays.
+pub fn on_commit(asked: Option<OnCommit>, temporary: bool) -> Result<OnCommit> {
+    if asked.is_some() && !temporary {
+        return Err(Error::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            "ON COMMIT can only be used on temporary tables",
         ));
     }
+    Ok(asked.unwrap_or_default())
+}
+
+pub async fn run(session: &mut Session, statement: &CreateTable) -> Result<Outcome> {
+    let done = Outcome::Tag("CREATE TABLE".into());
     let temporary = statement.temporary || statement.name.schema.as_deref() == Some("pg_temp");
+    let on_commit = on_commit(statement.on_commit, temporary)?;
     let schema = session.schema_for(&statement.name, temporary).await?;
     let scope = session.scope()?;
     if let Some(existing) = scope.catalog.relation(schema, &statement.name.name) {
@@ -80,6 +80,7 @@ pub async fn run(session: &mut Session, statement: &CreateTable) -> Result<Outco
             acl: None,
             comment: None,
             options: statement.options.iter().cloned().collect(),
+            on_commit,
         },
         scope: scope.clone(),
         objects: Vec::new(),
@@ -114,7 +115,7 @@ pub async fn run(session: &mut Session, statement: &CreateTable) -> Result<Outco
     builder.foreign_keys(session).await?;
     builder.check_expressions()?;
     let changes = builder.changes();
-    session.change_catalog(changes)?;
+    session.change_catalog(changes).await?;
     Ok(done)
 }
 

@@ -14,10 +14,13 @@ use crate::session::{Outcome, Portal, Session};
 use crate::statement::{Parsed, Statement};
 
 pub async fn run(session: &mut Session, statement: &Statement) -> Result<Outcome> {
-    let Statement::CreateTableAs { name, columns, temporary, if_not_exists, query, data } = statement else {
+    let Statement::CreateTableAs { name, columns, temporary, if_not_exists, query, data, on_commit } =
+        statement
+    else {
         return Err(Error::internal("not CREATE TABLE AS"));
     };
     let temporary = *temporary || name.schema.as_deref() == Some("pg_temp");
+    let on_commit = super::create_table::on_commit(*on_commit, temporary)?;
     let schema = session.schema_for(name, temporary).await?;
     let scope = session.scope()?;
     if scope.catalog.relation(schema, &name.name).is_some() && *if_not_exists {
@@ -50,6 +53,7 @@ pub async fn run(session: &mut Session, statement: &Statement) -> Result<Outcome
         acl: None,
         comment: None,
         options: BTreeMap::new(),
+        on_commit,
     };
     for (n, column) in output.iter().enumerate() {
         let own = columns.get(n).unwrap_or(&column.name).clone();
@@ -81,7 +85,7 @@ pub async fn run(session: &mut Session, statement: &Statement) -> Result<Outcome
         });
     }
     let full = format!("{}.{}", lex::quote_name(&scope.schema_name(schema)), lex::quote_name(&name.name));
-    session.change_catalog(vec![Change::Put(Object::Table(Arc::new(table)))])?;
+    session.change_catalog(vec![Change::Put(Object::Table(Arc::new(table)))]).await?;
     if !data {
         return Ok(Outcome::Tag("CREATE TABLE AS".into()));
     }

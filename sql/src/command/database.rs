@@ -77,7 +77,7 @@ pub async fn create(session: &mut Session, name: &str, options: &[(String, Strin
     }
     let engine = &session.database.engine;
     let objects = database_objects(name, engine.new_oid(), owner, engine.new_oid());
-    session.change_catalog(objects.into_iter().map(Change::Put).collect())?;
+    session.change_catalog(objects.into_iter().map(Change::Put).collect()).await?;
     Ok(Outcome::Tag("CREATE DATABASE".into()))
 }
 
@@ -128,7 +128,7 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
             }
         }
     }
-    session.change_catalog(vec![Change::Put(Object::Database(changed))])?;
+    session.change_catalog(vec![Change::Put(Object::Database(changed))]).await?;
     Ok(Outcome::Tag("ALTER DATABASE".into()))
 }
 
@@ -176,5 +176,5 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
         .map(|o| Change::Drop(o.oid()))
         .collect();
     changes.push(Change::Drop(database));
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }

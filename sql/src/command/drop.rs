@@ -96,77 +96,94 @@ async fn objects(
     if_exists: bool,
     cascade: bool,
 ) -> Result<()> {
-    let mut targets = Vec::new();
+    let mut targets: Vec<Oid> = Vec::new();
     for name in names {
-        let scope = session.scope()?;
-        let found = if kind == ObjectKind::Schema {
-            scope.catalog.schema_named(session.shared.database, &name.name).cloned().map(Object::Schema)
-        } else {
-            find_relation(&scope, name)
-        };
-        let Some(found) = found else {
-            let message = format!("{} \"{}\" does not exist", kind.noun(), super::written(name));
-            if if_exists {
-                session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, format!("{message}, skipping"));
-                continue;
+        // Somebody else may have dropped it, or made another, before it was ours.
+        loop {
+            let Some(found) = lock_target(session, kind, name, if_exists).await? else { break };
+            let now = find(&*session.scope()?, session.shared.database, kind, name);
+            if now.is_some_and(|now| now.oid() == found) {
+                targets.push(found);
+                break;
             }
-            let of_system = name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
-            if of_system
-                && kind != ObjectKind::Schema
-                && crate::pg_catalog::find("pg_catalog", &name.name).is_some()
-            {
-                return Err(Error::new(
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    format!("permission denied: \"{}\" is a system catalog", name.name),
-                ));
-            }
-            let state = match kind {
-                ObjectKind::Index => SqlState::UNDEFINED_OBJECT,
-                ObjectKind::Schema => SqlState::INVALID_SCHEMA_NAME,
-                _ => SqlState::UNDEFINED_TABLE,
-            };
-            return Err(Error::new(state, message));
-        };
-        let actual = kind_of(&found);
-        if actual != kind {
-            let article = |kind: ObjectKind| if kind == ObjectKind::Index { "an index" } else { "" };
-            let noun = |kind: ObjectKind| match article(kind) {
-                "" => format!("a {}", kind.noun()),
-                article => article.to_string(),
-            };
-            let hint = format!("Use DROP {} to remove {}.", actual.noun().to_uppercase(), noun(actual));
-            return Err(Error::new(
-                SqlState::WRONG_OBJECT_TYPE,
-                format!("\"{}\" is not {}", name.name, noun(kind)),
-            )
-            .hint(hint));
         }
-        privilege::must_own(&scope.catalog, scope.role, owner_of(&found), kind.noun(), found.name())?;
-        if let Object::Index(index) = &found {
-            session.lock(index.table, TableLockMode::AccessExclusive).await?;
-            let scope = session.scope()?;
-            if let Some(table) = scope.catalog.table(index.table)
-                && let Some(constraint) =
-                    table.constraints.iter().find(|c| constraint_index(&c.kind) == Some(index.oid))
-            {
-                return Err(Error::new(
-                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                    format!(
-                        "cannot drop index {} because constraint {} on table {} requires it",
-                        index.name, constraint.name, table.name
-                    ),
-                )
-                .hint(format!(
-                    "You can drop constraint {} on table {} instead.",
-                    constraint.name, table.name
-                )));
-            }
-        } else {
-            session.lock(found.oid(), TableLockMode::AccessExclusive).await?;
-        }
-        targets.push(found.oid());
     }
     remove(session, &targets, cascade).await
+}
+
+fn find(scope: &Scope, database: Oid, kind: ObjectKind, name: &Name) -> Option<Object> {
+    if kind == ObjectKind::Schema {
+        return scope.catalog.schema_named(database, &name.name).cloned().map(Object::Schema);
+    }
+    find_relation(scope, name)
+}
+
+/// Finds what a DROP names and locks it; `None`: it is not there, which IF EXISTS allows.
+async fn lock_target(
+    session: &mut Session,
+    kind: ObjectKind,
+    name: &Name,
+    if_exists: bool,
+) -> Result<Option<Oid>> {
+    let scope = session.scope()?;
+    let Some(found) = find(&scope, session.shared.database, kind, name) else {
+        let message = format!("{} \"{}\" does not exist", kind.noun(), super::written(name));
+        if if_exists {
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, format!("{message}, skipping"));
+            return Ok(None);
+        }
+        let of_system = name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+        if of_system
+            && kind != ObjectKind::Schema
+            && crate::pg_catalog::find("pg_catalog", &name.name).is_some()
+        {
+            return Err(Error::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied: \"{}\" is a system catalog", name.name),
+            ));
+        }
+        let state = match kind {
+            ObjectKind::Index => SqlState::UNDEFINED_OBJECT,
+            ObjectKind::Schema => SqlState::INVALID_SCHEMA_NAME,
+            _ => SqlState::UNDEFINED_TABLE,
+        };
+        return Err(Error::new(state, message));
+    };
+    let actual = kind_of(&found);
+    if actual != kind {
+        let article = |kind: ObjectKind| if kind == ObjectKind::Index { "an index" } else { "" };
+        let noun = |kind: ObjectKind| match article(kind) {
+            "" => format!("a {}", kind.noun()),
+            article => article.to_string(),
+        };
+        let hint = format!("Use DROP {} to remove {}.", actual.noun().to_uppercase(), noun(actual));
+        return Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{}\" is not {}", name.name, noun(kind)),
+        )
+        .hint(hint));
+    }
+    privilege::must_own(&scope.catalog, scope.role, owner_of(&found), kind.noun(), found.name())?;
+    if let Object::Index(index) = &found {
+        session.lock(index.table, TableLockMode::AccessExclusive).await?;
+        let scope = session.scope()?;
+        if let Some(table) = scope.catalog.table(index.table)
+            && let Some(constraint) =
+                table.constraints.iter().find(|c| constraint_index(&c.kind) == Some(index.oid))
+        {
+            return Err(Error::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!(
+                    "cannot drop index {} because constraint {} on table {} requires it",
+                    index.name, constraint.name, table.name
+                ),
+            )
+            .hint(format!("You can drop constraint {} on table {} instead.", constraint.name, table.name)));
+        }
+    } else {
+        session.lock(found.oid(), TableLockMode::AccessExclusive).await?;
+    }
+    Ok(Some(found.oid()))
 }
 
 /// The index behind a key constraint.
@@ -295,7 +312,7 @@ pub async fn remove(session: &mut Session, targets: &[Oid], cascade: bool) -> Re
         }
     }
     changes.extend(tables.into_iter().map(|t| Change::Put(Object::Table(Arc::new(t)))));
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }
 
 /// What belongs to something (and goes with it), and what merely depends on it.

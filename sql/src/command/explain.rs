@@ -57,6 +57,7 @@ pub async fn run(
         return Ok(print(&scope, &resolved.plan, options, &Measured::default(), executor, summary));
     }
     crate::privilege::check_plan(&scope.catalog, scope.role, &resolved.plan)?;
+    session.check_read_only(&resolved)?;
     session.lock_plan(&resolved).await?;
     let begun = Instant::now();
     let state = session.open_plan(&scope, &resolved, values, true)?;

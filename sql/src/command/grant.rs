@@ -92,7 +92,7 @@ pub async fn run(session: &mut Session, grant: &Grant) -> Result<Outcome> {
         let Some(object) = scope.catalog.get(target).cloned() else { continue };
         let changed = change(session, grant, &object, &grantees)?;
         if let Some(changed) = changed {
-            session.change_catalog(vec![Change::Put(changed)])?;
+            session.change_catalog(vec![Change::Put(changed)]).await?;
         }
     }
     Ok(done)

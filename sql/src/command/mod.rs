@@ -202,7 +202,7 @@ impl Session {
         }
         privilege::check_schema(&scope.catalog, scope.role, schema, 'C')
             .map_err(|e| e.at(Some(name.position)))?;
-        self.lock(schema, TableLockMode::ShareUpdateExclusive).await?;
+        self.lock(schema, TableLockMode::RowExclusive).await?;
         Ok(schema)
     }
 

@@ -133,7 +133,7 @@ pub async fn create(
             changes.push(Change::Put(Object::Role(Arc::new(member))));
         }
     }
-    session.change_catalog(changes)?;
+    session.change_catalog(changes).await?;
     Ok(Outcome::Tag("CREATE ROLE".into()))
 }
 
@@ -177,7 +177,7 @@ pub async fn alter(
         }
         apply(session, &mut changed, options)?;
     }
-    session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))])?;
+    session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))]).await?;
     Ok(Outcome::Tag("ALTER ROLE".into()))
 }
 
@@ -222,7 +222,7 @@ pub async fn alter_setting(
         }
         let mut changed = (*found).clone();
         change(&mut changed.settings);
-        session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))])?;
+        session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))]).await?;
         return Ok(Outcome::Tag("ALTER ROLE".into()));
     }
     let scope = session.scope()?;
@@ -235,7 +235,7 @@ pub async fn alter_setting(
     privilege::must_own(&scope.catalog, scope.role, found.owner, "database", target)?;
     let mut changed = found.clone();
     change(&mut changed.settings);
-    session.change_catalog(vec![Change::Put(Object::Database(changed))])?;
+    session.change_catalog(vec![Change::Put(Object::Database(changed))]).await?;
     Ok(Outcome::Tag("ALTER DATABASE".into()))
 }
 
@@ -306,7 +306,7 @@ pub async fn membership(
                     continue;
                 }
             }
-            session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))])?;
+            session.change_catalog(vec![Change::Put(Object::Role(Arc::new(changed)))]).await?;
         }
     }
     Ok(Outcome::Tag(if grant { "GRANT ROLE" } else { "REVOKE ROLE" }.into()))
@@ -362,5 +362,5 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
             changes.push(Change::Put(Object::Role(Arc::new(changed))));
         }
     }
-    session.change_catalog(changes)
+    session.change_catalog(changes).await
 }

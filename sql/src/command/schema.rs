@@ -54,7 +54,7 @@ pub async fn create(
         acl: None,
         comment: None,
     };
-    session.change_catalog(vec![Change::Put(Object::Schema(schema))])?;
+    session.change_catalog(vec![Change::Put(Object::Schema(schema))]).await?;
     Ok(done)
 }
 
@@ -107,7 +107,7 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
             return Err(Error::new(SqlState::SYNTAX_ERROR, "a schema has no options"));
         }
     }
-    session.change_catalog(vec![Change::Put(Object::Schema(schema))])?;
+    session.change_catalog(vec![Change::Put(Object::Schema(schema))]).await?;
     Ok(Outcome::Tag("ALTER SCHEMA".into()))
 }
 

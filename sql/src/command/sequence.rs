@@ -175,7 +175,7 @@ pub async fn create(
     };
     apply(&mut sequence, options, true)?;
     own(&mut sequence, &scope, options)?;
-    session.change_catalog(vec![Change::Put(Object::Sequence(Arc::new(sequence)))])?;
+    session.change_catalog(vec![Change::Put(Object::Sequence(Arc::new(sequence)))]).await?;
     Ok(done)
 }
 
@@ -203,12 +203,12 @@ pub async fn alter(
     };
     privilege::must_own(&scope.catalog, scope.role, sequence.owner, "sequence", &sequence.name)?;
     session.lock(sequence.oid, TableLockMode::ShareRowExclusive).await?;
-    alter_sequence(session, &sequence, options)?;
+    alter_sequence(session, &sequence, options).await?;
     Ok(done)
 }
 
 /// Applies options to an existing sequence; RESTART gives it a new counter in the same commit.
-pub fn alter_sequence(
+pub async fn alter_sequence(
     session: &mut Session,
     sequence: &Arc<Sequence>,
     options: &SequenceOptions,
@@ -246,7 +246,7 @@ pub fn alter_sequence(
     if restart.is_some() {
         changed.generation += 1;
     }
-    session.change_catalog(vec![Change::Put(Object::Sequence(Arc::new(changed.clone())))])?;
+    session.change_catalog(vec![Change::Put(Object::Sequence(Arc::new(changed.clone())))]).await?;
     if let Some(value) = restart {
         session.transaction()?.tx()?.sequence_set(&changed, value, false)?;
     }

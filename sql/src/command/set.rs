@@ -40,7 +40,7 @@ pub fn transaction_modes(name: &str, value: &str) -> Result<Modes> {
     Ok(modes)
 }
 
-fn level(isolation: Isolation) -> &'static str {
+pub fn level(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::ReadCommitted => "read committed",
         Isolation::RepeatableRead => "repeatable read",
@@ -211,9 +211,13 @@ pub async fn set_constraints(
     }
     if !deferred {
         // What was put off is looked at now; checks that hold need not be repeated at commit.
-        let checks = session.take_checks();
-        if !checks.is_empty() {
-            session.run_checks(checks).await?;
+        let (due, rest): (Vec<_>, Vec<_>) = session
+            .take_checks()
+            .into_iter()
+            .partition(|check| names.is_none() || oids.contains(&check.constraint()));
+        session.transaction()?.checks = rest;
+        if !due.is_empty() {
+            session.run_checks(due).await?;
         }
     }
     done("SET CONSTRAINTS")

@@ -62,10 +62,16 @@ pub async fn run(session: &mut Session, names: &[Name], restart: bool, cascade: 
             }
         }
     }
+    empty(session, &tables, restart).await?;
+    Ok(Outcome::Tag("TRUNCATE TABLE".into()))
+}
+
+/// Gives tables that are locked, and their indexes, new storage; with `restart` their sequences begin anew.
+pub async fn empty(session: &mut Session, tables: &[Arc<Table>], restart: bool) -> Result<()> {
     let scope = session.scope()?;
     let engine = session.database.engine.clone();
     let mut changes = Vec::new();
-    for table in &tables {
+    for table in tables {
         let emptied = Table { storage: engine.new_storage_id(), ..(**table).clone() };
         changes.push(Change::Put(Object::Table(Arc::new(emptied))));
         for index in scope.catalog.indexes(table.oid) {
@@ -84,6 +90,5 @@ pub async fn run(session: &mut Session, names: &[Name], restart: bool, cascade: 
             }
         }
     }
-    session.change_catalog(changes)?;
-    Ok(Outcome::Tag("TRUNCATE TABLE".into()))
+    session.change_catalog(changes).await
 }

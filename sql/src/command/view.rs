@@ -125,7 +125,7 @@ pub async fn create(
         }
         _ => must_be_free(&scope.catalog, schema, &name.name)?,
     }
-    session.change_catalog(vec![Change::Put(Object::View(Arc::new(view)))])?;
+    session.change_catalog(vec![Change::Put(Object::View(Arc::new(view)))]).await?;
     Ok(Outcome::Tag("CREATE VIEW".into()))
 }
 

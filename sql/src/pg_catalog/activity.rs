@@ -214,7 +214,11 @@ fn activity(scope: &Scope) -> Filled {
                 Peer::Internal => (Datum::Null, Datum::Null),
             };
             let time = |t: Option<i64>| t.map_or(Datum::Null, Datum::TimestampTz);
-            let waits = scope.database.engine.locks().is_waiting(s.pid);
+            let event = match scope.database.engine.locks().waited_for(s.pid) {
+                Some(tag) => Some(("Lock", lock_type(&tag))),
+                None if activity.state.starts_with("idle") => Some(("Client", "ClientRead")),
+                None => *s.waiting.lock(),
+            };
             let hide = |value: Datum| if mine { value } else { Datum::Null };
             vec![
                 Datum::Oid(s.database),
@@ -229,8 +233,8 @@ fn activity(scope: &Scope) -> Filled {
                 hide(time(activity.transaction_start)),
                 hide(time(activity.query_start)),
                 hide(Datum::TimestampTz(activity.state_change)),
-                if waits { text("Lock") } else { Datum::Null },
-                if waits { text("transactionid") } else { Datum::Null },
+                hide(event.map_or(Datum::Null, |(kind, _)| text(kind))),
+                hide(event.map_or(Datum::Null, |(_, name)| text(name))),
                 hide(text(activity.state)),
                 if mine { text(&activity.query) } else { text("<insufficient privilege>") },
                 text("client backend"),
@@ -261,6 +265,16 @@ fn activity(scope: &Scope) -> Filled {
     }
 }
 
+/// What a wait for a lock is called. A row or a key is free when the transaction that has it ends: that is what PostgreSQL
+/// names.
+fn lock_type(tag: &LockTag) -> &'static str {
+    match tag {
+        LockTag::Table(_) => "relation",
+        LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Name { .. } => "transactionid",
+        LockTag::Advisory(_) => "advisory",
+    }
+}
+
 fn locks(scope: &Scope) -> Filled {
     let rows = scope
         .database
@@ -284,7 +298,7 @@ fn locks(scope: &Scope) -> Filled {
                     row[3] = Datum::Int4((id >> 13) as i32);
                     row[4] = Datum::Int2((id & 0x1fff) as i16);
                 }
-                LockTag::Key { .. } => row[0] = text("transactionid"),
+                LockTag::Key { .. } | LockTag::Name { .. } => row[0] = text("transactionid"),
                 LockTag::Advisory(key) => {
                     row[0] = text("advisory");
                     row[1] = Datum::Oid(key.database);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use plan::template::Probe;
-use session::Column;
 use value::{Datum, Result, Type};
 
 use super::{Portal, Prepared, Session, columns_of};
@@ -44,14 +43,14 @@ pub struct Ready {
 }
 
 impl Session {
-    /// Opens the portal of a plain statement from its template, if there is one that fits. `Err` holds whether one is to
+    /// Makes the portal of a plain statement from its template, if there is one that fits. `Err` holds whether one is to
     /// be made from what the ordinary way will find.
     pub(super) fn open_template(
         &mut self,
         scope: &Arc<Scope>,
         lifted: &Lifted,
         text: &Arc<str>,
-    ) -> std::result::Result<Option<Arc<[Column]>>, bool> {
+    ) -> std::result::Result<Portal, bool> {
         if !scope.settings.plan_cache || self.has_local_objects() {
             return Err(false);
         }
@@ -76,11 +75,9 @@ impl Session {
                 if !ready.probes.iter().all(|(probe, planned)| Probe::close(*planned, probe.rows(&values))) {
                     return Err(false);
                 }
-                let columns = ready.prepared.columns.clone();
-                let mut portal = Portal::new(ready.prepared.clone(), values.into(), columns.clone());
+                let mut portal = Portal::new(ready.prepared.clone(), values.into(), None);
                 portal.text = Some(text.clone());
-                self.portals.insert(String::new(), portal);
-                Ok(columns)
+                Ok(portal)
             }
         }
     }

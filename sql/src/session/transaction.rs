@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use engine::catalog::{Change, Object, OnCommit};
 use engine::{Isolation, Savepoint, Transaction};
 use execute::ConstraintModes;
 use value::{Error, Oid, Result, SqlState};
@@ -21,6 +23,7 @@ pub struct Block {
     pub failed: bool,
     /// Microseconds since 2000-01-01 UTC.
     pub started: i64,
+    pub begun: Instant,
     pub isolation: Isolation,
     pub read_only: bool,
     pub deferrable: bool,
@@ -43,9 +46,18 @@ struct Frame {
     checks: usize,
     notifications: usize,
     constraints: Arc<ConstraintModes>,
+    /// READ ONLY as it was outside: it is so again when the savepoint is gone.
+    read_only: bool,
 }
 
 impl Block {
+    fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
+        if let Some(tx) = &mut self.tx {
+            tx.set_read_only(read_only);
+        }
+    }
+
     /// The transaction, which a failed block has lost.
     pub fn tx(&mut self) -> Result<&mut Transaction> {
         self.tx.as_mut().ok_or_else(|| {
@@ -79,6 +91,7 @@ impl Session {
             explicit,
             failed: false,
             started,
+            begun: Instant::now(),
             isolation,
             read_only,
             deferrable,
@@ -140,25 +153,35 @@ impl Session {
         let Some(block) = &mut self.block else { return Ok(()) };
         let tx = block.tx.as_mut();
         let started = tx.as_ref().is_some_and(|t| t.has_snapshot());
-        if let Some(isolation) = modes.isolation {
-            if started && isolation != block.isolation {
-                return Err(Error::new(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-                ));
+        let nested = !block.savepoints.is_empty();
+        let refuse = |message: &str| Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        if let Some(isolation) = modes.isolation.filter(|isolation| *isolation != block.isolation) {
+            if started {
+                return refuse("SET TRANSACTION ISOLATION LEVEL must be called before any query");
+            }
+            if nested {
+                return refuse("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
             }
             block.isolation = isolation;
         }
         if let Some(read_only) = modes.read_only {
-            if started && !read_only && block.read_only {
-                return Err(Error::new(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "transaction read-write mode must be set before any query",
-                ));
+            if !read_only && block.read_only {
+                if block.savepoints.last().is_some_and(|frame| frame.read_only) {
+                    return refuse("cannot set transaction read-write mode inside a read-only transaction");
+                }
+                if started {
+                    return refuse("transaction read-write mode must be set before any query");
+                }
             }
             block.read_only = read_only;
         }
         if let Some(deferrable) = modes.deferrable {
+            if nested {
+                return refuse("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
+            }
+            if started {
+                return refuse("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+            }
             block.deferrable = deferrable;
         }
         let (isolation, read_only) = (block.isolation, block.read_only);
@@ -230,6 +253,33 @@ impl Session {
         if !block.checks.is_empty() {
             let checks = std::mem::take(&mut block.checks);
             self.run_checks(checks).await?;
+        }
+        self.carry_out_on_commit().await
+    }
+
+    /// ON COMMIT of the session's temporary tables.
+    async fn carry_out_on_commit(&mut self) -> Result<()> {
+        let Some(temporary) = self.temporary else { return Ok(()) };
+        let Some(tx) = self.block.as_mut().and_then(|block| block.tx.as_mut()) else { return Ok(()) };
+        if !tx.has_writes() {
+            return Ok(());
+        }
+        let catalog = tx.catalog();
+        let (mut dropped, mut emptied) = (Vec::new(), Vec::new());
+        for object in catalog.objects() {
+            let Object::Table(table) = object else { continue };
+            match table.on_commit {
+                _ if table.schema != temporary => {}
+                OnCommit::PreserveRows => {}
+                OnCommit::DeleteRows => emptied.push(table.clone()),
+                OnCommit::Drop => dropped.push(table.oid),
+            }
+        }
+        if !dropped.is_empty() {
+            crate::command::drop::remove(self, &dropped, true).await?;
+        }
+        if !emptied.is_empty() {
+            crate::command::truncate::empty(self, &emptied, false).await?;
         }
         Ok(())
     }
@@ -321,13 +371,23 @@ impl Session {
         block.failed = true;
         self.portals.retain(|_, portal: &mut Portal| portal.cursor.as_ref().is_some_and(|c| c.held()));
         let Some(block) = &mut self.block else { return };
-        if block.savepoints.is_empty()
-            && let Some(tx) = block.tx.take()
-        {
-            if tx.has_catalog_changes() {
+        match block.savepoints.last() {
+            // What the innermost savepoint did can only be undone now; its locks are free at once.
+            Some(frame) => {
+                let savepoint = frame.savepoint;
+                if let Some(tx) = &mut block.tx {
+                    tx.rollback_to(savepoint);
+                }
                 self.local_version += 1;
             }
-            tx.rollback();
+            None => {
+                if let Some(tx) = block.tx.take() {
+                    if tx.has_catalog_changes() {
+                        self.local_version += 1;
+                    }
+                    tx.rollback();
+                }
+            }
         }
     }
 
@@ -397,6 +457,7 @@ impl Session {
             checks: block.checks.len(),
             notifications: block.notifications.len(),
             constraints: block.constraints.clone(),
+            read_only: block.read_only,
         });
         Ok(())
     }
@@ -428,6 +489,7 @@ impl Session {
         let frames = block.savepoints.split_off(place);
         if let Some(frame) = frames.first() {
             block.tx()?.release(frame.savepoint);
+            block.set_read_only(frame.read_only);
         }
         Ok(())
     }
@@ -442,7 +504,9 @@ impl Session {
         block.checks.truncate(frame.checks);
         block.notifications.truncate(frame.notifications);
         block.constraints = frame.constraints.clone();
+        let read_only = frame.read_only;
         block.tx()?.rollback_to(savepoint);
+        block.set_read_only(read_only);
         block.failed = false;
         self.local_version += 1;
         self.shared.settings.lock().restore(&saved);
@@ -472,11 +536,49 @@ impl Session {
         Ok(())
     }
 
+    /// Waits for others that are about to give a relation one of the names that the changes give; 42P07 when one did.
+    async fn claim_names(&mut self, changes: &[Change]) -> Result<()> {
+        let shared = self.shared.clone();
+        let temporary = self.temporary;
+        let tx = self.transaction()?.tx()?;
+        let catalog = tx.catalog();
+        let mut claimed = Vec::new();
+        for change in changes {
+            let Change::Put(object) = change else { continue };
+            let Some(schema) = object.relation_schema().filter(|schema| Some(*schema) != temporary) else {
+                continue;
+            };
+            let known = catalog.get(object.oid());
+            if !known.is_some_and(|k| k.relation_schema() == Some(schema) && k.name() == object.name()) {
+                claimed.push((schema, object));
+            }
+        }
+        for (schema, object) in &claimed {
+            Session::interruptible(&shared, tx.lock_name(*schema, object.name())).await?;
+        }
+        let catalog = tx.catalog();
+        for (schema, object) in claimed {
+            let Some(other) = catalog.relation(schema, object.name()) else { continue };
+            let gives_way = changes.iter().any(|change| match change {
+                Change::Drop(oid) => *oid == other.oid(),
+                Change::Put(put) => put.oid() == other.oid(),
+            });
+            if !gives_way {
+                return Err(Error::new(
+                    SqlState::DUPLICATE_TABLE,
+                    format!("relation \"{}\" already exists", object.name()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Publishes a catalog change of this statement.
-    pub(crate) fn change_catalog(&mut self, changes: Vec<engine::catalog::Change>) -> Result<()> {
+    pub(crate) async fn change_catalog(&mut self, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
+        self.claim_names(&changes).await?;
         self.local_version += 1;
         let block = self.transaction()?;
         block.tx()?.change_catalog(changes)

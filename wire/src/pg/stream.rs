@@ -5,11 +5,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::poll;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -24,6 +27,8 @@ pub const WRITE_AT: usize = 64 << 10;
 const WRITE_KEEP: usize = 256 << 10;
 /// How long finished answers wait for a later statement of the same pipeline before they leave alone.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// How often a call that takes long looks whether its client is still there.
+const PULSE: Duration = Duration::from_secs(1);
 /// How long a closing connection is given to take its last message.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -54,6 +59,22 @@ macro_rules! on_stream {
             Stream::Gone => $gone,
         }
     };
+}
+
+impl Stream {
+    /// Whether the client has closed its side and everything it sent has been read.
+    fn hung_up(&self) -> bool {
+        let socket = match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Tls(stream) => stream.get_ref().0.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Gone => return true,
+        };
+        match recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, count)) => count == 0,
+            Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -233,14 +254,15 @@ impl Link {
         Ok(())
     }
 
-    /// Runs a call of the session. It ends early when the server terminates; answers of earlier statements in
-    /// the pipeline leave while it waits.
+    /// Runs a call of the session. It ends early when the server terminates or the client goes away, which lets go
+    /// of all that the session holds; answers of earlier statements in the pipeline leave while it waits.
     pub async fn during<T>(&mut self, call: impl Future<Output = Result<T>>) -> Result<T, Fail> {
         let mut call = pin!(call);
         if let Poll::Ready(result) = poll!(call.as_mut()) {
             return result.map_err(Fail::from);
         }
         let mut patience = pin!(tokio::time::sleep(PATIENCE));
+        let mut pulse = pin!(tokio::time::sleep(PULSE));
         let mut waited = false;
         loop {
             let end = self.output.answered;
@@ -250,6 +272,12 @@ impl Link {
                 result = &mut call => return result.map_err(Fail::from),
                 () = terminated(&mut self.phase) => return Err(Fail::End(End::Fatal(shutdown_error()))),
                 () = &mut patience, if !waited && due => waited = true,
+                () = &mut pulse => {
+                    if self.stream.hung_up() {
+                        return Err(Fail::End(End::Done));
+                    }
+                    pulse.as_mut().reset(tokio::time::Instant::now() + PULSE);
+                }
                 result = push(&mut self.stream, &mut self.output, end), if waited && due => result.map_err(End::from)?,
             }
         }

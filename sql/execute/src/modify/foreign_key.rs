@@ -1,4 +1,4 @@
-//! Foreign keys: queued while rows change, settled when the statement is through.
+//! Foreign keys, and deferrable unique keys: queued while rows change, settled when the statement is through.
 //!
 //! Both sides look at the newest committed state plus the transaction's own writes, never at the statement's
 //! snapshot. The referencing side locks the parent row FOR KEY SHARE, the referenced side holds the parent FOR
@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::catalog::{Catalog, Index, IndexState, ReferentialAction, Table};
-use engine::{KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, Transaction, Wait};
+use engine::{
+    KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, Transaction, UniqueCheck, Wait,
+};
 use hashbrown::HashMap;
 use value::types::{self, Repr};
 use value::{Datum, Error, Oid, Result, SqlState, Type, compare, text};
@@ -42,6 +44,8 @@ enum Deferred {
     Referencing(RowId),
     /// This key of the referenced table has gone: nobody may refer to it.
     Referenced(Vec<Datum>),
+    /// This key was written: it must be the only one of its kind. (`child` is its table.)
+    Unique(UniqueCheck),
 }
 
 /// Keys of one foreign key that rows of this statement refer to, each once.
@@ -217,6 +221,7 @@ impl Queue {
 
     /// Carries out actions and makes the checks that are due; gives those that are deferred.
     pub async fn settle(mut self, state: &mut State, tx: &mut Transaction) -> Result<Vec<DeferredCheck>> {
+        self.settle_unique(&state.context, tx).await?;
         if self.gone.is_empty() && self.wanted.is_empty() {
             return Ok(self.pending);
         }
@@ -252,7 +257,29 @@ impl Queue {
                 check_referencing(&state.context, tx, &catalog, &wanted.link, key).await?;
             }
         }
+        // Actions may have moved keys, too.
+        self.settle_unique(&state.context, tx).await?;
         Ok(self.pending)
+    }
+
+    async fn settle_unique(&mut self, context: &Context, tx: &mut Transaction) -> Result<()> {
+        let checks = tx.take_unique_checks();
+        if checks.is_empty() {
+            return Ok(());
+        }
+        let catalog = tx.catalog();
+        for check in checks {
+            let table = catalog.table(check.table);
+            let constraint = table.and_then(|t| t.constraints.iter().find(|c| c.oid == check.constraint));
+            if constraint.is_some_and(|constraint| context.constraints.deferred(constraint)) {
+                let (child, constraint) = (check.table, check.constraint);
+                self.pending.push(DeferredCheck { child, constraint, what: Deferred::Unique(check) });
+            } else {
+                context.cancel.check()?;
+                guarded(context, tx.check_unique(&check)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// CASCADE, SET NULL, SET DEFAULT.
@@ -638,6 +665,7 @@ pub async fn run_deferred(checks: Vec<DeferredCheck>, tx: &mut Transaction, cont
             Deferred::Referenced(old) => {
                 check_referenced(context, tx, &catalog, &link, old, false).await?;
             }
+            Deferred::Unique(check) => guarded(context, tx.check_unique(check)).await?,
         }
     }
     Ok(())

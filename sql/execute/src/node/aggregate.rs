@@ -293,6 +293,11 @@ pub(crate) struct Aggregate {
 
 impl Aggregate {
     pub fn new(builder: &Builder<'_>, aggregation: &Aggregation) -> Result<Aggregate> {
+        Aggregate::over(builder, aggregation, builder.input(&aggregation.input)?)
+    }
+
+    /// Over an input that is a step already.
+    pub fn over(builder: &Builder<'_>, aggregation: &Aggregation, input: Input) -> Result<Aggregate> {
         let key_types: Vec<Oid> = aggregation.keys.iter().map(|key| key.ty().oid).collect();
         let sets = if aggregation.sets.is_empty() { vec![Vec::new()] } else { aggregation.sets.clone() };
         let groups: Vec<Groups> = sets
@@ -311,7 +316,7 @@ impl Aggregate {
         let numbered = groups.len() > 1;
         let columns = key_types.len() + calls.len() + usize::from(numbered);
         Ok(Aggregate {
-            input: builder.input(&aggregation.input)?,
+            input,
             keys: builder.list(&aggregation.keys)?,
             calls,
             numbered,

@@ -21,6 +21,11 @@ impl Append {
             at: 0,
         })
     }
+
+    /// Over inputs that are steps already.
+    pub fn over(inputs: Vec<Box<dyn Step>>, columns: usize) -> Append {
+        Append { inputs, columns, at: 0 }
+    }
 }
 
 impl Step for Append {

@@ -22,6 +22,8 @@ pub(crate) struct HashJoinStep {
     right_slots: Option<Vec<usize>>,
     types: Vec<Oid>,
     condition: Option<Code>,
+    /// A semi join that gives the right row too.
+    wide: bool,
     left_width: usize,
     right_width: usize,
     build: Rows,
@@ -58,6 +60,7 @@ impl HashJoinStep {
             .collect();
         Ok(HashJoinStep {
             kind: join.kind,
+            wide: join.wide,
             left: builder.input(&join.left)?,
             right: builder.input(&join.right)?,
             condition: builder.maybe(join.condition.as_ref())?,
@@ -185,7 +188,8 @@ impl HashJoinStep {
 
 impl Step for HashJoinStep {
     fn next(&mut self, state: &mut State, max: usize, out: &mut Rows) -> Result<()> {
-        let left_only = matches!(self.kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti);
+        let one_sided = matches!(self.kind, JoinType::Semi | JoinType::Anti | JoinType::NullAwareAnti);
+        let left_only = one_sided && !self.wide;
         out.columns = if left_only { self.left_width } else { self.left_width + self.right_width };
         if !self.built {
             self.build(state)?;
@@ -265,6 +269,9 @@ impl Step for HashJoinStep {
             self.matched = true;
             if let Some(matched) = self.matched_right.get_mut(entry) {
                 *matched = true;
+            }
+            if self.wide {
+                self.end_row();
             }
         }
         Ok(())

@@ -94,7 +94,9 @@ impl IndexScanStep {
             }
         }
         let keys = self.index.keys.len();
-        let whole = |columns: usize| self.index.unique && columns == keys && !has_null;
+        // Within a transaction a deferrable key may be there twice.
+        let single = self.index.unique && !self.table.is_deferrable(self.index.oid);
+        let whole = |columns: usize| single && columns == keys && !has_null;
         let list = match (&mut self.any, &mut self.any_array) {
             (Some(codes), _) => {
                 let mut values = Vec::with_capacity(codes.len());

@@ -17,7 +17,7 @@ use crate::state::{LockRequest, Pin, State, blocked};
 /// The query again, with every relation bound to one row.
 pub(crate) struct Rechecker {
     step: Box<dyn Step>,
-    pins: Vec<(usize, Arc<Table>, usize)>,
+    pins: Vec<(usize, Option<Arc<Table>>, usize)>,
 }
 
 impl Rechecker {
@@ -38,18 +38,18 @@ impl Rechecker {
         state.counters.rechecks += 1;
         state.pins.clear();
         for (relation, table, slot) in &self.pins {
-            let pinned = match (newest.iter().find(|(other, ..)| other == relation), row.get(*slot)) {
-                (Some((_, id, row)), _) => Some((*id, row.clone())),
-                (None, Some(Datum::Int8(id))) => {
+            let pin = match (table, row.get(*slot)) {
+                (Some(table), Some(Datum::Int8(id))) => {
                     let id = RowId(*id as u64);
-                    state.context.snapshot.get(table, id)?.map(|row| (id, row))
+                    state.context.snapshot.get(table, id)?.map_or(Pin::Nothing, |row| Pin::Row(id, row))
                 }
-                (None, _) => None,
+                (None, Some(Datum::Record(record))) => Pin::Record(record.clone()),
+                _ => Pin::Nothing,
             };
-            state.pins.insert(*relation, Pin { row: pinned });
+            state.pins.insert(*relation, pin);
         }
         for (relation, id, row) in newest {
-            state.pins.insert(*relation, Pin { row: Some((*id, row.clone())) });
+            state.pins.insert(*relation, Pin::Row(*id, row.clone()));
         }
         self.step.rescan(state)?;
         out.clear();

@@ -20,6 +20,7 @@ use crate::walk;
 
 mod aggregate;
 mod append;
+pub(crate) mod awaiting;
 mod cte_scan;
 mod distinct;
 mod distinct_on;
@@ -162,6 +163,18 @@ impl<'a> Builder<'a> {
     }
 
     pub fn build(&self, node: &Node) -> Result<Box<dyn Step>> {
+        let step = match awaiting::build(self, node)? {
+            Some(step) => step,
+            None => self.plain(node)?,
+        };
+        if self.context.instrument {
+            return Ok(Box::new(Instrument { step, node: std::ptr::from_ref(node) as usize }));
+        }
+        Ok(step)
+    }
+
+    /// The step of a node in whose own expressions nothing waits.
+    fn plain(&self, node: &Node) -> Result<Box<dyn Step>> {
         let step: Box<dyn Step> = match &node.kind {
             NodeKind::Once { condition } => Box::new(once::Once::new(self, condition.as_ref())?),
             NodeKind::Values { rows } => Box::new(values::Values::new(self, rows, node.types.len())?),
@@ -209,9 +222,6 @@ impl<'a> Builder<'a> {
                 return Err(value::Error::internal("a data-modifying node outside of its driver"));
             }
         };
-        if self.context.instrument {
-            return Ok(Box::new(Instrument { step, node: std::ptr::from_ref(node) as usize }));
-        }
         Ok(step)
     }
 }

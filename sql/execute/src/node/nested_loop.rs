@@ -19,6 +19,8 @@ pub(crate) struct NestedLoopStep {
     /// subquery above, for an earlier row) may have set it to another value in between.
     bound: Vec<Datum>,
     condition: Option<Code>,
+    /// A semi join that gives the right row too.
+    wide: bool,
     left_width: usize,
     right_width: usize,
     /// Without bindings: the right rows, once they were read.
@@ -52,6 +54,7 @@ impl NestedLoopStep {
         let repeated = !bindings.is_empty();
         Ok(NestedLoopStep {
             kind: join.kind,
+            wide: join.wide,
             left: builder.input(&join.left)?,
             right: if repeated { builder.repeated(&join.right)? } else { builder.input(&join.right)? },
             condition: builder.maybe(join.condition.as_ref())?,
@@ -125,7 +128,7 @@ impl NestedLoopStep {
 
 impl Step for NestedLoopStep {
     fn next(&mut self, state: &mut State, max: usize, out: &mut Rows) -> Result<()> {
-        let left_only = matches!(self.kind, JoinType::Semi | JoinType::Anti);
+        let left_only = matches!(self.kind, JoinType::Semi | JoinType::Anti) && !self.wide;
         out.columns = if left_only { self.left_width } else { self.left_width + self.right_width };
         if self.bindings.is_empty() && !self.complete && self.tracked() {
             self.store(state)?;
@@ -217,7 +220,12 @@ impl Step for NestedLoopStep {
             self.matched = true;
             match self.kind {
                 JoinType::Semi => {
-                    self.emit_left(out, false);
+                    if self.wide {
+                        out.values.extend_from_slice(&self.row);
+                        out.count += 1;
+                    } else {
+                        self.emit_left(out, false);
+                    }
                     self.end_row();
                 }
                 JoinType::Anti => self.end_row(),

@@ -4,7 +4,7 @@ use value::{Datum, Result};
 
 use super::Step;
 use crate::rows::Rows;
-use crate::state::State;
+use crate::state::{Pin, State};
 
 pub(crate) struct Pinned {
     relation: usize,
@@ -25,13 +25,22 @@ impl Step for Pinned {
         if std::mem::replace(&mut self.done, true) {
             return Ok(());
         }
-        if let Some((id, row)) = state.pins.get(&self.relation).and_then(|pin| pin.row.as_ref()) {
-            out.values.extend(self.columns.iter().map(|column| row.get(*column)));
-            if self.row_id {
-                out.values.push(Datum::Int8(id.0 as i64));
+        let id = match state.pins.get(&self.relation) {
+            None | Some(Pin::Nothing) => return Ok(()),
+            Some(Pin::Row(id, row)) => {
+                out.values.extend(self.columns.iter().map(|column| row.get(*column)));
+                Datum::Int8(id.0 as i64)
             }
-            out.count = 1;
+            Some(Pin::Record(record)) => {
+                let field = |column: &usize| record.fields.get(*column).cloned().unwrap_or_default();
+                out.values.extend(self.columns.iter().map(field));
+                Datum::Record(record.clone())
+            }
+        };
+        if self.row_id {
+            out.values.push(id);
         }
+        out.count = 1;
         Ok(())
     }
 

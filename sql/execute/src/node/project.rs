@@ -20,7 +20,12 @@ pub(crate) struct Project {
 
 impl Project {
     pub fn new(builder: &Builder<'_>, input: &Node, exprs: &[Expr]) -> Result<Project> {
-        let mut uses = vec![0; input.types.len()];
+        Project::over(builder, builder.input(input)?, input.types.len(), exprs)
+    }
+
+    /// Over an input of that many slots that is a step already.
+    pub fn over(builder: &Builder<'_>, input: Input, slots: usize, exprs: &[Expr]) -> Result<Project> {
+        let mut uses = vec![0; slots];
         for expr in exprs {
             each_expr(expr, &mut |expr| {
                 if let Expr::Slot { index, .. } = expr {
@@ -39,7 +44,7 @@ impl Project {
                 expr => codes.push(Some(builder.compile(expr)?)),
             }
         }
-        Ok(Project { input: builder.input(input)?, codes, moves })
+        Ok(Project { input, codes, moves })
     }
 }
 

@@ -359,6 +359,7 @@ impl Database {
             acl: None,
             comment: None,
             options: Default::default(),
+            on_commit: Default::default(),
         };
         let mut indexes = Vec::new();
         let mut constraints = Vec::new();

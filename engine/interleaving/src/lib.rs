@@ -1,0 +1,19 @@
+//! The lock manager and the order of commits under a scheduler that tries orders of threads (shuttle, random and PCT).
+//!
+//! The modules are the engine's own files; only `sync`, the one door through which the engine gets its concurrency
+//! primitives, is exchanged. Scenarios are functions, so that `tests/` can run each in thousands of orders; a
+//! failing one prints the schedule that repeats it.
+
+#[path = "../../src/ids.rs"]
+#[allow(dead_code, reason = "what only the rest of the engine uses")]
+mod ids;
+#[path = "../../src/lock.rs"]
+#[allow(dead_code, reason = "what only the rest of the engine uses")]
+mod lock;
+#[path = "../../src/pipeline.rs"]
+#[allow(dead_code, reason = "what only the rest of the engine uses")]
+mod pipeline;
+mod scenario;
+mod sync;
+
+pub use scenario::*;
