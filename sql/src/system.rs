@@ -704,6 +704,9 @@ pub async fn wait(scope: &Scope, name: &str, args: &[Datum], tx: &mut Transactio
         tokio::time::sleep(sleep_time(args).min(Duration::from_secs(1 << 32))).await;
         return Ok(text(""));
     }
+    if !name.contains("advisory") {
+        return Err(Error::internal(format!("nobody waits for {name}")));
+    }
     let held = if name.contains("xact") { AdvisoryScope::Transaction } else { AdvisoryScope::Session };
     let tries = name.starts_with("pg_try");
     let wait = if tries { Wait::Skip } else { Wait::Block };

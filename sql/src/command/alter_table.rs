@@ -525,7 +525,12 @@ fn owned_sequence(catalog: &engine::Catalog, table: Oid, column: i16) -> Option<
     })
 }
 
-async fn identity_options(session: &mut Session, table: Oid, column: i16, options: &SequenceOptions) -> Result<()> {
+async fn identity_options(
+    session: &mut Session,
+    table: Oid,
+    column: i16,
+    options: &SequenceOptions,
+) -> Result<()> {
     if *options == SequenceOptions::default() {
         return Ok(());
     }

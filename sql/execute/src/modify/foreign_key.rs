@@ -19,7 +19,7 @@ use super::constraint::{Link, Rules, column};
 use crate::code::Code;
 use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{guarded, lock_row};
+use crate::driver::{guarded, lock_row, locking};
 use crate::rows::{self, Rows};
 use crate::state::State;
 
@@ -302,6 +302,8 @@ impl Queue {
         }
         let Some(writer) = writers.get_mut(&child.oid) else { return Ok(()) };
         let latest = tx.latest_snapshot();
+        // Under a fixed snapshot nothing may be changed that has changed since.
+        let seen_by = tx.fixed_snapshot().unwrap_or_else(|| latest.clone());
         let found = children(&state.context, &latest, &catalog, link, &parent, &gone.old, usize::MAX)?;
         for (id, seen) in found {
             state.context.cancel.check()?;
@@ -327,7 +329,8 @@ impl Queue {
                 }
                 writer.rules.lock_mode(&child, &|column| seen.get(column), &new)
             };
-            let old = match lock_row(&state.context, tx, &child, id, mode, Wait::Block, &latest).await? {
+            let locked = lock_row(&state.context, tx, &child, id, mode, Wait::Block, &seen_by).await;
+            let old = match locked.map_err(locking)? {
                 RowLock::Granted => seen,
                 RowLock::Moved(row) => {
                     // Somebody else changed it meanwhile: only what still refers to the key is ours to touch.
@@ -452,9 +455,16 @@ async fn check_referencing(
         context.cancel.check()?;
         let latest = tx.latest_snapshot();
         let Some((id, row)) = latest.index_get(parent, index, &bytes)? else {
-            return Err(missing(context, catalog, link, parent, key));
+            // What the own snapshot still shows has gone since: trying again tells the truth.
+            if let Some(fixed) = tx.fixed_snapshot()
+                && fixed.index_get(parent, index, &bytes)?.is_some()
+            {
+                return Err(tx.outdated());
+            }
+            return Err(tx.or_serialization(missing(context, catalog, link, parent, key)));
         };
-        match lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await? {
+        let locked = lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await;
+        match locked.map_err(locking)? {
             RowLock::Granted | RowLock::AlreadyChanged => return Ok(()),
             RowLock::Moved(newest) => {
                 let same = foreign.referenced_columns.iter().all(|number| {
@@ -504,7 +514,7 @@ async fn check_referenced(
         }
     }
     let schema = catalog.schema(link.child.schema).map_or("", |schema| schema.name.as_str());
-    Err(Error::new(
+    let error = Error::new(
         SqlState::FOREIGN_KEY_VIOLATION,
         format!(
             "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
@@ -519,7 +529,8 @@ async fn check_referenced(
         link.child.name
     ))
     .table(schema, link.child.name.as_str())
-    .constraint(link.constraint().name.as_str()))
+    .constraint(link.constraint().name.as_str());
+    Err(tx.or_serialization(error))
 }
 
 fn missing(context: &Context, catalog: &Catalog, link: &Link, parent: &Table, key: &[Datum]) -> Error {
