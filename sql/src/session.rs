@@ -32,6 +32,7 @@ use value::text::Style;
 use value::types::oid as type_oid;
 use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
 
+use crate::command::set::level;
 use crate::database::Database;
 use crate::grammar::{self, error_shifted};
 use crate::literal::{self, Lifted};
@@ -408,8 +409,12 @@ impl Session {
             transaction_time: started,
             statement_time: self.statement_time,
             modes: match &self.block {
-                Some(block) => (block.isolation, block.read_only, block.deferrable),
-                None => self.modes(Modes::default()),
+                Some(block) => (level(block.isolation, block.uncommitted), block.read_only, block.deferrable),
+                None => {
+                    let effective = self.effective();
+                    let level = level(effective.isolation, effective.uncommitted);
+                    (level, effective.read_only, effective.deferrable)
+                }
             },
             key: cached.key.clone(),
         }))

@@ -489,6 +489,8 @@ pub struct Effective {
     pub work_mem: usize,
     pub synchronous_commit: bool,
     pub isolation: engine::Isolation,
+    /// READ COMMITTED is called READ UNCOMMITTED.
+    pub uncommitted: bool,
     pub read_only: bool,
     pub min_messages: usize,
     pub plan_cache: bool,
@@ -533,6 +535,7 @@ impl Settings {
                 work_mem: 4 << 20,
                 synchronous_commit: true,
                 isolation: engine::Isolation::ReadCommitted,
+                uncommitted: false,
                 read_only: false,
                 min_messages: 6,
                 plan_cache: true,
@@ -816,6 +819,7 @@ impl Settings {
             deferrable: on("default_transaction_deferrable"),
             work_mem: (integer("work_mem") as usize) << 10,
             synchronous_commit: text("synchronous_commit") != "off",
+            uncommitted: text("default_transaction_isolation") == "read uncommitted",
             isolation: match text("default_transaction_isolation").as_str() {
                 "serializable" => engine::Isolation::Serializable,
                 "repeatable read" => engine::Isolation::RepeatableRead,

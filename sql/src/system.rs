@@ -89,7 +89,7 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             let on = |on: bool| Ok(text(if on { "on" } else { "off" }));
             let (isolation, read_only, deferrable) = scope.modes;
             match setting::find(string(args, 0)).map_or("", |s| s.name) {
-                "transaction_isolation" => return Ok(text(crate::command::set::level(isolation))),
+                "transaction_isolation" => return Ok(text(isolation)),
                 "transaction_read_only" => return on(read_only),
                 "transaction_deferrable" => return on(deferrable),
                 _ => {}

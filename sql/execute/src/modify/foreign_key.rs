@@ -10,6 +10,7 @@ use std::sync::Arc;
 use engine::catalog::{Catalog, Index, IndexState, ReferentialAction, Table};
 use engine::{
     KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, Transaction, UniqueCheck, Wait,
+    concurrent,
 };
 use hashbrown::HashMap;
 use value::types::{self, Repr};
@@ -451,6 +452,7 @@ async fn check_referencing(
         return Err(missing(context, catalog, link, parent, key));
     };
     let bytes = Index::encode_prefix(parent, index, &parts);
+    let mut waited = false;
     loop {
         context.cancel.check()?;
         let latest = tx.latest_snapshot();
@@ -459,7 +461,7 @@ async fn check_referencing(
             if let Some(fixed) = tx.fixed_snapshot()
                 && fixed.index_get(parent, index, &bytes)?.is_some()
             {
-                return Err(tx.outdated());
+                return Err(if waited { concurrent("update") } else { tx.outdated() });
             }
             return Err(tx.or_serialization(missing(context, catalog, link, parent, key)));
         };
@@ -477,6 +479,7 @@ async fn check_referencing(
             }
             RowLock::Deleted | RowLock::Skipped => {}
         }
+        waited = true;
     }
 }
 
