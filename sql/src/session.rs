@@ -1663,7 +1663,11 @@ impl Session {
     }
 
     /// A query whose literals may stand in a template's places.
-    async fn simple_begin_lifted(&mut self, lifted: &Lifted, text: &Arc<str>) -> Result<Option<Arc<[Column]>>> {
+    async fn simple_begin_lifted(
+        &mut self,
+        lifted: &Lifted,
+        text: &Arc<str>,
+    ) -> Result<Option<Arc<[Column]>>> {
         self.statement_time = datetime::now();
         let mut learn = None;
         if !self.block.as_ref().is_some_and(|block| block.failed) {
