@@ -57,6 +57,6 @@ pub use serializable::{ColumnRange, ScanFilter};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
 pub use transaction::{
-    AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction, UniqueCheck,
+    AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction, UniqueCheck, concurrent,
 };
 pub use wal::archive::{Archive, DirectoryArchive};

@@ -261,7 +261,7 @@ impl State {
     }
 }
 
-fn failure(reason: &str) -> Error {
+pub(crate) fn failure(reason: &str) -> Error {
     Error::new(
         SqlState::SERIALIZATION_FAILURE,
         "could not serialize access due to read/write dependencies among transactions",

@@ -29,7 +29,7 @@ use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
-use crate::serializable::Reads;
+use crate::serializable::{self, Reads};
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
 use crate::wal;
@@ -479,10 +479,11 @@ impl Transaction {
         Ok(self.snapshot(pin, CommandId(command)))
     }
 
-    /// Everything applied now, all own writes included: for constraint checks and re-checks.
+    /// Everything applied now, all own writes included: for constraint checks and re-checks. What is read by it is not
+    /// validated in SERIALIZABLE: what counts of it is held by locks until the end.
     pub fn latest_snapshot(&mut self) -> Snapshot {
         let pin = Arc::new(self.pin(true));
-        self.snapshot(pin, CommandId(u32::MAX))
+        self.snapshot_with(pin, CommandId(u32::MAX), None)
     }
 
     fn pin(&self, newest: bool) -> SnapshotPin {
@@ -499,17 +500,41 @@ impl Transaction {
     }
 
     fn snapshot(&self, pin: Arc<SnapshotPin>, command: CommandId) -> Snapshot {
+        self.snapshot_with(pin, command, self.reads.clone())
+    }
+
+    fn snapshot_with(
+        &self,
+        pin: Arc<SnapshotPin>,
+        command: CommandId,
+        reads: Option<Arc<Reads>>,
+    ) -> Snapshot {
         let own = self.dirty.then(|| self.writes.clone());
         if let Some(own) = &own {
             own.enter(command);
         }
-        Snapshot(Arc::new(SnapshotInner {
-            pin,
-            command,
-            own,
-            temporary: self.session.0.rows.clone(),
-            reads: self.reads.clone(),
-        }))
+        Snapshot(Arc::new(SnapshotInner { pin, command, own, temporary: self.session.0.rows.clone(), reads }))
+    }
+
+    /// What the transaction's fixed snapshot sees, with all own writes; `None` in READ COMMITTED, which has none.
+    pub fn fixed_snapshot(&self) -> Option<Snapshot> {
+        let pin = self.fixed.as_ref()?;
+        Some(self.snapshot_with(pin.clone(), CommandId(u32::MAX), None))
+    }
+
+    /// 40001 for something that the fixed snapshot shows and that has gone since.
+    pub fn outdated(&self) -> Error {
+        match self.isolation {
+            Isolation::Serializable => serializable::failure("Canceled because what it relies on is gone"),
+            Isolation::ReadCommitted | Isolation::RepeatableRead => concurrent("update"),
+        }
+    }
+
+    /// An error for something that the newest state shows, or, in SERIALIZABLE, 40001 in its place when the transaction
+    /// has read what was changed since: tried again it may well succeed.
+    pub fn or_serialization(&self, error: Error) -> Error {
+        let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return error };
+        self.engine.validation.check(fixed.ts, reads).err().unwrap_or(error)
     }
 
     /// The newest applied state with all own writes. Not announced: only newest versions may be asked for.
@@ -1439,7 +1464,8 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-fn concurrent(what: &str) -> Error {
+/// 40001: the transaction's snapshot is too old for what it wants to do.
+pub fn concurrent(what: &str) -> Error {
     Error::new(
         SqlState::SERIALIZATION_FAILURE,
         format!("could not serialize access due to concurrent {what}"),

@@ -863,8 +863,10 @@ impl<'a> Reader<'a> {
                     Isolation::Serializable
                 } else if self.accept_all(&["repeatable", "read"]) {
                     Isolation::RepeatableRead
-                } else if self.accept_all(&["read", "committed"]) || self.accept_all(&["read", "uncommitted"])
-                {
+                } else if self.accept_all(&["read", "committed"]) {
+                    Isolation::ReadCommitted
+                } else if self.accept_all(&["read", "uncommitted"]) {
+                    modes.uncommitted = true;
                     Isolation::ReadCommitted
                 } else {
                     return self.error();

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use engine::Transaction;
 use engine::catalog::{Catalog, Table, oid};
-use engine::{Isolation, Transaction};
 use execute::{SystemRelations, TableRules};
 use function::{Environment, Function};
 use plan::PlanContext;
@@ -34,8 +34,8 @@ pub struct Scope {
     pub superuser: bool,
     pub transaction_time: i64,
     pub statement_time: i64,
-    /// Of the transaction: isolation level, READ ONLY, DEFERRABLE.
-    pub modes: (Isolation, bool, bool),
+    /// Of the transaction: the isolation level's name, READ ONLY, DEFERRABLE.
+    pub modes: (&'static str, bool, bool),
     /// Everything but the catalog that the meaning of a text depends on.
     pub key: Arc<str>,
 }

@@ -33,6 +33,7 @@ use value::text::Style;
 use value::types::oid as type_oid;
 use value::{Datum, Error, Oid, Result, SqlState, Type, datetime};
 
+use crate::command::set::level;
 use crate::database::Database;
 use crate::grammar::{self, error_shifted};
 use crate::literal::{self, Lifted};
@@ -421,8 +422,12 @@ impl Session {
             transaction_time: started,
             statement_time: self.statement_time,
             modes: match &self.block {
-                Some(block) => (block.isolation, block.read_only, block.deferrable),
-                None => self.modes(Modes::default()),
+                Some(block) => (level(block.isolation, block.uncommitted), block.read_only, block.deferrable),
+                None => {
+                    let effective = self.effective();
+                    let level = level(effective.isolation, effective.uncommitted);
+                    (level, effective.read_only, effective.deferrable)
+                }
             },
             key: cached.key.clone(),
         }))
@@ -1823,7 +1828,7 @@ impl Session {
             // In a template's text it would count wrong.
             return Err(if portal.text.is_some() { error.set_position(None) } else { error });
         }
-        let resolved = portal.prepared.resolved.lock().clone();
+        let resolved = prepared.resolved.lock().clone();
         portal.columns = resolved.as_deref().and_then(columns_of);
         let columns = portal.columns.clone();
         self.portals.insert(String::new(), portal);

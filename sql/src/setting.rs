@@ -503,6 +503,8 @@ pub struct Effective {
     pub work_mem: usize,
     pub synchronous_commit: bool,
     pub isolation: engine::Isolation,
+    /// READ COMMITTED is called READ UNCOMMITTED.
+    pub uncommitted: bool,
     pub read_only: bool,
     pub min_messages: usize,
     /// `log_min_duration_statement`; `None`: off.
@@ -551,6 +553,7 @@ impl Settings {
                 work_mem: 4 << 20,
                 synchronous_commit: true,
                 isolation: engine::Isolation::ReadCommitted,
+                uncommitted: false,
                 read_only: false,
                 min_messages: 6,
                 log_min_duration: None,
@@ -849,6 +852,7 @@ impl Settings {
             deferrable: on("default_transaction_deferrable"),
             work_mem: (integer("work_mem") as usize) << 10,
             synchronous_commit: text("synchronous_commit") != "off",
+            uncommitted: text("default_transaction_isolation") == "read uncommitted",
             isolation: match text("default_transaction_isolation").as_str() {
                 "serializable" => engine::Isolation::Serializable,
                 "repeatable read" => engine::Isolation::RepeatableRead,

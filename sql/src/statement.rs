@@ -244,6 +244,8 @@ pub enum Statement {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Modes {
     pub isolation: Option<engine::Isolation>,
+    /// READ COMMITTED was called READ UNCOMMITTED, and is shown as that.
+    pub uncommitted: bool,
     pub read_only: Option<bool>,
     pub deferrable: Option<bool>,
 }

@@ -90,7 +90,7 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             let on = |on: bool| Ok(text(if on { "on" } else { "off" }));
             let (isolation, read_only, deferrable) = scope.modes;
             match setting::find(string(args, 0)).map_or("", |s| s.name) {
-                "transaction_isolation" => return Ok(text(crate::command::set::level(isolation))),
+                "transaction_isolation" => return Ok(text(isolation)),
                 "transaction_read_only" => return on(read_only),
                 "transaction_deferrable" => return on(deferrable),
                 _ => {}
@@ -740,6 +740,9 @@ pub async fn wait(scope: &Scope, name: &str, args: &[Datum], tx: &mut Transactio
         // The clock takes no more than some years.
         tokio::time::sleep(sleep_time(args).min(Duration::from_secs(1 << 32))).await;
         return Ok(text(""));
+    }
+    if !name.contains("advisory") {
+        return Err(Error::internal(format!("nobody waits for {name}")));
     }
     let held = if name.contains("xact") { AdvisoryScope::Transaction } else { AdvisoryScope::Session };
     let tries = name.starts_with("pg_try");

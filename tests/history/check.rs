@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use super::workload::{History, Operation, Transaction};
 
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "what is printed")]
 pub struct Anomaly {
-    /// G0, G1a, G1b, G1c, G-single, G2-item; the same behind `rt-` when only real time closes the cycle; `order`, `internal`,
+    /// G0, G1a, G1b, G1c, G-single, G2-item; `rt-cycle` when real time is needed to close the cycle; `order`, `internal`,
     /// `lost`: no order of versions explains what was read, not even one transaction by itself, or a commit is gone.
     pub kind: &'static str,
     pub what: Vec<String>,

@@ -133,10 +133,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % end
     }
-
-    fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len() as u64) as usize]
-    }
 }
 
 /// Runs the workload for that long; with `kill` the server dies three times meanwhile.
@@ -183,7 +179,8 @@ pub fn record(
     let mut client = server.connect();
     let lists = kind == Kind::Append;
     let sql = if lists { "SELECT id, v FROM lists" } else { "SELECT id, v FROM registers" };
-    let last = client.run(sql).rows.iter().map(|row| {
+    let answer = client.run(sql);
+    let last = answer.rows.iter().map(|row| {
         let text = |n: usize| row[n].as_deref().expect("a value");
         (text(0).parse().expect("a key"), numbers(text(1)))
     });
@@ -211,8 +208,9 @@ fn process(
             continue;
         };
         // Some sessions read by the vectorised executor, some never by an index.
-        let extra = ["RESET startdb.executor", "SET startdb.executor = vector", "SET enable_indexscan = off"];
-        if client.simple(random.pick(&extra)).is_err() {
+        const MANNERS: [&str; 3] =
+            ["RESET startdb.executor", "SET startdb.executor = vector", "SET enable_indexscan = off"];
+        if client.simple(MANNERS[random.below(3) as usize]).is_err() {
             continue;
         }
         let mut alive = true;

@@ -12,7 +12,7 @@ use std::task::Poll;
 use engine::catalog::Table;
 use engine::{RowId, RowLock, RowLockMode, Snapshot, Transaction, Wait};
 use plan::ir::{NodeKind, Plan};
-use value::{Error, Result};
+use value::{Error, Result, SqlState};
 
 use crate::context::{CancelReason, Context, Counters, LockTimer, Reserved};
 use crate::cursor::{Actuals, output};
@@ -82,6 +82,14 @@ pub(crate) async fn lock_row(
     guarded(context, tx.lock_row(table, row, mode, wait, snapshot)).await
 }
 
+/// What PostgreSQL says of a row that was to be locked and is gone: the same as of one that was changed.
+pub(crate) fn locking(error: Error) -> Error {
+    if error.state() == SqlState::SERIALIZATION_FAILURE && error.message().ends_with("concurrent delete") {
+        return engine::concurrent("update");
+    }
+    error
+}
+
 /// Serves the lock request that came with an error; other errors are handed on.
 pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error) -> Result<()> {
     let context = &state.context;
@@ -95,7 +103,8 @@ pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error)
     let Some(request) = state.request.take() else { return Err(error) };
     let answer =
         lock_row(context, tx, &request.table, request.row, request.mode, request.wait, &context.snapshot)
-            .await?;
+            .await
+            .map_err(locking)?;
     state.answer = Some(answer);
     Ok(())
 }

@@ -189,8 +189,10 @@ pub fn relation_name(names: &dyn Names, name: &ObjectName) -> Result<Found> {
 pub(crate) fn lookup(names: &dyn Names, schema: Option<&str>, relation: &str) -> Option<Found> {
     let catalog = names.catalog();
     if let Some(schema) = schema {
-        if schema == "pg_temp" {
-            return in_schema(names, names.temporary_schema()?, relation);
+        if let Some(temporary) = names.temporary_schema()
+            && (schema == "pg_temp" || schema.strip_prefix("pg_temp_") == Some(&temporary.to_string()))
+        {
+            return in_schema(names, temporary, relation);
         }
         if let Some(system) = names.system_relation(Some(schema), relation) {
             return Some(Found::System(system));

@@ -618,6 +618,13 @@ impl Builder {
                     ),
                 ));
             };
+            if target.is_deferrable(key.oid) {
+                let kind = if referenced.is_empty() { "primary key" } else { "unique constraint" };
+                return Err(Error::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    format!("cannot use a deferrable {kind} for referenced table \"{}\"", target.name),
+                ));
+            }
             let name = match &constraint.name {
                 Some(name) => name.clone(),
                 None => self.free_constraint_name(&columns.join("_"), "fkey"),

@@ -27,6 +27,7 @@ pub fn transaction_modes(name: &str, value: &str) -> Result<Modes> {
     let mut modes = Modes::default();
     match name {
         "transaction_isolation" => {
+            modes.uncommitted = value.eq_ignore_ascii_case("read uncommitted");
             modes.isolation = Some(match value.to_ascii_lowercase().as_str() {
                 "serializable" => Isolation::Serializable,
                 "repeatable read" => Isolation::RepeatableRead,
@@ -40,8 +41,10 @@ pub fn transaction_modes(name: &str, value: &str) -> Result<Modes> {
     Ok(modes)
 }
 
-pub fn level(isolation: Isolation) -> &'static str {
+/// A level's name. `uncommitted`: it was called READ UNCOMMITTED.
+pub fn level(isolation: Isolation, uncommitted: bool) -> &'static str {
     match isolation {
+        Isolation::ReadCommitted if uncommitted => "read uncommitted",
         Isolation::ReadCommitted => "read committed",
         Isolation::RepeatableRead => "repeatable read",
         Isolation::Serializable => "serializable",
@@ -101,7 +104,11 @@ pub fn shown(session: &Session, name: &str) -> Result<String> {
     let block = session.block.as_ref();
     let on = |on: bool| if on { "on" } else { "off" }.to_string();
     Ok(match setting::find(name).map_or("", |s| s.name) {
-        "transaction_isolation" => level(block.map_or(effective.isolation, |b| b.isolation)).to_string(),
+        "transaction_isolation" => match block {
+            Some(block) => level(block.isolation, block.uncommitted),
+            None => level(effective.isolation, effective.uncommitted),
+        }
+        .to_string(),
         "transaction_read_only" => on(block.map_or(effective.read_only, |b| b.read_only)),
         "transaction_deferrable" => on(block.is_some_and(|b| b.deferrable)),
         "server_version" => setting::SERVER_VERSION.to_string(),
@@ -137,7 +144,7 @@ pub fn set_transaction(session: &mut Session, modes: Modes, characteristics: boo
         session.transaction()?;
         let mut settings = session.shared.settings.lock();
         if let Some(isolation) = modes.isolation {
-            settings.set_text("default_transaction_isolation", level(isolation), false)?;
+            settings.set_text("default_transaction_isolation", level(isolation, modes.uncommitted), false)?;
         }
         if let Some(read_only) = modes.read_only {
             settings.set_text(

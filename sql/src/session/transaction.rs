@@ -25,6 +25,7 @@ pub struct Block {
     pub started: i64,
     pub begun: Instant,
     pub isolation: Isolation,
+    pub uncommitted: bool,
     pub read_only: bool,
     pub deferrable: bool,
     pub saved: Saved,
@@ -80,6 +81,7 @@ impl Session {
 
     fn begin_block(&mut self, modes: Modes, explicit: bool) {
         let (isolation, read_only, deferrable) = self.modes(modes);
+        let uncommitted = modes.isolation.map_or(self.effective().uncommitted, |_| modes.uncommitted);
         let tx = self.database.engine.begin_for(&self.shared.state, isolation, read_only);
         // now() is the arrival of the first statement.
         let started = self.statement_time;
@@ -93,6 +95,7 @@ impl Session {
             started,
             begun: Instant::now(),
             isolation,
+            uncommitted,
             read_only,
             deferrable,
             saved: self.shared.settings.lock().save(),
@@ -183,6 +186,9 @@ impl Session {
                 return refuse("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
             }
             block.deferrable = deferrable;
+        }
+        if modes.isolation.is_some() {
+            block.uncommitted = modes.uncommitted;
         }
         let (isolation, read_only) = (block.isolation, block.read_only);
         if let Some(tx) = tx {
@@ -278,7 +284,10 @@ impl Session {
             }
         }
         if !dropped.is_empty() {
+            // What goes along is not worth a word.
+            let said = self.shared.notices.lock().len();
             crate::command::drop::remove(self, &dropped, true).await?;
+            self.shared.notices.lock().truncate(said);
         }
         if !emptied.is_empty() {
             crate::command::truncate::empty(self, &emptied, false).await?;
@@ -606,6 +615,7 @@ impl Session {
 fn chain_modes(block: &Block) -> Modes {
     Modes {
         isolation: Some(block.isolation),
+        uncommitted: block.uncommitted,
         read_only: Some(block.read_only),
         deferrable: Some(block.deferrable),
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use engine::catalog::{Catalog, Index, IndexState, ReferentialAction, Table};
 use engine::{
     KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, Transaction, UniqueCheck, Wait,
+    concurrent,
 };
 use hashbrown::HashMap;
 use value::types::{self, Repr};
@@ -19,7 +20,7 @@ use super::constraint::{Link, Rules, column};
 use crate::code::Code;
 use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{guarded, lock_row};
+use crate::driver::{guarded, lock_row, locking};
 use crate::rows::{self, Rows};
 use crate::state::State;
 
@@ -302,6 +303,8 @@ impl Queue {
         }
         let Some(writer) = writers.get_mut(&child.oid) else { return Ok(()) };
         let latest = tx.latest_snapshot();
+        // Under a fixed snapshot nothing may be changed that has changed since.
+        let seen_by = tx.fixed_snapshot().unwrap_or_else(|| latest.clone());
         let found = children(&state.context, &latest, &catalog, link, &parent, &gone.old, usize::MAX)?;
         for (id, seen) in found {
             state.context.cancel.check()?;
@@ -327,7 +330,8 @@ impl Queue {
                 }
                 writer.rules.lock_mode(&child, &|column| seen.get(column), &new)
             };
-            let old = match lock_row(&state.context, tx, &child, id, mode, Wait::Block, &latest).await? {
+            let locked = lock_row(&state.context, tx, &child, id, mode, Wait::Block, &seen_by).await;
+            let old = match locked.map_err(locking)? {
                 RowLock::Granted => seen,
                 RowLock::Moved(row) => {
                     // Somebody else changed it meanwhile: only what still refers to the key is ours to touch.
@@ -448,13 +452,21 @@ async fn check_referencing(
         return Err(missing(context, catalog, link, parent, key));
     };
     let bytes = Index::encode_prefix(parent, index, &parts);
+    let mut waited = false;
     loop {
         context.cancel.check()?;
         let latest = tx.latest_snapshot();
         let Some((id, row)) = latest.index_get(parent, index, &bytes)? else {
-            return Err(missing(context, catalog, link, parent, key));
+            // What the own snapshot still shows has gone since: trying again tells the truth.
+            if let Some(fixed) = tx.fixed_snapshot()
+                && fixed.index_get(parent, index, &bytes)?.is_some()
+            {
+                return Err(if waited { concurrent("update") } else { tx.outdated() });
+            }
+            return Err(tx.or_serialization(missing(context, catalog, link, parent, key)));
         };
-        match lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await? {
+        let locked = lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await;
+        match locked.map_err(locking)? {
             RowLock::Granted | RowLock::AlreadyChanged => return Ok(()),
             RowLock::Moved(newest) => {
                 let same = foreign.referenced_columns.iter().all(|number| {
@@ -467,6 +479,7 @@ async fn check_referencing(
             }
             RowLock::Deleted | RowLock::Skipped => {}
         }
+        waited = true;
     }
 }
 
@@ -504,7 +517,7 @@ async fn check_referenced(
         }
     }
     let schema = catalog.schema(link.child.schema).map_or("", |schema| schema.name.as_str());
-    Err(Error::new(
+    let error = Error::new(
         SqlState::FOREIGN_KEY_VIOLATION,
         format!(
             "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
@@ -519,7 +532,8 @@ async fn check_referenced(
         link.child.name
     ))
     .table(schema, link.child.name.as_str())
-    .constraint(link.constraint().name.as_str()))
+    .constraint(link.constraint().name.as_str());
+    Err(tx.or_serialization(error))
 }
 
 fn missing(context: &Context, catalog: &Catalog, link: &Link, parent: &Table, key: &[Datum]) -> Error {
