@@ -18,6 +18,7 @@ mod pgbench;
 mod postgres;
 mod programs;
 mod psql;
+mod readme;
 mod server;
 mod shell;
 mod slt;

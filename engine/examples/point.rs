@@ -55,6 +55,7 @@ fn main() -> Result<()> {
         owner: 10,
         storage: engine.new_storage_id(),
         persistence: Persistence::Permanent,
+        on_commit: Default::default(),
         columns: ["id", "branch", "balance"].iter().zip(1..).map(|(name, n)| column(n, name)).collect(),
         constraints: Vec::new(),
         acl: None,
