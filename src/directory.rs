@@ -183,7 +183,7 @@ impl Prepared {
         }
         *state = State::Undone;
         let remove = || match &self.made {
-            Some(made) => fs::remove_dir_all(made),
+            Some(_) => fs::remove_dir_all(&self.directory),
             None => self.empty().map_err(|error| io::Error::other(error.message().to_owned())),
         };
         // Threads of the start that failed may still make a file or two.
@@ -192,6 +192,16 @@ impl Prepared {
             if removed.is_err() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
                 removed = remove();
+            }
+        }
+        if let (Ok(()), Some(made), Ok(absolute)) =
+            (&removed, &self.made, std::path::absolute(&self.directory))
+        {
+            // Parents that were made go too, if nobody has put anything there meanwhile.
+            for parent in absolute.ancestors().skip(1).take_while(|parent| parent.starts_with(made)) {
+                if fs::remove_dir(parent).is_err() {
+                    break;
+                }
             }
         }
         if let Err(error) = removed {

@@ -560,8 +560,15 @@ fn a_person_at_a_terminal() {
     terminal.line("\\c shop");
     terminal.wait_for("startdb[shop]>");
     terminal.line("\\c postgres");
+    terminal.wait_for("connected to database \"postgres\"");
+    terminal.wait_for("\nstartdb[postgres]>");
     terminal.line("\\d");
     terminal.wait_for("orders");
+    // What is typed while a statement runs is not lost.
+    terminal.clear();
+    terminal.line("select pg_sleep(0.3);");
+    terminal.line("select 'typed ' || 'ahead';");
+    terminal.wait_for("typed ahead");
     // The pager comes only for what does not fit.
     terminal.clear();
     if have(&["less"]) {
