@@ -815,6 +815,16 @@ impl Session {
         }
     }
 
+    /// Waits until everything is durable that the end of a transaction tells of: also a rollback or an error may depend on
+    /// what others have committed just now.
+    async fn settle(&mut self) -> Result<()> {
+        let ended = self.block.as_ref().is_none_or(|block| block.failed);
+        if ended && self.effective().synchronous_commit {
+            self.shared.state.settled().await?;
+        }
+        Ok(())
+    }
+
     /// The client is to speak next.
     fn rest(&mut self) {
         self.stop_timer();
@@ -1577,8 +1587,9 @@ impl session::Session for Session {
         if let Err(error) = &result {
             self.failed(error);
         }
+        let settled = self.settle().await;
         self.rest();
-        result
+        result.and(settled)
     }
 
     async fn parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<()> {
@@ -1692,8 +1703,9 @@ impl session::Session for Session {
             self.failed(error);
             self.batch_failed = false;
         }
+        let settled = self.settle().await;
         self.rest();
-        result
+        result.and(settled)
     }
 
     async fn copy_data(&mut self, data: Bytes) -> Result<()> {

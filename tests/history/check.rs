@@ -167,45 +167,30 @@ fn versions(history: &History, found: &mut Vec<Anomaly>) -> HashMap<i64, Vec<i64
         }
         return orders;
     }
-    // Registers: every write tells what it replaced.
-    let mut after: HashMap<(i64, i64), Vec<i64>> = HashMap::new();
-    for transaction in history.transactions.iter().filter(|t| !t.failed()) {
-        for operation in &transaction.operations {
-            let Operation::Write { key, value, before: Some(before) } = operation else { continue };
-            after.entry((*key, *before)).or_default().push(*value);
+    // Registers: every write tells what it replaced, so that the way back from the last value is the order. (What
+    // nobody built on and is not there in the end was not committed, or is lost.)
+    let mut before: HashMap<(i64, i64), i64> = HashMap::new();
+    for operation in history.transactions.iter().flat_map(|transaction| &transaction.operations) {
+        if let Operation::Write { key, value, before: Some(replaced) } = operation {
+            before.insert((*key, *value), *replaced);
         }
     }
     for (key, order) in &mut orders {
-        let last = order.pop().unwrap_or(0);
-        let (mut chain, mut at) = (Vec::new(), 0);
-        while let Some(next) = after.get(&(*key, at)) {
-            // Transactions of unknown end may stand beside the one that was committed.
-            let known: Vec<i64> = match &next[..] {
-                [one] => vec![*one],
-                many => {
-                    many.iter().copied().filter(|v| *v == last || after.contains_key(&(*key, *v))).collect()
+        let mut at = order.pop().unwrap_or(0);
+        while at != 0 {
+            order.push(at);
+            match before.get(&(*key, at)) {
+                Some(replaced) => at = *replaced,
+                None => {
+                    found.push(anomaly(
+                        "order",
+                        vec![format!("nobody knows what {at} of key {key} replaced")],
+                    ));
+                    break;
                 }
-            };
-            if known.len() > 1 {
-                let text = format!("key {key}: {known:?} were all written over {at}");
-                found.push(anomaly("order", vec![text]));
-            }
-            let Some(one) = known.first().or(next.first()) else { break };
-            chain.push(*one);
-            at = *one;
-            if at == last && !after.contains_key(&(*key, at)) {
-                break;
             }
         }
-        // Behind the last value that is there stands only what was not committed.
-        if let Some(place) = chain.iter().position(|value| *value == last) {
-            chain.truncate(place + 1);
-        } else if last != 0 {
-            found.push(anomaly("order", vec![format!("key {key} ends with {last}, not on {chain:?}")]));
-        } else {
-            chain.clear();
-        }
-        *order = chain;
+        order.reverse();
     }
     orders
 }
