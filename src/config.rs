@@ -35,6 +35,16 @@ enum Command {
         after_help = "Examples:\n  startdb start --data-dir /var/lib/startdb\n  startdb start --user alice --password-file /run/secrets/password"
     )]
     Start(StartArgs),
+    /// Checks the data of a stopped server for damage: exit code 0 = none, 5 = damage, named on standard output.
+    #[command(after_help = "Example:\n  startdb check --data-dir /var/lib/startdb")]
+    Check(CheckArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct CheckArgs {
+    /// Directory of the data [env: STARTDB_DATA_DIR] [default: ./startdb-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -80,7 +90,11 @@ pub struct Config {
 pub struct ServerSettings {
     pub buffer_pool_size: u64,
     pub memtable_size: u64,
+    pub old_snapshot_memory: u64,
     pub wal_segment_size: u64,
+    pub wal_keep_segments: usize,
+    pub wal_max_size: u64,
+    pub wal_archive_dir: Option<PathBuf>,
     pub checkpoint_wal_bytes: u64,
     pub checkpoint_interval: Duration,
     pub max_connections: usize,
@@ -104,9 +118,30 @@ pub const SERVER_SETTINGS: &[(&str, &str, Apply)] = &[
         "memory for committed changes since the last checkpoint (default 256MB)",
         |s, v| bytes(v).map(|v| s.memtable_size = v),
     ),
+    (
+        "storage.old_snapshot_memory",
+        "memory for what only old snapshots still see; beyond it the oldest end with 72000 (default 1GB)",
+        |s, v| bytes(v).map(|v| s.old_snapshot_memory = v),
+    ),
     ("wal.segment_size", "size of one log file (default 100MB)", |s, v| {
         bytes(v).map(|v| s.wal_segment_size = v)
     }),
+    ("wal.keep_segments", "log files kept after they are no longer needed (default 10)", |s, v| {
+        number(v).map(|v| s.wal_keep_segments = v)
+    }),
+    (
+        "wal.max_size",
+        "size of the log above which a checkpoint is made and a warning given (default 4GB)",
+        |s, v| bytes(v).map(|v| s.wal_max_size = v),
+    ),
+    (
+        "wal.archive_dir",
+        "directory to which finished log files are copied before they are used again",
+        |s, v| {
+            s.wal_archive_dir = Some(PathBuf::from(v));
+            Ok(())
+        },
+    ),
     ("checkpoint.wal_size", "log written before a checkpoint begins (default 256MB)", |s, v| {
         bytes(v).map(|v| s.checkpoint_wal_bytes = v)
     }),
@@ -150,7 +185,11 @@ impl Default for ServerSettings {
         ServerSettings {
             buffer_pool_size: quarter,
             memtable_size: 256 << 20,
+            old_snapshot_memory: 1 << 30,
             wal_segment_size: 100 << 20,
+            wal_keep_segments: 10,
+            wal_max_size: 4 << 30,
+            wal_archive_dir: None,
             checkpoint_wal_bytes: 256 << 20,
             checkpoint_interval: Duration::from_secs(30),
             max_connections: 100,
@@ -170,6 +209,8 @@ pub enum Stop {
     /// What clap prints (help and version go to stdout with exit code 0).
     Usage(clap::Error),
     Invalid(String),
+    /// The data of a stopped server is to be checked.
+    Check(PathBuf),
 }
 
 impl Stop {
@@ -184,6 +225,7 @@ impl Stop {
                 eprintln!("startdb: {message}");
                 ExitCode::FAILURE
             }
+            Stop::Check(directory) => crate::check::run(&directory),
         }
     }
 }
@@ -204,6 +246,12 @@ impl Config {
         let cli = Cli::from_arg_matches(&matches).map_err(Stop::Usage)?;
         let args = match cli.command {
             Some(Command::Start(args)) => args.over(cli.start),
+            Some(Command::Check(args)) => {
+                let named = args.data_dir.or(cli.start.data_dir).map(PathBuf::into_os_string);
+                let directory = named.or_else(|| variable("STARTDB_DATA_DIR").map(OsString::from));
+                let directory = directory.unwrap_or_else(|| OsString::from("./startdb-data"));
+                return Err(Stop::Check(PathBuf::from(directory)));
+            }
             None => cli.start,
         };
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -411,6 +459,7 @@ mod tests {
         Config::from(args, &look, all.clone()).map_err(|stop| match stop {
             Stop::Invalid(message) => message,
             Stop::Usage(error) => error.to_string(),
+            Stop::Check(directory) => format!("check {}", directory.display()),
         })
     }
 

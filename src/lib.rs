@@ -1,5 +1,6 @@
 //! The server as a library, so that tests start a real one inside their process.
 
+pub mod check;
 pub mod config;
 mod directory;
 mod memory;

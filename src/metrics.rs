@@ -47,6 +47,11 @@ impl Collector for Readings {
         counter("startdb_disk_reads", "Calls that read from files", engine.disk_reads.get())?;
         counter("startdb_disk_writes", "Calls that wrote to files", engine.disk_writes.get())?;
         counter(
+            "startdb_wal_archive_failures",
+            "Times a finished log file could not be archived",
+            engine.wal_archive_failures.get(),
+        )?;
+        counter(
             "startdb_query_log_dropped",
             "Statements the optimizer did not hear of",
             stats.query_log_dropped,
@@ -100,6 +105,21 @@ impl Collector for Readings {
                 ("block_cache", blocks.bytes.get() as f64),
                 ("statements", self.database.memory_in_use() as f64),
             ],
+        )?;
+        gauge(
+            &mut encoder,
+            (
+                "startdb_wal_files_bytes",
+                "Size of the log's files; over_limit: by how much that is above wal.max_size",
+            ),
+            "part",
+            vec![("all", engine.wal_size.get() as f64), ("over_limit", engine.wal_over_limit.get() as f64)],
+        )?;
+        gauge(
+            &mut encoder,
+            ("startdb_wal_files", "Finished log files that wait for the archive"),
+            "state",
+            vec![("unarchived", engine.wal_unarchived.get() as f64)],
         )?;
         counters(
             &mut encoder,

@@ -38,7 +38,14 @@ impl Server {
         let mut options = engine::Options::new(&config.data_dir);
         options.buffer_pool_size = settings.buffer_pool_size;
         options.memtable_size = settings.memtable_size;
+        options.old_snapshot_memory = settings.old_snapshot_memory;
         options.wal_segment_size = settings.wal_segment_size;
+        options.wal_keep_segments = settings.wal_keep_segments;
+        options.wal_max_size = settings.wal_max_size;
+        if let Some(directory) = &settings.wal_archive_dir {
+            let archive = engine::DirectoryArchive::new(options.disk.clone(), directory.clone())?;
+            options.wal_archive = Some(Arc::new(archive));
+        }
         options.checkpoint_wal_bytes = settings.checkpoint_wal_bytes;
         options.checkpoint_interval = settings.checkpoint_interval;
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
@@ -52,7 +59,10 @@ impl Server {
             .enable_all()
             .build()?;
         runtime.spawn(memory::watch(cores * 2 + 2));
-        let engine = Engine::open(options)?;
+        let starting = Starting::announce(&runtime, config, options.progress.clone());
+        let engine = Engine::open(options);
+        starting.end(&runtime);
+        let engine = engine?;
         let new = engine.catalog().role_named(&config.user).is_none() && engine.is_new();
         let mut first_password = None;
         if new {
@@ -211,6 +221,54 @@ impl Server {
         });
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         self.engine.close()
+    }
+}
+
+/// Answers on the ports while the log is replayed, if that takes a while: 57P03 to clients, the progress on
+/// `/readyz`.
+struct Starting {
+    end: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Starting {
+    fn announce(runtime: &Runtime, config: &Config, progress: Arc<engine::OpenProgress>) -> Starting {
+        let (listen, http) = (config.listen, config.http);
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let detail: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(move || {
+            let (records, megabytes) = (progress.records(), progress.bytes() >> 20);
+            format!("Replaying the log: {records} records, {megabytes} MB so far.")
+        });
+        let task = runtime.spawn(async move {
+            tokio::pin!(ended);
+            // An ordinary start is over by then.
+            if tokio::time::timeout(Duration::from_millis(300), &mut ended).await.is_ok() {
+                return;
+            }
+            let ready = {
+                let detail = detail.clone();
+                Arc::new(move || Err(detail()))
+            };
+            let options = wire::http::Options { listen: http, registry: Arc::default(), ready };
+            let health = wire::http::serve(options).await;
+            tokio::select! {
+                _ = &mut ended => {}
+                // A port that is taken is reported by the server itself in a moment.
+                Err(error) = wire::refuse(listen, detail) => tracing::warn!(%error, "not listening yet"),
+            }
+            if let Ok(health) = health {
+                health.stop().await;
+            }
+        });
+        Starting { end, task }
+    }
+
+    fn end(self, runtime: &Runtime) {
+        // The task may have ended by itself.
+        let _ = self.end.send(());
+        if let Err(error) = runtime.block_on(self.task) {
+            tracing::error!(%error, "answering clients during the start");
+        }
     }
 }
 

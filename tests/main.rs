@@ -7,6 +7,7 @@ mod client;
 mod clients;
 mod copy;
 mod crash;
+mod durability;
 mod isolation;
 mod optimizer;
 mod pgbench;

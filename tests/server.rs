@@ -18,6 +18,8 @@ pub const PASSWORD: &str = "correct horse";
 /// The server is stopped (hard) and its directory removed when this is dropped.
 pub struct Server {
     directory: TempDir,
+    /// Where the data is, if not in `directory`.
+    place: Option<PathBuf>,
     arguments: Vec<String>,
     /// Panics are planted where statements ask for them.
     planted: bool,
@@ -33,11 +35,21 @@ impl Server {
 
     /// With settings, each `key=value`.
     pub fn start_with(settings: &[&str]) -> Server {
+        Server::start_at(None, settings)
+    }
+
+    /// With the data in a directory that the test provides.
+    pub fn start_in(place: &Path, settings: &[&str]) -> Server {
+        Server::start_at(Some(place.to_path_buf()), settings)
+    }
+
+    fn start_at(place: Option<PathBuf>, settings: &[&str]) -> Server {
         let directory = tempfile::Builder::new().prefix("startdb-test-").tempdir().expect("a directory");
         let arguments =
             settings.iter().flat_map(|setting| [String::from("-c"), (*setting).to_owned()]).collect();
         let mut server = Server {
             directory,
+            place,
             arguments,
             planted: false,
             child: None,
@@ -94,7 +106,7 @@ impl Server {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.place.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// A place for files of the test, removed with the server.

@@ -10,9 +10,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+mod overlay;
 mod real;
 mod simulated;
 
+pub use overlay::OverlayDisk;
 pub use real::{RealDisk, set_thread_priority};
 pub use simulated::{Fault, Operation, SimulatedDisk};
 

@@ -18,23 +18,26 @@ use std::time::{Duration, Instant};
 
 use value::{Error, Oid, Result, SqlState};
 
-use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, RowChange, StorageState};
+use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, StorageState};
+use crate::bulk::{Bulk, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, Object, Table};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
 use crate::lock::{AdvisoryKey, EXCLUSIVE, LockManager, LockTag, Requester, SHARED};
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, ReplayWriter, Replayed};
 use crate::metrics::Metrics;
-use crate::row::{self, Row, RowBytes, RowLayout};
+use crate::planted::{Bug, planted};
+use crate::row::{Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
 use crate::serializable::Validation;
-use crate::snapshot::{Horizon, Registry, Snapshot, SuperVersion};
+use crate::snapshot::{Registry, Snapshot, SuperVersion};
 use crate::statistics::TableStatistics;
 use crate::sync::{
     Arc, ArcSwap, AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, RwLock, Weak, thread,
 };
 use crate::transaction::{DurableFuture, Transaction};
+use crate::wal::archive::Archive;
 use crate::wal::record::{Op, RecordBuilder, SequenceValue, decode};
 use crate::wal::{Wal, WalOptions};
 
@@ -49,12 +52,33 @@ pub struct Options {
     /// Bytes of memtable after which a checkpoint begins. At twice that, commits are slowed down.
     pub memtable_size: u64,
     pub wal_segment_size: u64,
+    /// Log segments kept below the checkpoint, for archiving and for looking back.
+    pub wal_keep_segments: usize,
+    /// Bytes that the log may take: see [`WalOptions::max_size`].
+    pub wal_max_size: u64,
+    /// Where finished log segments are copied before they are used again.
+    pub wal_archive: Option<Arc<dyn Archive>>,
     pub checkpoint_interval: Duration,
     pub checkpoint_wal_bytes: u64,
     /// `false`: log batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
     /// No checkpointer thread: checkpoints happen only when asked for (tests, tools).
     pub manual_checkpoints: bool,
+    /// Tells how far the open has come.
+    pub progress: Arc<OpenProgress>,
+    /// Identity given to a database made by this open; `None` picks a random one.
+    pub new_database_id: Option<u64>,
+    /// Bytes of memory for what only old snapshots still see; beyond it the oldest get 72000.
+    pub old_snapshot_memory: u64,
+    /// Bytes of changes after which a transaction's new rows go to the base before its end.
+    pub spill_size: u64,
+    /// Rows that such a transaction puts into one group of 8192 (fewer in tests).
+    pub spill_group: u64,
+    /// Bytes of changes that a transaction may hold in memory: 53200 beyond.
+    pub write_set_limit: u64,
+    /// `false`: no threads at all (implies manual checkpoints): what they would do is done by whoever waits for
+    /// it, in an order that only the caller decides.
+    pub threads: bool,
 }
 
 impl Options {
@@ -66,13 +90,45 @@ impl Options {
             buffer_pool_size: 256 << 20,
             memtable_size: 256 << 20,
             wal_segment_size: 100 << 20,
+            wal_keep_segments: 10,
+            wal_max_size: 4 << 30,
+            wal_archive: None,
             checkpoint_interval: Duration::from_secs(30),
             checkpoint_wal_bytes: 256 << 20,
             synchronous: true,
             manual_checkpoints: false,
+            progress: Arc::default(),
+            old_snapshot_memory: 1 << 30,
+            spill_size: 64 << 20,
+            spill_group: GROUP_ROWS,
+            write_set_limit: 4 << 30,
+            new_database_id: None,
+            threads: true,
         }
     }
 }
+
+/// How far an open has come, for whoever waits for it.
+#[derive(Debug, Default)]
+pub struct OpenProgress {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl OpenProgress {
+    /// Log records replayed so far.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of these records.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// How often a long replay says how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What outlives a transaction within a session: the floor below which its snapshots never go, its temporary
 /// objects and their rows, its session-level advisory locks. One per session; clones share it.
@@ -183,11 +239,19 @@ pub(crate) struct Unsaved {
     pub(crate) catalog: Vec<Change>,
     pub(crate) sequences: BTreeMap<Oid, Option<SequenceValue>>,
     pub(crate) statistics: BTreeMap<Oid, Option<Vec<u8>>>,
+    /// How far indexes are filled that are built concurrently; `None`: no more to do. Not logged.
+    pub(crate) builds: BTreeMap<Oid, Option<u32>>,
+    /// Pieces of the base whose transactions have committed.
+    pub(crate) published: Vec<u64>,
 }
 
 impl Unsaved {
     fn is_empty(&self) -> bool {
-        self.catalog.is_empty() && self.sequences.is_empty() && self.statistics.is_empty()
+        self.catalog.is_empty()
+            && self.sequences.is_empty()
+            && self.statistics.is_empty()
+            && self.builds.is_empty()
+            && self.published.is_empty()
     }
 }
 
@@ -205,6 +269,19 @@ struct Generation {
     memtable: Arc<Memtable>,
     applied: Lsn,
     unsaved: Unsaved,
+    /// What the base held when it was tried, and failed, to write this.
+    tried: std::cell::Cell<Option<Lsn>>,
+}
+
+/// What changes in the base between two checkpoints.
+struct BaseChange<'a> {
+    rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
+    indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
+    dropped: Vec<u32>,
+    storages: Vec<(u32, StorageState)>,
+    pending: Vec<(u64, Piece)>,
+    settled: Vec<u64>,
+    expected_bytes: u64,
 }
 
 /// Held by whoever makes a checkpoint.
@@ -214,6 +291,8 @@ struct Checkpointing {
     saved: Catalog,
     /// Frozen, oldest first; more than one only after a checkpoint failed.
     pending: VecDeque<Generation>,
+    /// Memtables that are in the base, oldest first: snapshots may still look at them.
+    retired: VecDeque<Weak<Memtable>>,
     wal_bytes: u64,
 }
 
@@ -241,6 +320,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wal: Wal,
     pub(crate) version: ArcSwap<SuperVersion>,
+    pub(crate) bulk: Arc<Bulk>,
     pub(crate) registry: Registry,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) catalog: ArcSwap<Catalog>,
@@ -262,7 +342,10 @@ pub(crate) struct Inner {
     ddl: Mutex<()>,
     checkpointing: Mutex<Checkpointing>,
     signal: Arc<Signal>,
-    checkpointer: Mutex<Option<thread::JoinHandle<()>>>,
+    /// Why the last checkpoint failed.
+    checkpoint_error: Mutex<Option<Error>>,
+    /// The checkpointer, and fills of indexes that go on after a restart.
+    workers: Mutex<Vec<thread::JoinHandle<()>>>,
     directory_lock: Mutex<Option<Box<dyn Directory>>>,
     is_new: bool,
     closed: AtomicBool,
@@ -328,7 +411,7 @@ impl Engine {
                 disk: disk.clone(),
                 directory: base_directory,
                 cache_size: options.buffer_pool_size,
-                new_database_id: None,
+                new_database_id: options.new_database_id,
             },
             metrics.clone(),
         )?;
@@ -338,7 +421,11 @@ impl Engine {
         let fresh = meta.generation == 0;
         let mut wal_options = WalOptions::new(options.directory.join("wal"), meta.database_id);
         wal_options.segment_size = options.wal_segment_size;
+        wal_options.retain = options.wal_keep_segments;
+        wal_options.max_size = options.wal_max_size;
+        wal_options.archive = options.wal_archive.clone();
         wal_options.synchronous = options.synchronous;
+        wal_options.threads = options.threads;
         let (wal, replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
         let mut catalog = Catalog::default();
         for object in base.catalog_objects()? {
@@ -358,11 +445,15 @@ impl Engine {
             .iter()
             .map(|(storage, state)| (*storage, Arc::new(AtomicU64::new(state.next_row))))
             .collect();
-        let version = SuperVersion { active: Arc::default(), frozen: Vec::new(), base, applied };
+        let bulk = Arc::new(Bulk::default());
+        bulk.recover(meta.pending.keys().copied());
+        let version =
+            SuperVersion { active: Arc::default(), frozen: Vec::new(), base, applied, bulk: bulk.clone() };
         let mut inner = Inner {
             metrics,
             wal,
             version: ArcSwap::from_pointee(version),
+            bulk,
             registry: Registry::default(),
             locks: Arc::new(LockManager::new()),
             catalog: ArcSwap::from_pointee(catalog.clone()),
@@ -381,37 +472,85 @@ impl Engine {
             ddl: Mutex::new(()),
             checkpointing: Mutex::new(Checkpointing { saved: catalog.clone(), ..Checkpointing::default() }),
             signal: Arc::default(),
-            checkpointer: Mutex::new(None),
+            checkpoint_error: Mutex::new(None),
+            workers: Mutex::default(),
             directory_lock: Mutex::new(Some(lock)),
             is_new: false,
             closed: AtomicBool::new(false),
             options,
         };
         let started = Instant::now();
-        let mut records = 0u64;
-        let mut recovery = Recovery::new(catalog);
+        let (mut records, mut told) = (0u64, started);
+        let progress = inner.options.progress.clone();
+        let mut recovery = Recovery::new(&inner, catalog);
         for record in replay {
             let (lsn, bytes) = record?;
-            recovery.apply(&inner, lsn, &bytes)?;
+            progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            recovery.apply(&inner, lsn, bytes)?;
             records += 1;
-        }
-        if records > 0 {
-            tracing::info!(records, elapsed_ms = started.elapsed().as_millis() as u64, "log replayed");
+            progress.records.store(records, Ordering::Relaxed);
+            if records.is_multiple_of(1024) && told.elapsed() > PROGRESS {
+                told = Instant::now();
+                tracing::info!(records, megabytes = progress.bytes() >> 20, "replaying the log");
+            }
         }
         recovery.catalog.version = 1;
-        inner.catalog.store(Arc::new(recovery.catalog));
+        if records > 0 {
+            let megabytes = progress.bytes() >> 20;
+            tracing::info!(
+                records,
+                megabytes,
+                elapsed_ms = started.elapsed().as_millis() as u64,
+                "log replayed"
+            );
+        }
+        let catalog = recovery.catalog;
+        inner.bulk.collect_garbage();
+        inner.catalog.store(Arc::new(catalog));
         inner.pipeline.lock().first = inner.wal.last_lsn().0 + 1;
         inner.is_new = fresh && records == 0;
         let inner = Arc::new(inner);
-        if !inner.options.manual_checkpoints {
+        if inner.options.threads && !inner.options.manual_checkpoints {
             let (weak, signal) = (Arc::downgrade(&inner), inner.signal.clone());
             let interval = inner.options.checkpoint_interval;
             let thread = thread::Builder::new()
                 .name("checkpoint".to_owned())
                 .spawn(move || checkpointer(weak, &signal, interval))?;
-            *inner.checkpointer.lock() = Some(thread);
+            inner.workers.lock().push(thread);
         }
-        Ok(Engine(inner))
+        let engine = Engine(inner);
+        if engine.0.options.threads {
+            engine.resume_builds()?;
+        }
+        Ok(engine)
+    }
+
+    /// Goes on with the fill of indexes that the last stop interrupted, in a thread of its own.
+    fn resume_builds(&self) -> Result<()> {
+        let interrupted = self.interrupted_builds();
+        if interrupted.is_empty() {
+            return Ok(());
+        }
+        let weak = Arc::downgrade(&self.0);
+        let thread = thread::Builder::new().name("index-build".to_owned()).spawn(move || {
+            crate::disk::set_thread_priority(crate::disk::Priority::Background);
+            for index in interrupted {
+                let Some(inner) = weak.upgrade() else { return };
+                let engine = Engine(inner);
+                let name = engine.catalog().index(index).map(|index| index.name.clone()).unwrap_or_default();
+                tracing::info!(index = name, "going on with the fill of an index");
+                let closing = || match engine.0.is_closed() {
+                    true => Err(Error::new(SqlState::ADMIN_SHUTDOWN, "the engine is closing")),
+                    false => Ok(()),
+                };
+                match engine.build_index_concurrently(index, &closing) {
+                    Ok(()) => tracing::info!(index = name, "index ready"),
+                    Err(error) => tracing::error!(index = name, %error, "the index stays unfinished"),
+                }
+            }
+        })?;
+        self.0.workers.lock().push(thread);
+        Ok(())
     }
 
     /// This open made the directory: the caller commits the bootstrap catalog.
@@ -426,10 +565,10 @@ impl Engine {
             return Ok(());
         }
         inner.signal.stop();
-        if let Some(thread) = inner.checkpointer.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the checkpointer thread panicked");
+        for thread in std::mem::take(&mut *inner.workers.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the engine panicked");
+            }
         }
         let last = if inner.wal.failed().is_none() { inner.checkpoint(true) } else { Ok(()) };
         let wal = inner.wal.close();
@@ -742,6 +881,25 @@ impl Inner {
         commit()
     }
 
+    /// Looks at or changes what the next checkpoint carries; between two commits.
+    pub(crate) fn with_unsaved<T>(&self, run: impl FnOnce(&mut Unsaved) -> T) -> T {
+        run(&mut self.pipeline.lock().unsaved)
+    }
+
+    /// What the base, or a checkpoint on its way there, knows about the fill of an index.
+    pub(crate) fn saved_build(&self, index: Oid) -> Option<u32> {
+        let state = self.checkpointing.lock();
+        let pending = state.pending.iter().rev().find_map(|generation| generation.unsaved.builds.get(&index));
+        match pending {
+            Some(progress) => *progress,
+            None => self.version.load().base.meta().builds.get(&index).copied(),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Makes changes part of what everybody resolves against.
     pub(crate) fn publish(&self, changes: &[Change]) {
         let mut catalog = (*self.catalog.load_full()).clone();
@@ -756,8 +914,28 @@ impl Inner {
         self.catalog.store(Arc::new(catalog));
     }
 
+    /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
+    /// they failed with (53100 for a full disk).
+    pub(crate) fn admit(&self) -> Result<()> {
+        let version = self.version.load();
+        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
+        if bytes <= self.options.memtable_size.saturating_mul(8) {
+            return Ok(());
+        }
+        match &*self.checkpoint_error.lock() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// Freezes the active memtable and writes all frozen ones into the base.
     fn checkpoint(&self, closing: bool) -> Result<()> {
+        let result = self.make_checkpoint(closing);
+        *self.checkpoint_error.lock() = result.as_ref().err().cloned();
+        result
+    }
+
+    fn make_checkpoint(&self, closing: bool) -> Result<()> {
         let mut state = self.checkpointing.lock();
         while !state.pending.is_empty() {
             self.save(&mut state)?;
@@ -772,7 +950,8 @@ impl Inner {
             let version = self.version.load_full();
             let applied = Lsn(pipeline.first + pipeline.slots.len() as u64 - 1);
             if applied == version.applied && pipeline.unsaved.is_empty() {
-                return Ok(());
+                drop(pipeline);
+                return if self.bulk.has_garbage() { self.sweep() } else { Ok(()) };
             }
             let memtable = version.active.clone();
             let mut frozen = vec![memtable.clone()];
@@ -782,9 +961,10 @@ impl Inner {
                 frozen,
                 base: version.base.clone(),
                 applied: version.applied,
+                bulk: self.bulk.clone(),
             }));
             let unsaved = std::mem::take(&mut pipeline.unsaved);
-            state.pending.push_back(Generation { memtable, applied, unsaved });
+            state.pending.push_back(Generation { memtable, applied, unsaved, tried: Default::default() });
         }
         state.wal_bytes = self.wal.bytes();
         self.save(&mut state)
@@ -830,43 +1010,47 @@ impl Inner {
         });
         let mut sequences = generation.unsaved.sequences.clone();
         let mut statistics = generation.unsaved.statistics.clone();
+        let mut builds = generation.unsaved.builds.clone();
         for change in &generation.unsaved.catalog {
             if let Change::Drop(oid) = change {
                 sequences.insert(*oid, None);
                 statistics.insert(*oid, None);
+                builds.insert(*oid, None);
             }
         }
         let (next_oid, next_storage) = self.new_ids();
+        let off = u64::from(planted(Bug::CheckpointOffByOne));
         let input = CheckpointInput {
-            applied: generation.applied,
+            applied: Lsn(generation.applied.0 + off),
             storages: counters.collect(),
             dropped: before.difference(&after).copied().collect(),
             catalog: generation.unsaved.catalog.clone(),
             sequences: sequences.into_iter().collect(),
             statistics: statistics.into_iter().collect(),
+            builds: builds.into_iter().collect(),
+            pending: Vec::new(),
+            settled: generation.unsaved.published.clone(),
             next_oid,
             next_storage,
             expected_bytes: memtable.bytes(),
             rows: &mut rows,
             indexes: &mut indexes,
         };
-        let base = match base.checkpoint(input) {
+        // A try that failed may have reached the disk all the same. Where no commit came in between there is
+        // nothing to count twice: it is written again.
+        let done = generation.tried.get().is_some_and(|before| before < generation.applied)
+            && base.meta().applied >= generation.applied;
+        let before_applied = base.meta().applied;
+        let base = match if done { Ok(base.clone()) } else { base.checkpoint(input) } {
             Ok(base) => base,
             Err(error) => {
                 tracing::error!(%error, "checkpoint failed");
+                generation.tried.set(Some(before_applied));
                 // The store answers nothing after an I/O error: open it anew, so that readers go on. It may
                 // turn out that the commit did reach the disk.
                 let reopened = base.reopen()?;
-                if reopened.meta().applied < generation.applied {
-                    let pipeline = self.pipeline.lock();
-                    let version = self.version.load_full();
-                    self.version.store(Arc::new(SuperVersion {
-                        active: version.active.clone(),
-                        frozen: version.frozen.clone(),
-                        base: reopened,
-                        applied: version.applied,
-                    }));
-                    drop(pipeline);
+                if reopened.meta().applied < generation.applied || before_applied == generation.applied {
+                    self.exchange_base(reopened);
                     return Err(error);
                 }
                 reopened
@@ -881,15 +1065,227 @@ impl Inner {
                 frozen: frozen.collect(),
                 base,
                 applied: generation.applied,
+                bulk: self.bulk.clone(),
             }));
         }
         let applied = generation.applied;
         self.row_ids.write().retain(|storage, _| !before.contains(storage) || after.contains(storage));
         state.saved = saved;
-        state.pending.pop_front();
+        if let Some(generation) = state.pending.pop_front() {
+            state.retired.push_back(Arc::downgrade(&generation.memtable));
+        }
+        self.bound_old_snapshots(&mut state.retired);
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
-        self.wal.recycle(applied)
+        self.wal.recycle(applied)?;
+        if self.bulk.has_garbage() { self.sweep() } else { Ok(()) }
+    }
+
+    /// Writes rows into the base whose transaction has not ended, under the name `piece`.
+    pub(crate) fn spill(&self, piece: u64, storage: u32, spill: &Spill) -> Result<()> {
+        let groups = spill.groups.keys().copied().collect();
+        let pending = Piece { storage, groups, indexes: spill.entries.keys().copied().collect() };
+        let mut rows = spill.groups.iter().flat_map(|(group, rows)| {
+            rows.iter().map(|(offset, bytes)| {
+                Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: Some(bytes.clone()) })
+            })
+        });
+        let mut indexes = spill.entries.iter().flat_map(|(index, entries)| {
+            entries.iter().map(|entry| {
+                let (key, row) = index::split(entry);
+                Ok(IndexChange { storage: *index, key: key.to_vec(), row, add: true })
+            })
+        });
+        let _state = self.checkpointing.lock();
+        // After a crash nobody may get row ids in these groups: they are taken out as a whole.
+        let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
+        let end = spill.groups.keys().next_back().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
+        self.change_base(BaseChange {
+            rows: &mut rows,
+            indexes: &mut indexes,
+            dropped: Vec::new(),
+            storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
+            pending: vec![(piece, pending)],
+            settled: Vec::new(),
+            expected_bytes: spill.bytes,
+        })
+    }
+
+    /// One commit of the base that changes nothing of what its LSN stands for. Under the checkpointing mutex.
+    fn change_base(&self, change: BaseChange<'_>) -> Result<()> {
+        let base = self.version.load().base.clone();
+        let (next_oid, next_storage) = self.new_ids();
+        let input = CheckpointInput {
+            applied: base.meta().applied,
+            storages: change.storages,
+            dropped: change.dropped,
+            catalog: Vec::new(),
+            sequences: Vec::new(),
+            statistics: Vec::new(),
+            builds: Vec::new(),
+            pending: change.pending,
+            settled: change.settled,
+            next_oid,
+            next_storage,
+            expected_bytes: change.expected_bytes,
+            rows: change.rows,
+            indexes: change.indexes,
+        };
+        match base.checkpoint(input) {
+            Ok(base) => {
+                self.exchange_base(base);
+                Ok(())
+            }
+            Err(error) => {
+                self.exchange_base(base.reopen()?);
+                Err(error)
+            }
+        }
+    }
+
+    /// Empties groups of the base whose transactions failed. Under the checkpointing mutex.
+    fn sweep(&self) -> Result<()> {
+        let ids = self.bulk.take_garbage();
+        match self.sweep_pieces(&ids) {
+            Ok(later) => {
+                self.bulk.put_garbage_back(&later);
+                Ok(())
+            }
+            Err(error) => {
+                self.bulk.put_garbage_back(&ids);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives those that cannot go yet.
+    fn sweep_pieces(&self, ids: &[u64]) -> Result<Vec<u64>> {
+        let base = self.version.load().base.clone();
+        let catalog = self.catalog.load_full();
+        let mut rows: Vec<RowChange> = Vec::new();
+        let mut entries: Vec<IndexChange> = Vec::new();
+        let mut dropped = BTreeSet::new();
+        let pending = &base.meta().pending;
+        let (mut settled, mut later) = (Vec::new(), Vec::new());
+        for id in ids {
+            // Not there: it never reached the base.
+            let Some(piece) = pending.get(id) else { continue };
+            let storage = piece.storage;
+            let table = catalog.objects().find_map(|object| match object {
+                Object::Table(table) if table.storage == storage => Some(table.clone()),
+                _ => None,
+            });
+            let Some(table) = table else {
+                // Of a table that the failed transaction made, or that was dropped since. The same transaction may
+                // have gone on from a savepoint.
+                if pending.iter().any(|(other, piece)| piece.storage == storage && !ids.contains(other)) {
+                    later.push(*id);
+                    continue;
+                }
+                dropped.insert(storage);
+                dropped.extend(&piece.indexes);
+                settled.push(*id);
+                continue;
+            };
+            settled.push(*id);
+            let known: BTreeSet<u32> = catalog.indexes(table.oid).map(|index| index.storage).collect();
+            dropped.extend(piece.indexes.iter().filter(|index| !known.contains(index)));
+            let layout = self.layout(&table)?;
+            let shapes: Vec<KeyShape> =
+                catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
+            let mut list = Vec::new();
+            for group in &piece.groups {
+                base.read_group(storage, *group, &mut list)?;
+            }
+            for (row, bytes) in list {
+                let values = Row::new(bytes, layout.clone());
+                for shape in &shapes {
+                    if let Some(key) = shape.key(&values) {
+                        entries.push(IndexChange { storage: shape.entries, key, row, add: false });
+                    }
+                }
+                rows.push(RowChange { storage, row, bytes: None });
+            }
+        }
+        if settled.is_empty() {
+            return Ok(later);
+        }
+        rows.sort_by_key(|change| (change.storage, change.row));
+        entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
+        let bytes = (rows.len() * 64) as u64;
+        self.change_base(BaseChange {
+            rows: &mut rows.into_iter().map(Ok),
+            indexes: &mut entries.into_iter().map(Ok),
+            dropped: dropped.into_iter().collect(),
+            storages: Vec::new(),
+            pending: Vec::new(),
+            settled,
+            expected_bytes: bytes,
+        })?;
+        Ok(later)
+    }
+
+    /// The first row id of a group that nobody else gets ids of.
+    pub(crate) fn new_group(&self, storage: u32) -> RowId {
+        let counter = self.row_counter(storage);
+        let mut known = counter.load(Ordering::Relaxed);
+        loop {
+            let first = known.next_multiple_of(GROUP_ROWS);
+            match counter.compare_exchange(known, first + GROUP_ROWS, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return RowId(first),
+                Err(newer) => known = newer,
+            }
+        }
+    }
+
+    /// The same layers above another handle of the base.
+    fn exchange_base(&self, base: Base) {
+        let _switch = self.pipeline.lock();
+        let version = self.version.load_full();
+        self.version.store(Arc::new(SuperVersion {
+            active: version.active.clone(),
+            frozen: version.frozen.clone(),
+            applied: version.applied.max(base.meta().applied),
+            base,
+            bulk: self.bulk.clone(),
+        }));
+    }
+
+    /// After an I/O error the base answers nothing: opens it anew. Who still reads the old one gets 58030; those
+    /// who begin now go on.
+    pub(crate) fn revive(&self) {
+        let _no_checkpoint = self.checkpointing.lock();
+        let base = self.version.load().base.clone();
+        if !base.failed() {
+            return;
+        }
+        match base.reopen() {
+            Ok(reopened) => {
+                tracing::warn!("the data file was opened anew after an I/O error");
+                self.exchange_base(reopened);
+            }
+            // The next one who begins tries again.
+            Err(error) => tracing::error!(%error, "the data file could not be opened anew"),
+        }
+    }
+
+    /// Old snapshots share one budget: beyond it the oldest lose what they look at.
+    fn bound_old_snapshots(&self, retired: &mut VecDeque<Weak<Memtable>>) {
+        retired.retain(|memtable| memtable.strong_count() > 0);
+        let alive: Vec<Arc<Memtable>> = retired.iter().filter_map(Weak::upgrade).collect();
+        let mut bytes: u64 = alive.iter().map(|memtable| memtable.bytes()).sum();
+        let budget = self.options.old_snapshot_memory;
+        for memtable in &alive {
+            if bytes <= budget {
+                break;
+            }
+            let freed = memtable.bytes();
+            tracing::warn!(bytes, budget, freed, "old snapshots need too much memory: the oldest are ended");
+            memtable.evict();
+            self.metrics.snapshots_ended.increment();
+            bytes -= freed;
+        }
+        self.metrics.old_snapshot_bytes.set(bytes);
     }
 
     fn checkpoint_due(&self) -> bool {
@@ -897,9 +1293,11 @@ impl Inner {
         let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
         self.metrics.memtable_bytes.set(bytes);
         version.active.bytes() > self.options.memtable_size
+            || self.bulk.has_garbage()
             || self.checkpointing.try_lock().is_some_and(|state| {
                 !state.pending.is_empty()
                     || self.wal.bytes().saturating_sub(state.wal_bytes) > self.options.checkpoint_wal_bytes
+                    || (self.wal.size() > self.options.wal_max_size && self.wal.bytes() > state.wal_bytes)
             })
     }
 }
@@ -936,12 +1334,13 @@ impl Iterator for RowChanges<'_> {
             }
             let storage = *self.storages.front()?;
             match self.memtable.next_group(storage, self.group) {
-                Some((group, rows)) => {
+                Err(error) => return Some(Err(error)),
+                Ok(Some((group, rows))) => {
                     self.current = (storage, group);
                     self.group = group + 1;
                     self.rows = rows.into_iter();
                 }
-                None => {
+                Ok(None) => {
                     self.storages.pop_front();
                     self.group = 0;
                 }
@@ -1017,37 +1416,51 @@ fn checkpointer(engine: Weak<Inner>, signal: &Signal, interval: Duration) {
 /// Replays the log into the memtable, keeping the catalog as of each record.
 struct Recovery {
     catalog: Catalog,
-    /// By storage: what is needed to apply rows. Made anew when the catalog changes.
-    tables: HashMap<u32, Target>,
+    /// What is replayed into: the newest super-version.
+    version: Arc<SuperVersion>,
+    /// By storage: what is needed to apply rows (`None`: the storage is gone). Made anew when the catalog or the
+    /// memtable changes.
+    tables: HashMap<u32, Option<Target>>,
 }
 
 struct Target {
     layout: Arc<RowLayout>,
     indexes: Vec<KeyShape>,
+    writer: ReplayWriter,
+    counter: Arc<AtomicU64>,
 }
 
 impl Recovery {
-    fn new(catalog: Catalog) -> Recovery {
-        Recovery { catalog, tables: HashMap::new() }
+    fn new(engine: &Inner, catalog: Catalog) -> Recovery {
+        Recovery { catalog, version: engine.version.load_full(), tables: HashMap::new() }
     }
 
-    fn target(&mut self, engine: &Inner, storage: u32) -> Result<Option<&Target>> {
+    fn target(&mut self, engine: &Inner, storage: u32) -> Result<Option<&mut Target>> {
         if !self.tables.contains_key(&storage) {
             let table = self.catalog.objects().find_map(|object| match object {
                 Object::Table(table) if table.storage == storage => Some(table.clone()),
                 _ => None,
             });
-            let Some(table) = table else { return Ok(None) };
-            let layout = engine.layout(&table)?;
-            let indexes = self.catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
-            self.tables.insert(storage, Target { layout, indexes });
+            let target = match table {
+                None => None,
+                Some(table) => {
+                    let layout = engine.layout(&table)?;
+                    let indexes =
+                        self.catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
+                    let mut writer = self.version.active.replay_writer(storage, &self.version.base, &layout);
+                    writer.set_layout(&layout);
+                    Some(Target { layout, indexes, writer, counter: engine.row_counter(storage) })
+                }
+            };
+            self.tables.insert(storage, target);
         }
-        Ok(self.tables.get(&storage))
+        Ok(self.tables.get_mut(&storage).and_then(Option::as_mut))
     }
 
-    fn apply(&mut self, engine: &Inner, lsn: Lsn, record: &[u8]) -> Result<()> {
-        let damaged =
-            |what: &str| Error::new(SqlState::DATA_CORRUPTED, format!("log record {}: {what}", lsn.0));
+    fn apply(&mut self, engine: &Inner, lsn: Lsn, record: Vec<u8>) -> Result<()> {
+        // Rows share the record's memory.
+        let record: Arc<[u8]> = record.into();
+        let record = &record;
         let ops: Vec<Op<'_>> = decode(record).collect::<Result<_>>()?;
         // Definitions first: the record's rows may belong to tables it creates.
         let mut built: Vec<Arc<Index>> = Vec::new();
@@ -1079,69 +1492,84 @@ impl Recovery {
                     engine.next_oid.fetch_max(*oid, Ordering::Relaxed);
                     engine.next_storage.fetch_max(*storage, Ordering::Relaxed);
                 }
-                Op::Insert { .. } | Op::Update { .. } | Op::Delete { .. } => {}
+                Op::Insert { .. }
+                | Op::Update { .. }
+                | Op::Delete { .. }
+                | Op::Entry { .. }
+                | Op::Publish { .. } => {}
             }
         }
-        let version = engine.version.load_full();
-        let memtable = &version.active;
-        let horizon = Horizon::newest_only();
-        let newest = Lsn(u64::MAX);
+        let memtable = self.version.active.clone();
         for op in &ops {
             let (storage, row) = match op {
                 Op::Insert { storage, row, .. }
                 | Op::Update { storage, row, .. }
                 | Op::Delete { storage, row } => (*storage, *row),
+                Op::Publish { piece, storage, rows } => {
+                    if !self.version.base.meta().pending.contains_key(piece) {
+                        return Err(Error::new(
+                            SqlState::DATA_CORRUPTED,
+                            format!(
+                                "log record {} names piece {piece} of the data file, which is not there",
+                                lsn.0
+                            ),
+                        ));
+                    }
+                    engine.bulk.commit(*piece, lsn);
+                    engine.with_unsaved(|unsaved| unsaved.published.push(*piece));
+                    if let Some(target) = self.target(engine, *storage)? {
+                        target.writer.count(*rows as i64);
+                    }
+                    continue;
+                }
+                Op::Entry { storage, live, entry } => {
+                    // Of a table that the same record drops again: nobody asks for it.
+                    memtable.write_index(*storage, lsn, Lsn(0), std::iter::once((*entry, *live)));
+                    continue;
+                }
                 _ => continue,
             };
             // Rows of a table that the same record drops again.
             let Some(target) = self.target(engine, storage)? else { continue };
-            let layout = &target.layout;
-            let old = match op {
-                Op::Insert { .. } => None,
-                _ => Some(
-                    version
-                        .get(storage, row, newest)?
-                        .row()
-                        .ok_or_else(|| damaged("changes a row that does not exist"))?,
-                ),
-            };
-            let new: Option<RowBytes> = match (op, &old) {
-                (Op::Insert { bytes, .. }, _) => Some(bytes.to_vec().into()),
-                (Op::Update { patch, .. }, Some(old)) => Some(row::apply_patch(layout, old, patch)?.into()),
-                _ => None,
-            };
-            let old_row = old.map(|bytes| Row::new(bytes, layout.clone()));
-            let new_row = new.clone().map(|bytes| Row::new(bytes, layout.clone()));
-            for shape in &target.indexes {
-                let old_key = old_row.as_ref().and_then(|row| shape.key(row));
-                let new_key = new_row.as_ref().and_then(|row| shape.key(row));
-                if old_key == new_key {
-                    continue;
+            match op {
+                Op::Insert { bytes, .. } => {
+                    let start = bytes.as_ptr().addr() - record.as_ptr().addr();
+                    let bytes = RowBytes::slice(record.clone(), start..start + bytes.len());
+                    let new = Row::new(bytes.clone(), target.layout.clone());
+                    for shape in &target.indexes {
+                        if let Some(key) = shape.key(&new) {
+                            let entry = index::entry(&key, row);
+                            memtable.write_index(
+                                shape.entries,
+                                lsn,
+                                Lsn(0),
+                                std::iter::once((&*entry, true)),
+                            );
+                        }
+                    }
+                    target.writer.put(row, lsn, Replayed::Row(bytes))?;
+                    target.writer.count(1);
+                    target.counter.fetch_max(row.0 + 1, Ordering::Relaxed);
                 }
-                let changes = [(old_key, false), (new_key, true)];
-                let entries: Vec<(Box<[u8]>, bool)> = changes
-                    .into_iter()
-                    .filter_map(|(key, live)| Some((index::entry(&key?, row), live)))
-                    .collect();
-                let entries = entries.iter().map(|(entry, live)| (&entry[..], *live));
-                memtable.write_index(shape.entries, lsn, Lsn(0), entries);
-            }
-            let mut writer = memtable.table_writer(storage, lsn, &horizon);
-            writer.count(i64::from(new.is_some()) - i64::from(old_row.is_some()));
-            writer.put(row, new);
-            if matches!(op, Op::Insert { .. }) {
-                engine.row_counter(storage).fetch_max(row.0 + 1, Ordering::Relaxed);
+                Op::Update { patch, .. } => target.writer.put(row, lsn, Replayed::Patch(patch))?,
+                _ => {
+                    target.writer.put(row, lsn, Replayed::Deleted)?;
+                    target.writer.count(-1);
+                }
             }
         }
         for index in built {
+            let version = self.version.clone();
             self.build(engine, &version, &index, lsn)?;
         }
         engine.applied.store(lsn.0, Ordering::Release);
         let mut pipeline = engine.pipeline.lock();
         pipeline.first = lsn.0 + 1;
         drop(pipeline);
-        if version.active.bytes() > engine.options.memtable_size {
+        if memtable.bytes() > engine.options.memtable_size {
             engine.checkpoint(false)?;
+            self.version = engine.version.load_full();
+            self.tables.clear();
         }
         Ok(())
     }
@@ -1161,15 +1589,15 @@ impl Recovery {
         }
         for group in 0..groups {
             let mut rows: BTreeMap<u16, Option<RowBytes>> = BTreeMap::new();
-            if group < version.base.groups(table.storage) {
+            if group < version.base.groups(table.storage) && version.shows(table.storage, group, lsn, None) {
                 let mut list = Vec::new();
                 version.base.read_group(table.storage, group, &mut list)?;
                 rows.extend(list.into_iter().map(|(id, bytes)| (id.offset(), Some(bytes))));
             }
             let memtables: Vec<_> = version.memtables().collect();
             for memtable in memtables.into_iter().rev() {
-                let overlay = memtable.table(table.storage).and_then(|rows| rows.group(group));
-                if let Some(overlay) = overlay {
+                let Some(table) = memtable.table(table.storage) else { continue };
+                if let Some(overlay) = table.group(group)? {
                     let mut list = Vec::new();
                     overlay.visible(Lsn(u64::MAX), 0..GROUP_ROWS as u32, &mut list);
                     rows.extend(list);

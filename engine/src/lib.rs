@@ -14,14 +14,20 @@
 //! Invariant: only `base/` names redb, only `wal/` names log files, only `disk` touches the operating system.
 
 pub mod base;
+mod bulk;
 pub mod catalog;
+mod check;
 pub mod disk;
 mod engine;
 pub mod ids;
 pub mod index;
+mod index_build;
 pub mod lock;
 mod memtable;
 pub mod metrics;
+mod planted;
+#[cfg(test)]
+mod proof;
 pub mod row;
 pub mod scan;
 mod sequence;
@@ -33,8 +39,13 @@ pub mod transaction;
 pub mod wal;
 mod write_set;
 
+/// The name that the shared test fixtures know this crate by.
+#[cfg(test)]
+use crate as under_test;
+
 pub use catalog::Catalog;
-pub use engine::{Engine, Options, SessionState};
+pub use check::{CheckReport, check};
+pub use engine::{Engine, OpenProgress, Options, SessionState};
 pub use ids::{CommandId, Isolation, Lsn, RowId, TableId};
 pub use index::KeyRange;
 pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLockMode, Wait};
@@ -44,3 +55,4 @@ pub use scan::{IndexScan, RowBatch, TableScan};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
 pub use transaction::{AdvisoryScope, Commit, DurableFuture, Inserted, RowLock, Savepoint, Transaction};
+pub use wal::archive::{Archive, DirectoryArchive};

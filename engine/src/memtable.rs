@@ -5,6 +5,9 @@
 //! index overlay is an ordered set of entries whose *last* operation is known, so that a reader new enough
 //! trusts it and an older one re-checks the row, and the checkpoint needs no look at old rows.
 //!
+//! Replaying the log puts updates of rows that only the base knows here as patches, so that it reads no base page;
+//! whoever looks at such a group first completes them.
+//!
 //! Only committed versions come here, and the row lock of a row is held until its version is in: chains grow in
 //! timestamp order without any coordination.
 
@@ -12,16 +15,21 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 
+use value::{Error, Result, SqlState};
+
+use crate::base::Base;
 use crate::ids::{Lsn, RowId};
-use crate::row::RowBytes;
+use crate::row::{self, RowBytes, RowLayout};
 use crate::snapshot::Horizon;
-use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, OnceLock, Ordering, RwLock};
 
 /// One committed state of a row; `row` is `None` when the commit deleted it.
 #[derive(Debug)]
 struct Version {
     ts: Lsn,
     row: Option<RowBytes>,
+    /// `row` is a patch of the base's row; only at the end of a chain.
+    partial: bool,
     older: Option<Box<Version>>,
 }
 
@@ -50,6 +58,8 @@ struct Chain {
 #[derive(Debug, Default)]
 pub(crate) struct GroupOverlay {
     rows: RwLock<BTreeMap<u16, Chain>>,
+    /// There are patches among them.
+    partial: AtomicBool,
 }
 
 impl GroupOverlay {
@@ -88,17 +98,89 @@ impl GroupOverlay {
     }
 }
 
+/// What patches are completed with.
+#[derive(Debug)]
+struct Below {
+    base: Base,
+    storage: u32,
+    layout: Arc<RowLayout>,
+    /// Of the memtable.
+    bytes: Arc<AtomicU64>,
+}
+
 /// A storage's newer rows by group.
 #[derive(Debug, Default)]
 pub(crate) struct TableOverlay {
     groups: RwLock<BTreeMap<u32, Arc<GroupOverlay>>>,
     /// Rows inserted minus rows deleted.
     rows: AtomicI64,
+    below: OnceLock<Below>,
 }
 
 impl TableOverlay {
-    pub(crate) fn group(&self, group: u32) -> Option<Arc<GroupOverlay>> {
-        self.groups.read().get(&group).cloned()
+    /// The overlay of a group, its rows complete.
+    pub(crate) fn group(&self, number: u32) -> Result<Option<Arc<GroupOverlay>>> {
+        let Some(group) = self.groups.read().get(&number).cloned() else { return Ok(None) };
+        if group.partial.load(Ordering::Acquire) {
+            self.complete(number, &group)?;
+        }
+        Ok(Some(group))
+    }
+
+    /// Makes rows out of a group's patches. Nothing is locked while pages are read.
+    #[cold]
+    fn complete(&self, number: u32, group: &GroupOverlay) -> Result<()> {
+        let Some(below) = self.below.get() else { return Ok(()) };
+        let patches: Vec<(u16, RowBytes)> = {
+            let rows = group.rows.read();
+            let oldest = |chain: &Chain| {
+                let mut version = &chain.newest;
+                while let Some(older) = version.older.as_deref() {
+                    version = older;
+                }
+                if version.partial { version.row.clone() } else { None }
+            };
+            rows.iter().filter_map(|(offset, chain)| Some((*offset, oldest(chain)?))).collect()
+        };
+        let mut known: Vec<(RowId, RowBytes)> = Vec::new();
+        if patches.len() > 16 {
+            below.base.read_group(below.storage, number, &mut known)?;
+        } else {
+            for (offset, _) in &patches {
+                let id = RowId::at(number, *offset);
+                known.extend(below.base.get(below.storage, id)?.map(|row| (id, row)));
+            }
+        }
+        let mut whole = Vec::with_capacity(patches.len());
+        for (offset, patch) in patches {
+            let id = RowId::at(number, offset);
+            let Ok(place) = known.binary_search_by_key(&id, |(id, _)| *id) else {
+                return Err(Error::new(
+                    SqlState::DATA_CORRUPTED,
+                    format!(
+                        "the log changes row {} of storage {}, which the data file does not have",
+                        id.0, below.storage
+                    ),
+                ));
+            };
+            let row = row::apply_patch(&below.layout, &known[place].1, &patch)?;
+            whole.push((offset, row.len() as i64 - patch.len() as i64, RowBytes::from(row)));
+        }
+        let mut rows = group.rows.write();
+        for (offset, more, row) in whole {
+            let Some(chain) = rows.get_mut(&offset) else { continue };
+            let mut version = &mut chain.newest;
+            while let Some(older) = &mut version.older {
+                version = older;
+            }
+            // Another one may have been here meanwhile.
+            if version.partial {
+                (version.row, version.partial) = (Some(row), false);
+                below.bytes.fetch_add(more.max(0) as u64, Ordering::Relaxed);
+            }
+        }
+        group.partial.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// The first group at or after `from` that has an overlay.
@@ -219,14 +301,29 @@ pub(crate) fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 pub(crate) struct Memtable {
     tables: RwLock<HashMap<u32, Arc<TableOverlay>>>,
     indexes: RwLock<HashMap<u32, Arc<IndexOverlay>>>,
-    bytes: AtomicU64,
+    bytes: Arc<AtomicU64>,
     /// Commits that have their LSN and are being applied.
     writers: AtomicU64,
+    /// Emptied although snapshots still need it.
+    evicted: AtomicBool,
 }
 
 impl Memtable {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes the memory back from snapshots that still look at it; whoever reads finds out by
+    /// [`Memtable::is_evicted`], asked after reading.
+    pub(crate) fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        self.tables.write().clear();
+        self.indexes.write().clear();
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn enter(&self) {
@@ -283,14 +380,32 @@ impl Memtable {
         self.indexes.write().entry(storage).or_default().clone()
     }
 
-    pub(crate) fn get(&self, storage: u32, row: RowId, ts: Lsn) -> Option<(Lsn, Option<RowBytes>)> {
+    pub(crate) fn get(&self, storage: u32, row: RowId, ts: Lsn) -> Result<Option<(Lsn, Option<RowBytes>)>> {
         let group = {
             let tables = self.tables.read();
-            let table = tables.get(&storage)?;
+            let Some(table) = tables.get(&storage) else { return Ok(None) };
             let groups = table.groups.read();
-            groups.get(&row.group())?.clone()
+            let Some(group) = groups.get(&row.group()) else { return Ok(None) };
+            group.clone()
         };
-        group.get(row.offset(), ts)
+        if group.partial.load(Ordering::Acquire)
+            && let Some(table) = self.table(storage)
+        {
+            table.complete(row.group(), &group)?;
+        }
+        Ok(group.get(row.offset(), ts))
+    }
+
+    /// Where replay puts the rows of a storage. `base` is what lies under this generation.
+    pub(crate) fn replay_writer(&self, storage: u32, base: &Base, layout: &Arc<RowLayout>) -> ReplayWriter {
+        let table = self.table_or_new(storage);
+        table.below.get_or_init(|| Below {
+            base: base.clone(),
+            storage,
+            layout: layout.clone(),
+            bytes: self.bytes.clone(),
+        });
+        ReplayWriter { table, layout: layout.clone(), group: None, bytes: self.bytes.clone() }
     }
 
     /// Begins applying one commit's changes to one storage.
@@ -319,13 +434,110 @@ impl Memtable {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Adds entries of an index that is being filled, as of `ts`: those about which neither this generation nor an
+    /// older one in memory has said anything.
+    pub(crate) fn add_built(&self, storage: u32, ts: Lsn, entries: &[Box<[u8]>], older: &[Arc<Memtable>]) {
+        let overlay = self.index_or_new(storage);
+        let older: Vec<Arc<IndexOverlay>> =
+            older.iter().filter_map(|memtable| memtable.index(storage)).collect();
+        let mut bytes = 0;
+        for entries in entries.chunks(256) {
+            let mut own = overlay.entries.write();
+            for entry in entries {
+                let known = older.iter().any(|overlay| overlay.entries.read().map.contains_key(entry));
+                if !known && !own.map.contains_key(entry) {
+                    bytes += entry.len() as u64 + OVERHEAD;
+                    // The base may have it from an earlier fill: removing it again must reach the base.
+                    own.map.insert(entry.clone(), EntryState { ts, live: true, fresh: false });
+                }
+            }
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The newest version of each row of a storage from group `from` on: one group, in id order.
-    pub(crate) fn next_group(&self, storage: u32, from: u32) -> Option<(u32, Vec<(u16, Option<RowBytes>)>)> {
-        let table = self.table(storage)?;
-        let group = table.next_group(from)?;
+    pub(crate) fn next_group(&self, storage: u32, from: u32) -> Result<Option<GroupRows>> {
+        let Some(table) = self.table(storage) else { return Ok(None) };
+        let Some(number) = table.next_group(from) else { return Ok(None) };
         let mut rows = Vec::new();
-        table.group(group)?.visible(Lsn(u64::MAX), 0..65536, &mut rows);
-        Some((group, rows))
+        if let Some(group) = table.group(number)? {
+            group.visible(Lsn(u64::MAX), 0..65536, &mut rows);
+        }
+        Ok(Some((number, rows)))
+    }
+}
+
+/// A group's number and its rows by offset.
+pub(crate) type GroupRows = (u32, Vec<(u16, Option<RowBytes>)>);
+
+/// What a log record does to a row.
+pub(crate) enum Replayed<'a> {
+    Row(RowBytes),
+    Patch(&'a [u8]),
+    Deleted,
+}
+
+/// Applies log records to one storage, in order; nobody reads yet, so only the newest state counts.
+pub(crate) struct ReplayWriter {
+    table: Arc<TableOverlay>,
+    layout: Arc<RowLayout>,
+    group: Option<(u32, Arc<GroupOverlay>)>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl ReplayWriter {
+    /// The storage's table has more columns now.
+    pub(crate) fn set_layout(&mut self, layout: &Arc<RowLayout>) {
+        self.layout = layout.clone();
+    }
+
+    pub(crate) fn put(&mut self, id: RowId, ts: Lsn, change: Replayed<'_>) -> Result<()> {
+        let group = match &self.group {
+            Some((number, group)) if *number == id.group() => group,
+            _ => {
+                let group = self.table.group_or_new(id.group());
+                &self.group.insert((id.group(), group)).1
+            }
+        };
+        let mut rows = group.rows.write();
+        let known = rows.get_mut(&id.offset());
+        let (row, partial) = match (change, &known) {
+            (Replayed::Row(row), _) => (Some(row), false),
+            (Replayed::Deleted, _) => (None, false),
+            (Replayed::Patch(patch), None) => (Some(RowBytes::from(patch.to_vec())), true),
+            (Replayed::Patch(patch), Some(chain)) => match (&chain.newest.row, chain.newest.partial) {
+                (Some(older), true) => (Some(row::merge_patches(older, patch)?.into()), true),
+                (Some(row), false) => (Some(row::apply_patch(&self.layout, row, patch)?.into()), false),
+                (None, _) => {
+                    return Err(Error::new(
+                        SqlState::DATA_CORRUPTED,
+                        "the log changes a row that it has deleted",
+                    ));
+                }
+            },
+        };
+        if partial {
+            group.partial.store(true, Ordering::Release);
+        }
+        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64);
+        let new = size(&row);
+        match known {
+            Some(chain) => {
+                let old = size(&chain.newest.row);
+                (chain.newest.ts, chain.newest.row, chain.newest.partial) = (ts, row, partial);
+                self.bytes.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+            }
+            None => {
+                let newest = Version { ts, row, partial, older: None };
+                rows.insert(id.offset(), Chain { newest, len: 1 });
+                self.bytes.fetch_add(new + OVERHEAD, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&self, inserted: i64) {
+        self.table.rows.fetch_add(inserted, Ordering::Relaxed);
     }
 }
 
@@ -353,13 +565,13 @@ impl TableWriter<'_> {
         let mut rows = group.rows.write();
         match rows.entry(id.offset()) {
             Entry::Vacant(place) => {
-                let newest = Version { ts: self.ts, row, older: None };
+                let newest = Version { ts: self.ts, row, partial: false, older: None };
                 place.insert(Chain { newest, len: 1 });
             }
             Entry::Occupied(mut place) => {
                 let chain = place.get_mut();
                 debug_assert!(chain.newest.ts <= self.ts, "versions of a row arrive in commit order");
-                let newest = Version { ts: self.ts, row, older: None };
+                let newest = Version { ts: self.ts, row, partial: false, older: None };
                 let older = std::mem::replace(&mut chain.newest, newest);
                 chain.newest.older = Some(Box::new(older));
                 chain.len += 1;
@@ -439,7 +651,7 @@ mod tests {
             memtable.table_writer(1, Lsn(ts), &horizon).put(id, row(ts));
         }
         for seen in pinned.into_iter().chain(997..=1000) {
-            let (ts, bytes) = memtable.get(1, id, Lsn(seen)).expect("a version");
+            let (ts, bytes) = memtable.get(1, id, Lsn(seen)).expect("no reading").expect("a version");
             assert_eq!((ts, bytes.as_deref()), (Lsn(seen), row(seen).as_deref()));
         }
         assert!(memtable.bytes() < 16 * (OVERHEAD + 8), "{} bytes", memtable.bytes());

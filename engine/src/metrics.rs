@@ -101,6 +101,14 @@ pub struct Metrics {
     pub wal_records: Counter,
     /// Bytes written to the log, headers and padding included.
     pub wal_bytes: Counter,
+    /// Bytes of all log segments.
+    pub wal_size: Gauge,
+    /// By how much that is more than it should be: a checkpoint or the archive is behind.
+    pub wal_over_limit: Gauge,
+    /// Finished segments not archived yet.
+    pub wal_unarchived: Gauge,
+    pub wal_archived: Counter,
+    pub wal_archive_failures: Counter,
     /// Calls that read from, and wrote to, files.
     pub disk_reads: Counter,
     pub disk_writes: Counter,
@@ -110,6 +118,10 @@ pub struct Metrics {
     pub block_cache: CacheMetrics,
     /// Bytes of the active and the frozen memtables.
     pub memtable_bytes: Gauge,
+    /// Bytes of memtables that only old snapshots still see, as of the last checkpoint.
+    pub old_snapshot_bytes: Gauge,
+    /// Memtables taken away from old snapshots.
+    pub snapshots_ended: Counter,
     pub checkpoints: Counter,
     /// Seconds per checkpoint.
     pub checkpoint: Histogram,

@@ -381,6 +381,53 @@ pub fn apply_patch(layout: &RowLayout, old: &[u8], patch: &[u8]) -> Result<Vec<u
     patched(layout, old, patch).ok_or_else(damaged)
 }
 
+/// The changed bitmap of a patch and the values behind it.
+fn open_patch(patch: &[u8]) -> Option<(usize, &[u8], &[u8])> {
+    let count = usize::from(u16::from_le_bytes(patch.get(0..2)?.try_into().ok()?));
+    let (changed, rest) = patch[2..].split_at_checked(count.div_ceil(8))?;
+    Some((count, changed, rest))
+}
+
+/// The next value of a patch as it stands there, its length included.
+fn take_patched<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let all = *rest;
+    let len = usize::try_from(take_varint(rest)?.saturating_sub(1)).ok()?;
+    *rest = rest.get(len..)?;
+    Some(&all[..all.len() - rest.len()])
+}
+
+/// The patch that does what `older` and then `newer` do; `XX001` when one of them is none.
+pub fn merge_patches(older: &[u8], newer: &[u8]) -> Result<Vec<u8>> {
+    merged(older, newer).ok_or_else(damaged)
+}
+
+fn merged(older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+    let (old_count, old_changed, mut old_rest) = open_patch(older)?;
+    let (count, changed, mut rest) = open_patch(newer)?;
+    if count < old_count {
+        return None;
+    }
+    let mut out = Vec::with_capacity(older.len() + newer.len());
+    out.extend_from_slice(&(count as u16).to_le_bytes());
+    let bitmap = out.len();
+    out.extend_from_slice(changed);
+    for column in 0..count {
+        let bit = 1 << (column % 8);
+        let old = if column < old_count && old_changed[column / 8] & bit != 0 {
+            Some(take_patched(&mut old_rest)?)
+        } else {
+            None
+        };
+        if changed[column / 8] & bit != 0 {
+            out.extend_from_slice(take_patched(&mut rest)?);
+        } else if let Some(old) = old {
+            out[bitmap + column / 8] |= bit;
+            out.extend_from_slice(old);
+        }
+    }
+    Some(out)
+}
+
 fn patched(layout: &RowLayout, old: &[u8], patch: &[u8]) -> Option<Vec<u8>> {
     let old = Parts::of(layout, old)?;
     let count = usize::from(u16::from_le_bytes(patch.get(0..2)?.try_into().ok()?));

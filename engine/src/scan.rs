@@ -189,6 +189,7 @@ impl TableScan {
         let number = RowId(self.position).group();
         if self.group.as_ref().is_none_or(|(current, _)| *current != number) {
             let Some(next) = self.next_group(number) else {
+                self.snapshot.0.pin.version.check_alive()?;
                 self.position = self.end;
                 return Ok(false);
             };
@@ -201,7 +202,11 @@ impl TableScan {
             let own = self.own
                 && self.snapshot.0.own.as_ref().and_then(|own| own.next_group(self.storage, next))
                     == Some(next);
-            let overlays = self.overlays.iter().filter_map(|overlay| overlay.group(next)).collect();
+            let overlays = self
+                .overlays
+                .iter()
+                .filter_map(|overlay| overlay.group(next).transpose())
+                .collect::<Result<_>>()?;
             self.group = Some((next, GroupLayers { own, overlays }));
         }
         let Some((number, layers)) = &self.group else { return Ok(false) };
@@ -212,7 +217,10 @@ impl TableScan {
         self.step = (self.step * 2).min(GROUP_ROWS / 4);
         let inner = &self.snapshot.0;
         self.scratch.clear();
-        if self.base && *number < inner.pin.version.base.groups(self.storage) {
+        if self.base
+            && *number < inner.pin.version.base.groups(self.storage)
+            && inner.shows(self.storage, *number)
+        {
             inner.pin.version.base.read_rows(self.storage, RowId(from)..RowId(to), &mut self.scratch)?;
         }
         let offsets = (from - first) as u32..(to - first) as u32;
@@ -229,9 +237,11 @@ impl TableScan {
         }
         self.position = to;
         if changes.is_empty() {
+            inner.pin.version.check_alive()?;
             self.ready.extend(self.scratch.drain(..));
             return Ok(true);
         }
+        inner.pin.version.check_alive()?;
         let mut base = self.scratch.drain(..).peekable();
         for (offset, row) in changes {
             let id = RowId(first + u64::from(offset));
@@ -418,7 +428,10 @@ impl IndexScan {
 
     fn fill(&mut self, batch: &mut RowBatch, limit: usize) -> Result<()> {
         while batch.len() < limit {
-            let Some((entry, source)) = self.next_entry()? else { break };
+            let Some((entry, source)) = self.next_entry()? else {
+                self.snapshot.0.pin.version.check_alive()?;
+                break;
+            };
             let (key, id) = index::split(&entry);
             let view = self.snapshot.0.view();
             let row = view.fetch_entry(&self.shape, &self.layout, key, id, source)?;
@@ -433,7 +446,7 @@ impl IndexScan {
     }
 
     /// The next entry that may count, each once, and whether the base alone knows it.
-    fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Source)>> {
         let backward = self.backward;
         loop {
             if let Some(own) = &mut self.own

@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::{Bound, Range};
 
-use value::Result;
+use value::{Error, Result, SqlState};
 
 use crate::base::{Base, KeyRange};
+use crate::bulk::{Bulk, Viewer};
 use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Inner;
 use crate::ids::{CommandId, Lsn, RowId};
@@ -34,6 +35,8 @@ pub(crate) struct SuperVersion {
     pub(crate) base: Base,
     /// Changes whenever `base` does: what the base holds.
     pub(crate) applied: Lsn,
+    /// Who may see groups that the base calls pending.
+    pub(crate) bulk: Arc<Bulk>,
 }
 
 /// The newest committed state of a row, or the state at a timestamp.
@@ -60,10 +63,39 @@ impl SuperVersion {
 
     /// The row as of `ts` ([`Lsn`] maximum: the newest applied version).
     pub(crate) fn get(&self, storage: u32, row: RowId, ts: Lsn) -> Result<Found> {
+        self.get_for(storage, row, ts, None)
+    }
+
+    /// 72000 when the memory behind this version was needed for others; to be asked after reading.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        if !self.memtables().any(|memtable| memtable.is_evicted()) {
+            return Ok(());
+        }
+        Err(Error::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
+            .detail(
+                "What it would still see has been given up, so that old snapshots stay within their memory.",
+            )
+            .hint("Keep transactions shorter, or raise storage.old_snapshot_memory."))
+    }
+
+    /// Whether a group of the base is there for a reader.
+    pub(crate) fn shows(&self, storage: u32, group: u32, ts: Lsn, viewer: Option<Viewer>) -> bool {
+        match self.base.pending(storage, group) {
+            None => true,
+            Some(piece) => self.bulk.is_visible(piece, ts, viewer),
+        }
+    }
+
+    /// [`SuperVersion::get`], with the groups that `viewer` has written itself.
+    pub(crate) fn get_for(&self, storage: u32, row: RowId, ts: Lsn, viewer: Option<Viewer>) -> Result<Found> {
         for memtable in self.memtables() {
-            if let Some((since, row)) = memtable.get(storage, row, ts) {
+            if let Some((since, row)) = memtable.get(storage, row, ts)? {
                 return Ok(Found::Recent(since, row));
             }
+        }
+        self.check_alive()?;
+        if !self.shows(storage, row.group(), ts, viewer) {
+            return Ok(Found::Base(None));
         }
         Ok(Found::Base(self.base.get(storage, row)?))
     }
@@ -165,6 +197,9 @@ impl Drop for Pin {
 impl Pin {
     /// Takes the newest super-version and the timestamp that `choose` gives.
     pub(crate) fn take(engine: &Arc<Inner>, choose: impl Fn() -> Lsn) -> Pin {
+        if engine.version.load().base.failed() {
+            engine.revive();
+        }
         loop {
             let version = engine.version.load_full();
             let ts = engine.registry.announce(&choose);
@@ -287,6 +322,12 @@ pub(crate) struct View<'a> {
 }
 
 impl SnapshotInner {
+    /// Whether a group of the base is there for this snapshot.
+    pub(crate) fn shows(&self, storage: u32, group: u32) -> bool {
+        let viewer = self.own.as_ref().map(|own| Viewer { owner: own.owner(), command: self.command });
+        self.pin.version.shows(storage, group, self.pin.ts, viewer)
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         View {
             version: &self.pin.version,
@@ -306,6 +347,10 @@ pub(crate) enum Source {
 }
 
 impl View<'_> {
+    fn viewer(&self) -> Option<Viewer> {
+        self.own.map(|own| Viewer { owner: own.owner(), command: self.command })
+    }
+
     /// The visible row, and where it was found.
     pub(crate) fn fetch(
         &self,
@@ -319,10 +364,10 @@ impl View<'_> {
             return Ok((Source::Overlay, found));
         }
         if temporary {
-            let found = self.temporary.get(storage, row, Lsn(u64::MAX));
+            let found = self.temporary.get(storage, row, Lsn(u64::MAX))?;
             return Ok((Source::Overlay, found.and_then(|(_, row)| row)));
         }
-        match self.version.get(storage, row, self.ts)? {
+        match self.version.get_for(storage, row, self.ts, self.viewer())? {
             Found::Recent(_, row) => Ok((Source::Overlay, row)),
             Found::Base(row) => Ok((Source::Base, row)),
         }
@@ -390,6 +435,9 @@ impl View<'_> {
                 return Ok(());
             }
         }
+        if self.version.base.is_beyond(shape.entries, key)? {
+            return self.version.check_alive();
+        }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = self.version.base.index_range(shape.entries, &range, false);
         while let Some((_, id)) = entries.peek()? {
@@ -398,7 +446,7 @@ impl View<'_> {
             }
             entries.advance();
         }
-        Ok(())
+        self.version.check_alive()
     }
 
     /// The first visible row with exactly that key that `accept` takes.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+use crate::bulk::Spill;
 use crate::ids::{CommandId, RowId};
 use crate::memtable::as_slice;
 use crate::row::{RowBytes, RowLayout};
@@ -89,6 +90,10 @@ impl OwnIndex {
 pub(crate) struct OwnIndex {
     /// By `key ++ row id`.
     pub(crate) entries: BTreeMap<Box<[u8]>, OwnEntry>,
+    /// Storage of the table.
+    pub(crate) rows: u32,
+    /// Filled by this transaction: replaying the log fills it anew, from the rows.
+    pub(crate) built: bool,
     pub(crate) temporary: bool,
 }
 
@@ -123,12 +128,80 @@ pub(crate) struct Sets {
 /// Shared between a transaction and its snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct WriteSet {
+    /// The transaction.
+    owner: u64,
     sets: RwLock<Sets>,
     /// Commands of the snapshots that look at it.
     readers: Mutex<BTreeMap<CommandId, u32>>,
 }
 
+/// What a row and an index entry cost beside their bytes.
+const ROW: u64 = 160;
+const ENTRY: u64 = 120;
+
 impl WriteSet {
+    pub(crate) fn new(owner: u64) -> WriteSet {
+        WriteSet { owner, ..WriteSet::default() }
+    }
+
+    pub(crate) fn owner(&self) -> u64 {
+        self.owner
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sets.read().bytes
+    }
+
+    /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups of which a
+    /// snapshot in use sees anything stay: it reads a base from before. `None`: nothing could be taken.
+    pub(crate) fn spill(&self, storage: u32, groups: &[u32]) -> Option<Spill> {
+        let mut sets = self.sets.write();
+        let sets = &mut *sets;
+        let readers: Vec<CommandId> = self.readers.lock().keys().copied().collect();
+        let table = sets.tables.get_mut(&storage)?;
+        let mut spill = Spill::default();
+        for number in groups {
+            let Some(rows) = table.groups.get(number) else { continue };
+            let commands = || rows.values().map(|row| row.newest.command);
+            let (Some(first), Some(last)) = (commands().min(), commands().max()) else { continue };
+            // A snapshot sees commands before its own.
+            let seen = readers.iter().any(|reader| first < *reader);
+            if seen || rows.values().any(|row| row.base.is_some() || !row.older.is_empty()) {
+                continue;
+            }
+            let Some(rows) = table.groups.remove(number) else { continue };
+            spill.last = spill.last.max(last);
+            let mut list = Vec::with_capacity(rows.len());
+            for (offset, row) in rows {
+                spill.bytes += ROW;
+                if let Some(bytes) = row.newest.row {
+                    spill.bytes += bytes.len() as u64;
+                    list.push((offset, bytes));
+                }
+            }
+            spill.rows += list.len() as u64;
+            spill.groups.insert(*number, list);
+        }
+        if spill.groups.is_empty() {
+            return None;
+        }
+        for (index, own) in sets.indexes.iter_mut().filter(|(_, own)| own.rows == storage && !own.temporary) {
+            let list = spill.entries.entry(*index).or_default();
+            own.entries.retain(|entry, state| {
+                let inside = spill.groups.contains_key(&crate::index::split(entry).1.group());
+                if inside {
+                    spill.bytes += entry.len() as u64 + ENTRY;
+                    if state.outcome() == Some(true) {
+                        list.push(entry.clone());
+                    }
+                }
+                !inside
+            });
+        }
+        sets.bytes = sets.bytes.saturating_sub(spill.bytes);
+        Some(spill)
+    }
+
     pub(crate) fn read(&self) -> crate::sync::RwLockReadGuard<'_, Sets> {
         self.sets.read()
     }
@@ -147,7 +220,8 @@ impl WriteSet {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
         let earlier = |command| self.readers.lock().range(..command).next().is_some();
-        sets.bytes += image.as_ref().map_or(8, |image| image.len() as u64 + 8);
+        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64) + ROW;
+        sets.bytes += size(&image);
         let table = sets.tables.entry(target.storage).or_insert_with(|| OwnTable {
             groups: BTreeMap::new(),
             layout: target.layout.clone(),
@@ -165,12 +239,16 @@ impl WriteSet {
                 group.insert(row.offset(), own);
             }
             Some(own) if own.newest.command == command => {
-                replaced = Some(std::mem::replace(&mut own.newest, version));
+                let old = std::mem::replace(&mut own.newest, version);
+                sets.bytes = sets.bytes.saturating_sub(size(&old.row));
+                replaced = Some(old);
             }
             Some(own) => {
                 let older = std::mem::replace(&mut own.newest, version);
                 if !own.older.is_empty() && !undoable && !earlier(command) {
                     // Updated again and again: only what this command itself sees is still of use.
+                    let gone: u64 = own.older.iter().map(|version| size(&version.row)).sum();
+                    sets.bytes = sets.bytes.saturating_sub(gone);
                     own.older.clear();
                 }
                 own.older.push(older);
@@ -184,18 +262,28 @@ impl WriteSet {
     /// Records the last change of an index entry.
     pub(crate) fn write_entry(
         &self,
-        index: u32,
+        (rows, index): (u32, u32),
         temporary: bool,
         entry: Box<[u8]>,
         live: bool,
         undoable: bool,
     ) {
         let mut sets = self.sets.write();
-        sets.bytes += entry.len() as u64;
+        let sets = &mut *sets;
         let own = sets.indexes.entry(index).or_default();
-        own.temporary = temporary;
+        (own.rows, own.temporary) = (rows, temporary);
         let previous = own.entries.get(&entry).copied();
+        if previous.is_none() {
+            sets.bytes += entry.len() as u64 + ENTRY;
+        }
         let fresh = previous.map_or(live, |previous| previous.fresh);
+        if fresh && !live && !undoable && self.readers.lock().is_empty() {
+            // It came and went, and nobody has looked meanwhile.
+            if own.entries.remove(&entry).is_some() {
+                sets.bytes = sets.bytes.saturating_sub(entry.len() as u64 + ENTRY);
+            }
+            return;
+        }
         if undoable {
             own.entries.insert(entry.clone(), OwnEntry { live, fresh });
             sets.undo.push(Undo::Entry { index, entry, previous });
@@ -207,9 +295,9 @@ impl WriteSet {
     /// Takes all entries of an index built by this transaction, sorted.
     pub(crate) fn write_built(&self, index: u32, temporary: bool, entries: Vec<Box<[u8]>>, undoable: bool) {
         let mut sets = self.sets.write();
-        sets.bytes += entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
+        sets.bytes += entries.iter().map(|entry| entry.len() as u64 + ENTRY).sum::<u64>();
         let own = sets.indexes.entry(index).or_default();
-        own.temporary = temporary;
+        (own.built, own.temporary) = (true, temporary);
         let built = OwnEntry { live: true, fresh: true };
         if own.entries.is_empty() {
             own.entries = entries.into_iter().map(|entry| (entry, built)).collect();
@@ -357,7 +445,7 @@ impl WriteSet {
 }
 
 impl Sets {
-    fn row(&self, storage: u32, row: RowId) -> Option<&OwnRow> {
+    pub(crate) fn row(&self, storage: u32, row: RowId) -> Option<&OwnRow> {
         self.tables.get(&storage)?.groups.get(&row.group())?.get(&row.offset())
     }
 }

@@ -12,4 +12,5 @@ pub use metrics::Metrics;
 pub use pg::auth::{Kind, Method, Network, Rule};
 pub use pg::frame::Limits;
 pub use pg::listener::{Handle, Options, serve};
+pub use pg::starting::refuse;
 pub use pg::tls;

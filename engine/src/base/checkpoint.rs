@@ -19,7 +19,7 @@ use crate::catalog::Change;
 use crate::disk;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::row::RowBytes;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// A span is written anew when this part of it changed (1 in n).
 const SPAN_SHARE: u64 = 4;
@@ -48,6 +48,17 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     meta.next_oid = meta.next_oid.max(input.next_oid);
     meta.next_storage = meta.next_storage.max(input.next_storage);
     meta.generation += 1;
+    for (index, progress) in &input.builds {
+        match progress {
+            Some(group) => meta.builds.insert(*index, *group),
+            None => meta.builds.remove(index),
+        };
+    }
+    meta.pending.extend(input.pending.iter().cloned());
+    for piece in &input.settled {
+        meta.pending.remove(piece);
+    }
+    meta.index_pending();
     let mut pass = Pass { inner, meta, given: BTreeMap::new(), changed: Vec::new(), buffer: Vec::new() };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
@@ -63,6 +74,7 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
         reader,
         meta,
         cache: Arc::clone(&inner.cache),
+        last_keys: Mutex::default(),
         options: inner.options.clone(),
         metrics: Arc::clone(&inner.metrics),
     })))

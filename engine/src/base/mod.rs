@@ -9,7 +9,7 @@
 //! one delta per group (`checkpoint` decides) and folded into the blocks when it has grown. Behind it all stands a narrow
 //! ordered key-value trait (`store`). The bytes are described in engine/README.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
 use std::path::PathBuf;
 
@@ -23,17 +23,19 @@ use crate::ids::{GROUP_ROWS, Lsn, RowId};
 pub use crate::index::KeyRange;
 use crate::metrics::Metrics;
 use crate::row::RowBytes;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use crate::wal::record::SequenceValue;
 
 mod block;
 mod cache;
 mod checkpoint;
 pub mod memory;
+mod pages;
 pub mod redb;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
@@ -69,6 +71,15 @@ pub struct BaseMeta {
     pub next_blob: u64,
     /// Grows with every checkpoint.
     pub generation: u64,
+    /// The next group to fill, of indexes that are built concurrently.
+    #[serde(default)]
+    pub builds: BTreeMap<Oid, u32>,
+    /// What transactions have written that had not ended.
+    #[serde(default)]
+    pub pending: BTreeMap<u64, Piece>,
+    /// The same by group.
+    #[serde(skip)]
+    pub pending_groups: BTreeMap<(u32, u32), u64>,
     /// Per table storage; kept in a table of its own, not in the META document.
     #[serde(skip)]
     pub storages: BTreeMap<u32, StorageState>,
@@ -83,6 +94,24 @@ mod lsn {
 
     pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<crate::ids::Lsn, D::Error> {
         u64::deserialize(from).map(crate::ids::Lsn)
+    }
+}
+
+/// Groups of one storage, and the indexes that have entries for their rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    pub storage: u32,
+    pub groups: Vec<u32>,
+    pub indexes: Vec<u32>,
+}
+
+impl BaseMeta {
+    fn index_pending(&mut self) {
+        let groups = self
+            .pending
+            .iter()
+            .flat_map(|(id, piece)| piece.groups.iter().map(|group| ((piece.storage, *group), *id)));
+        self.pending_groups = groups.collect();
     }
 }
 
@@ -111,6 +140,12 @@ pub struct CheckpointInput<'a> {
     /// `None` = forgotten.
     pub sequences: Vec<(Oid, Option<SequenceValue>)>,
     pub statistics: Vec<(Oid, Option<Vec<u8>>)>,
+    /// How far indexes are filled; `None` = done, or dropped.
+    pub builds: Vec<(Oid, Option<u32>)>,
+    /// Groups that the rows above write before their transaction has ended.
+    pub pending: Vec<(u64, Piece)>,
+    /// Pieces that have ended, one way or the other.
+    pub settled: Vec<u64>,
     /// New state of storages whose counters moved.
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,
@@ -146,6 +181,8 @@ struct Inner {
     reader: Box<dyn Reader>,
     meta: BaseMeta,
     cache: Arc<BlockCache>,
+    /// The last key of indexes that were asked for.
+    last_keys: Mutex<HashMap<u32, Option<Vec<u8>>>>,
     options: BaseOptions,
     metrics: Arc<Metrics>,
 }
@@ -183,6 +220,9 @@ impl Base {
                 next_storage: 1,
                 next_blob: 1,
                 generation: 0,
+                builds: BTreeMap::new(),
+                pending: BTreeMap::new(),
+                pending_groups: BTreeMap::new(),
                 storages: BTreeMap::new(),
             };
             let document = checkpoint::document(&meta)?;
@@ -191,7 +231,8 @@ impl Base {
         let reader = store.read()?;
         let meta = read_meta(&*store, &*reader)?;
         let cache = Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
-        Ok(Base(Arc::new(Inner { store, reader, meta, cache, options, metrics })))
+        let last_keys = Mutex::default();
+        Ok(Base(Arc::new(Inner { store, reader, meta, cache, last_keys, options, metrics })))
     }
 
     /// After an I/O error the store answers nothing any more: opens it again from disk, in the state of its
@@ -205,11 +246,22 @@ impl Base {
         Base::on(store, self.0.options.clone(), Arc::clone(&self.0.metrics))
     }
 
+    /// An I/O error has made the store useless: see [`Base::reopen`].
+    pub fn failed(&self) -> bool {
+        self.0.store.failed()
+    }
+
     pub fn meta(&self) -> &BaseMeta {
         &self.0.meta
     }
 
-    /// One row.
+    /// The piece a group belongs to, while its transaction has not ended as far as this base knows.
+    pub fn pending(&self, storage: u32, group: u32) -> Option<u64> {
+        let pending = &self.0.meta.pending_groups;
+        if pending.is_empty() { None } else { pending.get(&(storage, group)).copied() }
+    }
+
+    /// One row. Pending groups are read like others: who may see them is for the caller to decide.
     pub fn get(&self, storage: u32, row: RowId) -> Result<Option<RowBytes>> {
         if self.0.next_row(storage) <= row.0 {
             return Ok(None);
@@ -273,6 +325,19 @@ impl Base {
             last: None,
             done: false,
         }
+    }
+
+    /// Whether a key lies behind the last one of an index: what growing keys are asked for, answered without a look
+    /// at pages.
+    pub fn is_beyond(&self, storage: u32, key: &[u8]) -> Result<bool> {
+        let beyond = |last: &Option<Vec<u8>>| last.as_deref().is_none_or(|last| key > last);
+        if let Some(last) = self.0.last_keys.lock().get(&storage) {
+            return Ok(beyond(last));
+        }
+        let last = self.index_range(storage, &KeyRange::all(), true).peek()?.map(|(key, _)| key.to_vec());
+        let answer = beyond(&last);
+        self.0.last_keys.lock().insert(storage, last);
+        Ok(answer)
     }
 
     /// Every catalog object, by oid.
@@ -352,6 +417,7 @@ fn read_meta(store: &dyn Store, reader: &dyn Reader) -> Result<BaseMeta> {
         }
         true
     })?;
+    meta.index_pending();
     match bad {
         Some(key) => Err(block::corrupted(&store.name(), Table::Storages, &key, "not a storage")),
         None => Ok(meta),

@@ -3,7 +3,7 @@
 //! The hard idea is the backend. redb writes one page at a time, in no order, and only needs them to be on disk
 //! when it syncs. So writes are collected, sorted and merged into long runs when a sync comes (or when too
 //! many have gathered), and reads look there first. Page numbers of a freshly grown file are neighbours, so that
-//! thousands of 4 KiB writes become a few large ones.
+//! thousands of 4 KiB writes become a few large ones. Below it every page gets its checksum (`pages`).
 //!
 //! After any I/O error redb answers nothing any more. [`RedbStore::reopen`] then opens the file anew; the old
 //! backend is revoked first, because its readers do not know which pages the new one gives away.
@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use value::{Error, Result, SqlState};
 
+use super::pages::Pages;
 use super::store::{Keys, Range, Reader, Store, Table, Visit, Writer, is_empty};
-use crate::disk::{self, Disk, File, Mode};
+use crate::disk::{self, Disk, Mode};
 use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
@@ -70,6 +71,14 @@ impl RedbStore {
         RedbStore::open_existing(disk, path, cache_size, metrics)
     }
 
+    /// Compares every page with the checksum that the page above it holds; `false`: the pages are right, the list of
+    /// free ones was not.
+    pub fn verify(disk: Arc<dyn Disk>, path: &Path) -> Result<bool> {
+        let store = RedbStore::open_existing(disk, path, 16 << 20, Arc::default())?;
+        let mut database = store.database.write().take().ok_or_else(closed)?;
+        database.check_integrity().map_err(|error| failed(path, redb::Error::from(error)))
+    }
+
     fn open_existing(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -78,23 +87,31 @@ impl RedbStore {
     ) -> Result<RedbStore> {
         let fail = |error| disk::error("open", path, &error);
         let file = disk.open(path, Mode::Existing).map_err(fail)?;
-        let len = file.len().map_err(fail)?;
+        let damage = |error| failed(path, redb::Error::Io(error));
+        let pages = Pages::open(file, Arc::clone(&metrics)).map_err(damage)?;
+        let len = pages.len().map_err(fail)?;
+        let doubtful = pages.is_doubtful();
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
         let backend = Backend {
-            file,
+            pages,
             len: AtomicU64::new(len),
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::new(()),
             revoked: Arc::clone(&revoked),
             failed: Arc::clone(&failed_flag),
-            metrics: Arc::clone(&metrics),
         };
         let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
-        let database = redb::Builder::new()
+        let mut database = redb::Builder::new()
             .set_cache_size(cache_size)
             .create_with_backend(backend)
             .map_err(|error| failed(path, redb::Error::from(error)))?;
+        if doubtful {
+            // Rare: the crash came just then, or the header rots. Every page is compared with the page above it.
+            tracing::warn!(file = %path.display(), "one copy of the header does not pass; checking the whole file");
+            let sound = database.check_integrity().map_err(|error| failed(path, redb::Error::from(error)))?;
+            tracing::info!(sound, "file checked");
+        }
         let store = RedbStore {
             disk,
             path: path.to_path_buf(),
@@ -257,14 +274,26 @@ fn scan(
     Ok(())
 }
 
+/// Says in which table something that cannot be read was looked for.
+fn in_table(table: Table, error: Error) -> Error {
+    if error.state() != SqlState::DATA_CORRUPTED {
+        return error;
+    }
+    let what = error.fields().detail.clone().unwrap_or_default();
+    error
+        .detail(format!("Table {}: {what}.", table.name()))
+        .hint("Restore from a backup; other rows can still be read.")
+}
+
 impl Reader for RedbReader {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
-        let value = self.table(table)?.get(key).map_err(|error| failed(&self.path, error.into()))?;
+        let found = self.table(table)?.get(key);
+        let value = found.map_err(|error| in_table(table, failed(&self.path, error.into())))?;
         Ok(value.map(|value| value.value().into()))
     }
 
     fn scan(&self, table: Table, range: Range<'_>, backward: bool, visit: Visit<'_>) -> Result<()> {
-        scan(self.table(table)?, &self.path, range, backward, visit)
+        scan(self.table(table)?, &self.path, range, backward, visit).map_err(|error| in_table(table, error))
     }
 }
 
@@ -344,7 +373,7 @@ struct Pending {
 }
 
 struct Backend {
-    file: Arc<dyn File>,
+    pages: Pages,
     len: AtomicU64,
     pending: RwLock<Pending>,
     /// One at a time moves `waiting` to the file.
@@ -352,12 +381,11 @@ struct Backend {
     revoked: Arc<AtomicBool>,
     /// Set by the first I/O error; redb answers nothing from then on.
     failed: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Backend").field("pages", &self.pages).finish_non_exhaustive()
     }
 }
 
@@ -405,7 +433,7 @@ impl Backend {
         let mut start = 0;
         for (&offset, bytes) in going.iter() {
             if !run.is_empty() && (start + run.len() as u64 != offset || run.len() + bytes.len() > RUN) {
-                self.put(start, &run)?;
+                self.pages.write(start, &run)?;
                 run.clear();
             }
             if run.is_empty() {
@@ -414,17 +442,11 @@ impl Backend {
             run.extend_from_slice(bytes);
         }
         if !run.is_empty() {
-            self.put(start, &run)?;
+            self.pages.write(start, &run)?;
         }
         drop(going);
         self.pending.write().going = Arc::default();
         Ok(())
-    }
-
-    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.metrics.disk_writes.increment();
-        self.metrics.disk_write_bytes.add(bytes.len() as u64);
-        self.file.write_at(offset, bytes)
     }
 }
 
@@ -442,7 +464,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.watch(self.alive().and_then(|()| self.flush()).and_then(|()| self.file.sync()))
+        self.watch(self.alive().and_then(|()| self.flush()).and_then(|()| self.pages.sync()))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -492,9 +514,7 @@ impl Backend {
                 },
             }
         }
-        self.metrics.disk_reads.increment();
-        self.metrics.disk_read_bytes.add(out.len() as u64);
-        self.file.read_at(offset, out)
+        self.pages.read(offset, out)
     }
 
     fn resize(&self, len: u64) -> io::Result<()> {
@@ -503,7 +523,7 @@ impl Backend {
         if len < self.len.load(Ordering::Acquire) {
             self.flush()?;
         }
-        self.file.set_len(len)?;
+        self.pages.set_len(len)?;
         self.len.store(len, Ordering::Release);
         Ok(())
     }

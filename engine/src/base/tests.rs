@@ -366,6 +366,9 @@ impl Changes {
                 .iter()
                 .map(|(storage, next_row)| (*storage, StorageState { next_row: *next_row, rows: 1 }))
                 .collect(),
+            builds: Vec::new(),
+            pending: Vec::new(),
+            settled: Vec::new(),
             next_oid: 20_005,
             next_storage: 200,
             expected_bytes: 1 << 20,

@@ -3,8 +3,8 @@
 //! The hard idea: every file has two contents, what a reader sees now and what is durable, and the set of
 //! 512-byte sectors in which they differ. A crash keeps a random subset of those sectors, so that every torn
 //! state a real disk may show can occur. Names work alike: of the creations, renames and removals not yet
-//! synced with their directory a crash keeps a random number of the first ones. Everything random comes from
-//! one seed.
+//! synced with their directory a crash keeps the first few, as a journal does, or any. Everything random comes
+//! from one seed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -40,22 +40,24 @@ pub enum Fault {
     PowerCut(u64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inode {
     current: Vec<u8>,
     durable: Vec<u8>,
     /// Sectors of `current` that may differ from `durable`.
     dirty: BTreeSet<usize>,
+    /// Sectors that a failed sync gave up: readers see them, no later sync writes them, a crash may lose them.
+    given_up: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 enum NameChange {
     Link(PathBuf, u64),
-    Rename(PathBuf, PathBuf),
+    Rename(PathBuf, PathBuf, u64),
     Remove(PathBuf),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     inodes: HashMap<u64, Inode>,
     next_inode: u64,
@@ -74,6 +76,8 @@ struct State {
     random: u64,
     /// Bytes that files may have in all.
     capacity: Option<u64>,
+    /// Durable writes are one call, as with O_DSYNC; otherwise a write and a sync.
+    direct: bool,
 }
 
 /// See the top of the file. Clones share the disk.
@@ -97,6 +101,7 @@ impl SimulatedDisk {
             trace: 0,
             random: seed,
             capacity: None,
+            direct: false,
         })))
     }
 
@@ -108,10 +113,14 @@ impl SimulatedDisk {
         state.off = false;
         state.faults.clear();
         state.locked.clear();
-        let kept = below(&mut state.random, state.pending.len() as u64 + 1) as usize;
         let pending = std::mem::take(&mut state.pending);
-        for change in &pending[..kept] {
-            apply_name(&mut state.durable_names, change);
+        let first = below(&mut state.random, pending.len() as u64 + 1) as usize;
+        let in_order = below(&mut state.random, 2) == 0;
+        for (place, change) in pending.iter().enumerate() {
+            let kept = if in_order { place < first } else { below(&mut state.random, 2) == 0 };
+            if kept {
+                apply_name(&mut state.durable_names, change);
+            }
         }
         state.names = state.durable_names.clone();
         let linked: BTreeSet<u64> = state.names.values().copied().collect();
@@ -124,7 +133,8 @@ impl SimulatedDisk {
             let random = &mut state.random;
             let len = if below(random, 2) == 0 { inode.durable.len() } else { inode.current.len() };
             inode.durable.resize(len, 0);
-            for sector in std::mem::take(&mut inode.dirty) {
+            let given_up = std::mem::take(&mut inode.given_up);
+            for sector in std::mem::take(&mut inode.dirty).into_iter().chain(given_up) {
                 let keep = match chance {
                     0 => false,
                     1 => true,
@@ -139,6 +149,25 @@ impl SimulatedDisk {
         }
     }
 
+    /// A disk of its own with the same contents, on which nothing is open.
+    pub fn fork(&self) -> SimulatedDisk {
+        let mut state = self.0.lock().clone();
+        state.epoch += 1;
+        state.locked.clear();
+        state.faults.clear();
+        SimulatedDisk(Arc::new(Mutex::new(state)))
+    }
+
+    /// Bytes that all files together have.
+    pub fn used(&self) -> u64 {
+        self.0.lock().used()
+    }
+
+    /// Every file, in order of their paths.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.0.lock().names.keys().cloned().collect()
+    }
+
     /// Adds a fault.
     pub fn fail(&self, fault: Fault) {
         self.0.lock().faults.push(fault);
@@ -147,6 +176,16 @@ impl SimulatedDisk {
     /// Takes all faults back (not a power cut that has happened).
     pub fn heal(&self) {
         self.0.lock().faults.clear();
+    }
+
+    /// The power goes now: whatever is called from here on fails, until [`SimulatedDisk::crash`].
+    pub fn cut(&self) {
+        self.0.lock().off = true;
+    }
+
+    /// Whether a fault is still to come.
+    pub fn is_faulty(&self) -> bool {
+        !self.0.lock().faults.is_empty()
     }
 
     /// Whether a [`Fault::PowerCut`] has struck.
@@ -194,7 +233,13 @@ impl SimulatedDisk {
             inode.current = bytes.to_vec();
             inode.durable = bytes.to_vec();
             inode.dirty.clear();
+            inode.given_up.clear();
         }
+    }
+
+    /// Whether a durable write is one call that happens or not, as with O_DSYNC, or a write and a sync.
+    pub fn set_direct(&self, direct: bool) {
+        self.0.lock().direct = direct;
     }
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
@@ -242,10 +287,9 @@ fn apply_name(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
         NameChange::Link(path, number) => {
             names.insert(path.clone(), *number);
         }
-        NameChange::Rename(from, to) => {
-            if let Some(number) = names.remove(from) {
-                names.insert(to.clone(), number);
-            }
+        NameChange::Rename(from, to, number) => {
+            names.remove(from);
+            names.insert(to.clone(), *number);
         }
         NameChange::Remove(path) => {
             names.remove(path);
@@ -348,7 +392,17 @@ impl SimulatedFile {
         if operation == Operation::Write {
             state.fits(self.number, offset + bytes.len() as u64)?;
         }
-        state.begin(operation, &self.path, offset, bytes)?;
+        if let Err(error) = state.begin(operation, &self.path, offset, bytes) {
+            // As Linux does: pages that could not be written are clean afterwards.
+            if operation == Operation::Sync
+                && !state.off
+                && let Some(inode) = state.inodes.get_mut(&self.number)
+            {
+                let dirty = std::mem::take(&mut inode.dirty);
+                inode.given_up.extend(dirty);
+            }
+            return Err(error);
+        }
         let off = state.off;
         let inode = state.inodes.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
         let result = run(inode, off)?;
@@ -365,7 +419,10 @@ fn write(inode: &mut Inode, offset: u64, bytes: &[u8]) {
     }
     inode.current[start..end].copy_from_slice(bytes);
     if !bytes.is_empty() {
-        inode.dirty.extend(start / SECTOR..=(end - 1) / SECTOR);
+        let sectors = start / SECTOR..=(end - 1) / SECTOR;
+        // Written again, they are dirty again.
+        inode.given_up.retain(|sector| !sectors.contains(sector));
+        inode.dirty.extend(sectors);
     }
 }
 
@@ -409,10 +466,17 @@ impl File for SimulatedFile {
         if aligned.iter().any(|place| place % BLOCK != 0) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.with(Operation::Write, offset, bytes, |inode, _| {
+        let direct = self.disk.0.lock().direct;
+        self.with(Operation::Write, offset, bytes, |inode, off| {
             write(inode, offset, bytes);
+            if direct && !off {
+                sync(inode);
+            }
             Ok(())
         })?;
+        if direct {
+            return Ok(());
+        }
         // One file is written durably by one writer only, so syncing all of it is the same.
         self.sync()
     }
@@ -498,11 +562,9 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let state = &mut *self.0.lock();
-        if !state.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        let number = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.begin(Operation::Write, to, 1, &[])?;
-        state.change_name(NameChange::Rename(from.to_path_buf(), to.to_path_buf()));
+        state.change_name(NameChange::Rename(from.to_path_buf(), to.to_path_buf(), number));
         state.end()
     }
 
@@ -520,9 +582,17 @@ impl Disk for SimulatedDisk {
         let state = &mut *self.0.lock();
         state.begin(Operation::Sync, directory, 3, &[])?;
         state.end()?;
-        // One directory's changes are synced together with all earlier ones, as a journal does.
+        let here = |path: &PathBuf| path.parent() == Some(directory);
         for change in std::mem::take(&mut state.pending) {
-            apply_name(&mut state.durable_names, &change);
+            let synced = match &change {
+                NameChange::Link(path, _) | NameChange::Remove(path) => here(path),
+                NameChange::Rename(from, to, _) => here(from) || here(to),
+            };
+            if synced {
+                apply_name(&mut state.durable_names, &change);
+            } else {
+                state.pending.push(change);
+            }
         }
         Ok(())
     }

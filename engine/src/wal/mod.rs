@@ -20,6 +20,7 @@ use crate::ids::Lsn;
 use crate::metrics::Metrics;
 use crate::sync::Arc;
 
+pub mod archive;
 mod reader;
 pub mod record;
 mod segment;
@@ -38,24 +39,34 @@ pub struct WalOptions {
     pub database_id: u64,
     /// Bytes per segment, a multiple of 4096, at least 64 KiB.
     pub segment_size: u64,
-    /// Segments kept below the checkpoint, for archiving and for looking back.
+    /// Segments kept below the checkpoint, for looking back.
     pub retain: usize,
+    /// Bytes that all segments may take. Fewer are kept below the checkpoint where that would be more; what the
+    /// checkpoint or the archive still needs stays all the same, and shows in the metrics.
+    pub max_size: u64,
+    /// Where finished segments are copied before they are used again.
+    pub archive: Option<Arc<dyn archive::Archive>>,
     /// Bytes that may queue for the writer before [`Wal::reserve`] waits.
     pub queue_limit: usize,
     /// `false`: batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
+    /// `false`: no threads; whoever waits for the log does their work.
+    pub threads: bool,
 }
 
 impl WalOptions {
-    /// 100 MB segments, 10 kept, synchronous.
+    /// 100 MB segments, 10 kept, 4 GB at most, synchronous, no archive.
     pub fn new(directory: impl Into<PathBuf>, database_id: u64) -> WalOptions {
         WalOptions {
             directory: directory.into(),
             database_id,
             segment_size: 100 << 20,
             retain: 10,
+            max_size: 4 << 30,
+            archive: None,
             queue_limit: 64 << 20,
             synchronous: true,
+            threads: true,
         }
     }
 }
@@ -128,7 +139,13 @@ impl Wal {
         self.0.shared.bytes()
     }
 
-    /// Segments that only hold records <= `below` may be reused; the newest [`WalOptions::retain`] of them stay.
+    /// Bytes that the segments take on the disk, those prepared ahead included.
+    pub fn size(&self) -> u64 {
+        self.0.shared.size()
+    }
+
+    /// Segments that only hold records <= `below` may be reused; the newest [`WalOptions::retain`] of them stay,
+    /// and those that are not in the archive yet.
     pub fn recycle(&self, below: Lsn) -> Result<()> {
         self.0.shared.recycle(below)
     }
@@ -137,6 +154,23 @@ impl Wal {
     pub fn close(&self) -> Result<()> {
         self.0.close()
     }
+}
+
+/// What [`verify`] saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    pub records: u64,
+    /// Bytes of all used segments.
+    pub bytes: u64,
+    /// Every record from the first one ever on is there, with all it needs.
+    pub complete: bool,
+}
+
+/// Checks every batch and record of every segment, also of those that the base does not need any more. `XX001`
+/// names the first damage.
+pub fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> Result<LogFacts> {
+    let found = reader::scan(disk, options, applied)?;
+    reader::verify(disk, options, &found)
 }
 
 /// Log space claimed for one record.

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 
 use value::{Error, Result, SqlState};
 
+use super::record::Op;
 use super::segment::{
     BLOCK_BYTES, BatchHeader, CONTINUES, HEADER, PIECE, SegmentHeader, UNSYNCED, file_name, number_of,
 };
-use super::{Lsn, WalOptions};
+use super::{LogFacts, Lsn, WalOptions};
 use crate::disk::{self, Disk, File, Mode};
+use crate::planted::{Bug, planted};
 use crate::sync::Arc;
 
 /// A segment with a valid header.
@@ -121,6 +123,56 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
         file.sync().map_err(|error| disk::error("sync", &path, &error))?;
     }
     Ok(found)
+}
+
+/// See [`super::verify`].
+pub(super) fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, found: &Found) -> Result<LogFacts> {
+    let mut facts =
+        LogFacts { complete: found.segments.first().is_none_or(|s| s.first == 1), ..LogFacts::default() };
+    // Where the next segment begins if nothing is missing.
+    let mut end: Option<u64> = None;
+    for segment in &found.segments {
+        let path = options.directory.join(file_name(segment.number));
+        let fail = |error| disk::error("read", &path, &error);
+        let file = disk.open(&path, Mode::Existing).map_err(fail)?;
+        // What lay behind the end that a recovery found was replaced by the segment that it began.
+        facts.complete &= end.is_none_or(|end| segment.first <= end);
+        let mut walker = Walker::new(Arc::clone(disk), options, vec![segment.clone()], 0);
+        walker.file = Some(Window { file, len: segment.size, start: 0, bytes: Vec::new() });
+        (walker.next, walker.partial) = (segment.first, segment.inside.then(Vec::new));
+        // Its first piece may end a record that began in the segment before: that is not looked into.
+        let mut skip = segment.inside;
+        while walker.batch(segment).map_err(fail)? {
+            while let Some((lsn, bytes)) = walker.ready.pop() {
+                if std::mem::take(&mut skip) {
+                    continue;
+                }
+                facts.records += 1;
+                for op in super::record::decode(&bytes) {
+                    match op {
+                        // Its rows are in the base only.
+                        Ok(Op::Publish { .. }) => facts.complete = false,
+                        Ok(_) => {}
+                        Err(error) => {
+                            return Err(corrupted(&path, format_args!("record {lsn}: {}", error.message())));
+                        }
+                    }
+                }
+            }
+        }
+        let Some(file) = &mut walker.file else { continue };
+        let later = file.later_batch(walker.position, options.database_id, segment.number).map_err(fail)?;
+        if later.is_some_and(|header| header.durable != UNSYNCED) {
+            let (next, position) = (walker.next, walker.position);
+            return Err(corrupted(
+                &path,
+                format_args!("record {next} at byte {position} is missing or does not pass its checksum"),
+            ));
+        }
+        facts.bytes += walker.position;
+        end = Some(walker.next);
+    }
+    Ok(facts)
 }
 
 /// Whether the block after the header begins with a batch of this generation.
@@ -293,7 +345,7 @@ impl Walker {
             let replaced = following.first <= self.next && !following.inside;
             // What is missing is in the base.
             let passed = following.first_whole() <= self.applied + 1;
-            if !fits && !replaced && !passed {
+            if !fits && !replaced && !passed && !planted(Bug::TruncateAtDamage) {
                 return Err(damaged(self.next));
             }
             if !fits {
@@ -308,7 +360,8 @@ impl Walker {
             };
             // A log kept without syncing promises no order.
             let later = later.is_some_and(|header| header.durable != UNSYNCED);
-            if later || self.durable >= self.next.max(self.applied + 1) {
+            let missing = later || self.durable >= self.next.max(self.applied + 1);
+            if missing && !planted(Bug::TruncateAtDamage) {
                 return Err(damaged(self.next));
             }
             self.partial = None;
@@ -364,11 +417,13 @@ impl Window {
     ) -> std::io::Result<Option<(BatchHeader, &[u8])>> {
         let Some(bytes) = self.bytes(position, BLOCK_BYTES)? else { return Ok(None) };
         let Some(header) = BatchHeader::read(bytes) else { return Ok(None) };
-        if header.database_id != database_id || header.generation != generation || header.first == 0 {
+        let another = header.generation != generation && !planted(Bug::ReuseRecycled);
+        if header.database_id != database_id || another || header.first == 0 {
             return Ok(None);
         }
         let Some(bytes) = self.bytes(position, (HEADER + header.len) as u64)? else { return Ok(None) };
-        Ok(BatchHeader::intact(bytes).then_some((header, bytes)))
+        let intact = BatchHeader::intact(bytes) || planted(Bug::NoCrc);
+        Ok(intact.then_some((header, bytes)))
     }
 
     /// The last batch behind `position` that passes.

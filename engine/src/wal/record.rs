@@ -10,6 +10,9 @@
 //!   5 sequence    oid varint, generation varint, value zigzag varint, called u8
 //!   6 statistics  oid varint, length varint, bytes
 //!   7 next ids    next oid varint, next storage varint
+//!   8 entry       index storage varint, live u8, length varint, key ++ row id: an index entry that an update or a
+//!                 delete adds or removes. Those of inserts follow from the row.
+//!   9 publish     piece varint, storage varint, rows varint: rows that lie in the base already become visible
 //! ```
 //! Row ops of one storage usually follow each other, so storage and row id are written as the difference from
 //! the op before (zigzag varints): one or two bytes each.
@@ -61,6 +64,18 @@ pub enum Op<'a> {
     NextIds {
         oid: Oid,
         storage: u32,
+    },
+    /// Rows that the base holds as a pending piece become visible.
+    Publish {
+        piece: u64,
+        storage: u32,
+        rows: u64,
+    },
+    /// An index entry that comes (`live`) or goes with an update or a delete.
+    Entry {
+        storage: u32,
+        live: bool,
+        entry: &'a [u8],
     },
 }
 
@@ -133,6 +148,20 @@ impl RecordBuilder {
         self.bytes.push(7);
         put_varint(&mut self.bytes, u64::from(oid));
         put_varint(&mut self.bytes, u64::from(storage));
+    }
+
+    pub fn entry(&mut self, storage: u32, entry: &[u8], live: bool) {
+        self.bytes.push(8);
+        put_varint(&mut self.bytes, u64::from(storage));
+        self.bytes.push(u8::from(live));
+        self.blob(entry);
+    }
+
+    pub fn publish(&mut self, piece: u64, storage: u32, rows: u64) {
+        self.bytes.push(9);
+        put_varint(&mut self.bytes, piece);
+        put_varint(&mut self.bytes, u64::from(storage));
+        put_varint(&mut self.bytes, rows);
     }
 
     pub fn finish(self) -> Vec<u8> {
@@ -227,6 +256,10 @@ impl<'a> Ops<'a> {
             },
             6 => Op::Statistics { oid: take_u32(rest)?, bytes: take_blob(rest)? },
             7 => Op::NextIds { oid: take_u32(rest)?, storage: take_u32(rest)? },
+            9 => {
+                Op::Publish { piece: take_varint(rest)?, storage: take_u32(rest)?, rows: take_varint(rest)? }
+            }
+            8 => Op::Entry { storage: take_u32(rest)?, live: take_byte(rest)? != 0, entry: take_blob(rest)? },
             kind => return Some(Err(format!("unknown op {kind}"))),
         }))
     }

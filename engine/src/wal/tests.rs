@@ -247,6 +247,75 @@ fn recycled_segments_never_show_old_records() {
 }
 
 #[test]
+fn segments_wait_for_the_archive() {
+    let disk = SimulatedDisk::new(14);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let archive = archive::DirectoryArchive::new(shared.clone(), PathBuf::from("/archive")).unwrap();
+    let with = WalOptions {
+        archive: Some(Arc::new(archive)),
+        threads: false,
+        max_size: 8 * (64 << 10),
+        ..options(1)
+    };
+    let metrics = Arc::new(Metrics::default());
+    let mut last = 0;
+    let mut stored: Vec<String> = Vec::new();
+    for life in 0..3 {
+        let (wal, _) = Wal::open(shared.clone(), with.clone(), Lsn(last), metrics.clone()).unwrap();
+        let mut load = |wal: &Wal| {
+            for _ in 0..30 {
+                last = append(wal, &record(last + 1, 9_000)).unwrap().0;
+            }
+            wal.wait_durable_blocking(Lsn(last)).unwrap();
+            wal.recycle(Lsn(last)).unwrap();
+        };
+        if life == 1 {
+            // The archive is out of order: nothing is used again, and the metrics say so.
+            let fault = Fault::Always(Operation::Sync, std::io::ErrorKind::PermissionDenied);
+            for _ in 0..2 {
+                for _ in 0..30 {
+                    last = append(&wal, &record(last + 1, 9_000)).unwrap().0;
+                }
+                wal.wait_durable_blocking(Lsn(last)).unwrap();
+                disk.fail(fault);
+                wal.recycle(Lsn(last)).unwrap();
+                disk.heal();
+            }
+            assert!(metrics.wal_unarchived.get() > 5);
+            let over = metrics.wal_over_limit.get();
+            assert!(over > 0);
+            assert!(metrics.wal_archive_failures.get() > 0);
+            wal.recycle(Lsn(last)).unwrap();
+            assert_eq!(metrics.wal_unarchived.get(), 0);
+            assert!(metrics.wal_over_limit.get() < over);
+        } else {
+            load(&wal);
+        }
+        let there = disk.list(Path::new("/archive")).unwrap();
+        assert!(stored.iter().all(|name| there.contains(name)) && there.len() > stored.len());
+        assert!(there.iter().all(|name| segment::number_of(name).is_some()), "{there:?}");
+        stored = there;
+        wal.close().unwrap();
+    }
+    // Every record is in the archive or the log, once.
+    for name in &stored {
+        let from = disk.contents(&Path::new("/archive").join(name)).unwrap();
+        let to = Path::new("/db/wal").join(name);
+        if disk.contents(&to).is_none() {
+            drop(shared.open(&to, crate::disk::Mode::CreateNew).unwrap());
+            disk.set_contents(&to, &from);
+        }
+    }
+    let (_, all) = open(&disk, 0, 1000).unwrap();
+    assert_eq!(all.len() as u64, last);
+    // Somebody else's segment is not overwritten.
+    disk.set_contents(&Path::new("/archive").join(&stored[0]), &[1; 64 << 10]);
+    let file = shared.open(&Path::new("/db/wal").join(&stored[0]), crate::disk::Mode::Existing).unwrap();
+    let archive = with.archive.as_ref().unwrap();
+    assert_eq!(archive.store(&stored[0], &*file).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+}
+
+#[test]
 fn a_failed_write_seals_the_log() {
     for (operation, countdown) in [(Operation::Write, 0), (Operation::Sync, 0)] {
         let disk = SimulatedDisk::new(7);
@@ -352,6 +421,8 @@ enum Sample {
     Sequence(u32, SequenceValue),
     Statistics(u32, Vec<u8>),
     NextIds(u32, u32),
+    Entry(u32, bool, Vec<u8>),
+    Publish(u64, u32, u64),
 }
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
@@ -370,6 +441,8 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
             (any::<u32>(), sequence).prop_map(|(o, v)| Sample::Sequence(o, v)),
             (any::<u32>(), bytes()).prop_map(|(o, b)| Sample::Statistics(o, b)),
             any::<(u32, u32)>().prop_map(|(o, s)| Sample::NextIds(o, s)),
+            (any::<u32>(), any::<bool>(), bytes()).prop_map(|(s, l, b)| Sample::Entry(s, l, b)),
+            any::<(u64, u32, u64)>().prop_map(|(p, s, r)| Sample::Publish(p, s, r)),
         ],
         0..20,
     )
@@ -388,6 +461,8 @@ proptest! {
                 Sample::Sequence(oid, value) => builder.sequence(*oid, *value),
                 Sample::Statistics(oid, bytes) => builder.statistics(*oid, bytes),
                 Sample::NextIds(oid, storage) => builder.next_ids(*oid, *storage),
+                Sample::Entry(storage, live, bytes) => builder.entry(*storage, bytes, *live),
+                Sample::Publish(piece, storage, rows) => builder.publish(*piece, *storage, *rows),
             }
         }
         prop_assert_eq!(builder.is_empty(), samples.is_empty());
@@ -403,6 +478,10 @@ proptest! {
                 Sample::Sequence(oid, value) => Op::Sequence { oid: *oid, value: *value },
                 Sample::Statistics(oid, bytes) => Op::Statistics { oid: *oid, bytes },
                 Sample::NextIds(oid, storage) => Op::NextIds { oid: *oid, storage: *storage },
+                Sample::Entry(storage, live, entry) => Op::Entry { storage: *storage, live: *live, entry },
+                Sample::Publish(piece, storage, rows) => {
+                    Op::Publish { piece: *piece, storage: *storage, rows: *rows }
+                }
             })
             .collect();
         prop_assert_eq!(ops, expected);

@@ -1,5 +1,8 @@
 //! The two threads behind an open log: "wal" writes batches, "wal-prepare" keeps a prewritten segment ahead.
 //!
+//! Without threads ([`WalOptions::threads`]) whoever waits does their work, so that a test is one thread with one
+//! order of events.
+//!
 //! Space is counted, not hoped for: `free` is what the active segment and the spares still hold, `claimed` what
 //! reservations and queued records may need at worst. A reservation succeeds while it fits; else it waits for
 //! the preparer, and fails when the preparer has met a full disk.
@@ -18,6 +21,7 @@ use super::segment::{
 use super::{Lsn, WalOptions};
 use crate::disk::{self, AlignedBuffer, Disk, File, Mode, Priority, set_thread_priority};
 use crate::metrics::Metrics;
+use crate::planted::{Bug, planted};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering, thread};
 
@@ -69,6 +73,8 @@ struct State {
     /// Every segment with records, oldest first; the last one is active.
     segments: VecDeque<SegmentUse>,
     recyclable: VecDeque<u64>,
+    /// Segments up to this one are in the archive.
+    archived: u64,
     /// Why the preparer could not prepare, until it can.
     prepare_error: Option<Error>,
     sealed: Option<Error>,
@@ -94,8 +100,12 @@ pub(super) struct Shared {
     work: Condvar,
     /// Something for the preparer.
     prepare: Condvar,
+    /// A segment for the archive.
+    archive: Condvar,
     /// Space, durability or the end: for threads that block.
     progress: Condvar,
+    /// Without threads: the writer, used by whoever waits.
+    inline: Mutex<Option<Writer>>,
 }
 
 /// The sessions' side; dropping the last one ends the threads.
@@ -117,7 +127,21 @@ pub(super) fn start(
             format!("log segment size {} is not a multiple of 4096 of at least 65536", options.segment_size),
         ));
     }
+    // Copied in order, so the newest one that is there stands for all before it.
+    let mut archived = 0;
+    if let Some(archive) = &options.archive {
+        for segment in &found.segments {
+            let name = file_name(segment.number);
+            let there =
+                archive.contains(&name).map_err(|error| disk::error("look for", Path::new(&name), &error))?;
+            if !there {
+                break;
+            }
+            archived = segment.number;
+        }
+    }
     let state = State {
+        archived,
         last: found.last,
         free: found.spares.len() as u64 * (options.segment_size - BLOCK_BYTES),
         spares: found.spares.iter().copied().collect(),
@@ -142,8 +166,14 @@ pub(super) fn start(
         state: Mutex::new(state),
         work: Condvar::new(),
         prepare: Condvar::new(),
+        archive: Condvar::new(),
         progress: Condvar::new(),
+        inline: Mutex::new(None),
     });
+    if !shared.options.threads {
+        *shared.inline.lock() = Some(Writer::new(&shared));
+        return Ok(Handle { shared, threads: Mutex::default() });
+    }
     let spawn = |name: &str, run: fn(&Arc<Shared>)| {
         let shared = Arc::clone(&shared);
         thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {
@@ -152,8 +182,11 @@ pub(super) fn start(
     };
     let writer = spawn("wal", |shared| Writer::new(shared).run());
     let preparer = spawn("wal-prepare", |shared| shared.prepare_segments());
+    let archiver =
+        shared.options.archive.is_some().then(|| spawn("wal-archive", |shared| shared.archive_segments()));
     let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()) };
     handle.threads.lock().extend([writer?, preparer?]);
+    handle.threads.lock().extend(archiver.transpose()?);
     Ok(handle)
 }
 
@@ -174,7 +207,11 @@ impl Handle {
         }
         self.shared.work.notify_all();
         self.shared.prepare.notify_all();
+        self.shared.archive.notify_all();
         self.shared.progress.notify_all();
+        self.shared.drive();
+        // It holds what holds it.
+        *self.shared.inline.lock() = None;
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A waker run by the writer thread may drop the last handle.
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
@@ -212,6 +249,14 @@ impl Shared {
                 state.claimed += need;
                 return Ok(need);
             }
+            if !crowded && !self.options.threads {
+                drop(state);
+                if !self.prepare_next() {
+                    return Err(self.state.lock().prepare_error.clone().unwrap_or_else(closed));
+                }
+                state = self.state.lock();
+                continue;
+            }
             if !crowded {
                 if let Some(error) = &state.prepare_error {
                     return Err(error.clone());
@@ -219,7 +264,20 @@ impl Shared {
                 state.wanted = state.wanted.max(state.claimed + need);
                 self.prepare.notify_one();
             }
-            self.progress.wait(&mut state);
+            if self.options.threads {
+                self.progress.wait(&mut state);
+                continue;
+            }
+            drop(state);
+            self.drive();
+            state = self.state.lock();
+        }
+    }
+
+    /// Without threads: writes what has queued.
+    fn drive(&self) {
+        if let Some(writer) = &mut *self.inline.lock() {
+            writer.run_once();
         }
     }
 
@@ -278,6 +336,7 @@ impl Shared {
     }
 
     pub fn wait_blocking(&self, lsn: Lsn) -> Result<()> {
+        self.drive();
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = self.outcome(&state, lsn) {
@@ -291,6 +350,7 @@ impl Shared {
         if self.durable() >= lsn {
             return Poll::Ready(Ok(()));
         }
+        self.drive();
         let mut state = self.state.lock();
         if let Some(outcome) = self.outcome(&state, lsn) {
             return Poll::Ready(outcome);
@@ -302,13 +362,105 @@ impl Shared {
         Poll::Pending
     }
 
+    /// The oldest finished segment that is not in the archive.
+    fn next_for_archive(state: &State) -> Option<u64> {
+        let active = state.segments.len().saturating_sub(1);
+        let finished = state.segments.iter().take(active);
+        finished.map(|segment| segment.number).find(|number| *number > state.archived)
+    }
+
+    /// The archiver thread.
+    fn archive_segments(&self) {
+        set_thread_priority(Priority::Background);
+        let mut state = self.state.lock();
+        while !state.closing {
+            match Shared::next_for_archive(&state) {
+                None => self.archive.wait(&mut state),
+                Some(number) => {
+                    drop(state);
+                    let done = self.archive_one(number);
+                    state = self.state.lock();
+                    if !done && !state.closing {
+                        self.archive.wait_for(&mut state, RETRY);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies a segment; `false`: it could not, and said why.
+    fn archive_one(&self, number: u64) -> bool {
+        let Some(archive) = &self.options.archive else { return true };
+        let name = file_name(number);
+        let copied =
+            self.disk.open(&self.path(number), Mode::Existing).and_then(|file| archive.store(&name, &*file));
+        match copied {
+            Ok(()) => {
+                self.metrics.wal_archived.increment();
+                let mut state = self.state.lock();
+                state.archived = state.archived.max(number);
+                self.observe(&state);
+                true
+            }
+            Err(error) => {
+                self.metrics.wal_archive_failures.increment();
+                tracing::error!(%error, segment = name, "could not archive a log segment; it stays and is tried again");
+                false
+            }
+        }
+    }
+
+    pub fn size(&self) -> u64 {
+        Shared::files(&self.state.lock()) * self.options.segment_size
+    }
+
+    fn files(state: &State) -> u64 {
+        (state.segments.len() + state.spares.len() + state.recyclable.len()) as u64
+    }
+
+    /// Tells the metrics what there is.
+    fn observe(&self, state: &State) {
+        let size = Shared::files(state) * self.options.segment_size;
+        let over = size.saturating_sub(self.options.max_size);
+        if over > 0 && self.metrics.wal_over_limit.get() == 0 {
+            tracing::warn!(
+                size,
+                limit = self.options.max_size,
+                "the log is larger than wal.max_size: a checkpoint or the archive is behind"
+            );
+        }
+        self.metrics.wal_size.set(size);
+        self.metrics.wal_over_limit.set(over);
+        let active = state.segments.len().saturating_sub(1);
+        let waiting = match &self.options.archive {
+            Some(_) => state.segments.iter().take(active).filter(|s| s.number > state.archived).count(),
+            None => 0,
+        };
+        self.metrics.wal_unarchived.set(waiting as u64);
+    }
+
     pub fn recycle(&self, below: Lsn) -> Result<()> {
+        if !self.options.threads {
+            loop {
+                let next = Shared::next_for_archive(&self.state.lock());
+                if self.options.archive.is_none() || !next.is_some_and(|number| self.archive_one(number)) {
+                    break;
+                }
+            }
+        }
+        let most = (self.options.max_size / self.options.segment_size).max(2) as usize - 1;
+        let retain = self.options.retain.min(most).max(1);
         let mut surplus = Vec::new();
         {
             let mut state = self.state.lock();
-            while state.segments.len() > self.options.retain.max(1) {
+            while state.segments.len() > retain {
                 // All of a segment is <= below when the next one begins at or before below + 1.
                 if state.segments.get(1).is_none_or(|next| next.first_whole() > below.0 + 1) {
+                    break;
+                }
+                let kept = self.options.archive.is_some()
+                    && state.segments.front().is_some_and(|first| first.number > state.archived);
+                if kept {
                     break;
                 }
                 let Some(segment) = state.segments.pop_front() else { break };
@@ -318,6 +470,7 @@ impl Shared {
                     surplus.push(segment.number);
                 }
             }
+            self.observe(&state);
         }
         for number in surplus {
             let path = self.path(number);
@@ -353,30 +506,41 @@ impl Shared {
                 self.prepare.wait(&mut state);
                 continue;
             }
-            let number = state.next_number;
-            state.next_number += 1;
-            let recycled = state.recyclable.pop_front();
             drop(state);
-            let result = self.prepare_segment(number, recycled);
+            let prepared = self.prepare_next();
             state = self.state.lock();
-            match result {
-                Ok(()) => {
-                    state.prepare_error = None;
-                    state.spares.push_back(number);
-                    state.free += self.options.segment_size - BLOCK_BYTES;
-                    self.progress.notify_all();
-                    self.work.notify_one();
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not prepare a log segment");
-                    state.prepare_error = Some(error);
-                    self.progress.notify_all();
-                    if !state.closing {
-                        self.prepare.wait_for(&mut state, RETRY);
-                    }
-                }
+            if !prepared && !state.closing {
+                self.prepare.wait_for(&mut state, RETRY);
             }
         }
+    }
+
+    /// Prepares one segment; `false`: it could not, and said why.
+    fn prepare_next(&self) -> bool {
+        let (number, recycled) = {
+            let mut state = self.state.lock();
+            let number = state.next_number;
+            state.next_number += 1;
+            (number, state.recyclable.pop_front())
+        };
+        let result = self.prepare_segment(number, recycled);
+        let mut state = self.state.lock();
+        let prepared = result.is_ok();
+        match result {
+            Ok(()) => {
+                state.prepare_error = None;
+                state.spares.push_back(number);
+                state.free += self.options.segment_size - BLOCK_BYTES;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not prepare a log segment");
+                state.prepare_error = Some(error);
+            }
+        }
+        drop(state);
+        self.progress.notify_all();
+        self.work.notify_one();
+        prepared
     }
 
     /// Makes an unused segment of full size, so that writing it later changes nothing but its bytes.
@@ -384,6 +548,9 @@ impl Shared {
         let path = self.path(number);
         let directory = &self.options.directory;
         let sync = |_: ()| {
+            if planted(Bug::NoDirectorySync) {
+                return Ok(());
+            }
             self.disk.sync_directory(directory).map_err(|error| disk::error("sync", directory, &error))
         };
         if let Some(old) = recycled {
@@ -418,8 +585,9 @@ impl Shared {
 }
 
 /// The writer thread's own state.
-struct Writer<'a> {
-    shared: &'a Arc<Shared>,
+#[derive(Debug)]
+struct Writer {
+    shared: Arc<Shared>,
     active: Option<Active>,
     /// LSN of the next piece, and whether it goes on with a record that has begun.
     next: u64,
@@ -427,6 +595,7 @@ struct Writer<'a> {
     buffer: AlignedBuffer,
 }
 
+#[derive(Debug)]
 struct Active {
     file: Arc<dyn File>,
     path: PathBuf,
@@ -434,10 +603,10 @@ struct Active {
     position: u64,
 }
 
-impl<'a> Writer<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Writer<'a> {
+impl Writer {
+    fn new(shared: &Arc<Shared>) -> Writer {
         Writer {
-            shared,
+            shared: Arc::clone(shared),
             active: None,
             next: shared.durable().0 + 1,
             inside: false,
@@ -448,28 +617,44 @@ impl<'a> Writer<'a> {
     fn run(mut self) {
         set_thread_priority(Priority::Log);
         loop {
-            let queued = {
+            {
                 let mut state = self.shared.state.lock();
                 while state.queue.is_empty() && !state.closing {
                     self.shared.work.wait(&mut state);
                 }
-                if state.queue.is_empty() {
-                    let mark = state.mark && state.sealed.is_none();
-                    drop(state);
-                    if mark
-                        && self.active.is_some()
-                        && let Err(error) = self.write_batch(&[], 0, true)
-                    {
-                        self.shared.seal(error);
-                    }
-                    break;
-                }
-                std::mem::take(&mut state.queue)
-            };
-            if let Err(error) = self.write(&queued) {
-                self.shared.seal(error);
+            }
+            if !self.run_once() {
                 break;
             }
+        }
+    }
+
+    /// Writes what has queued; `false`: that was the end.
+    fn run_once(&mut self) -> bool {
+        let (queued, last) = {
+            let mut state = self.shared.state.lock();
+            if state.ended {
+                return false;
+            }
+            (std::mem::take(&mut state.queue), state.closing)
+        };
+        let mut result = self.write(&queued);
+        if result.is_ok() && !last {
+            return true;
+        }
+        if result.is_ok() && queued.is_empty() {
+            let mark = {
+                let state = self.shared.state.lock();
+                state.mark && state.sealed.is_none()
+            };
+            if mark && self.active.is_some() {
+                result = self.write_batch(&[], 0, true).map(|_| ());
+            }
+        } else if result.is_ok() {
+            return self.run_once();
+        }
+        if let Err(error) = result {
+            self.shared.seal(error);
         }
         let mut state = self.shared.state.lock();
         state.ended = true;
@@ -477,6 +662,7 @@ impl<'a> Writer<'a> {
         drop(state);
         self.shared.progress.notify_all();
         waiters.into_iter().for_each(|(_, waker)| waker.wake());
+        false
     }
 
     /// Writes the records as few batches as fit.
@@ -518,6 +704,10 @@ impl<'a> Writer<'a> {
     fn finish(&mut self, pieces: &mut Vec<(&[u8], bool)>, claims: &mut u64, bytes: &mut usize) -> Result<()> {
         if pieces.is_empty() {
             return Ok(());
+        }
+        if planted(Bug::AcknowledgeBeforeSync) {
+            let whole = pieces.iter().filter(|(_, continues)| !continues).count() as u64;
+            self.shared.durable.store(self.next + whole - 1, Ordering::Release);
         }
         let size = self.write_batch(pieces, pieces.len() as u32, false)?;
         let whole = pieces.iter().filter(|(_, continues)| !continues).count() as u64;
@@ -590,7 +780,12 @@ impl<'a> Writer<'a> {
         header.write(&mut self.buffer);
         self.shared.put(&file, &path, 0, &self.buffer)?;
         let first = SegmentUse { number, first: self.next, inside: self.inside };
-        self.shared.state.lock().segments.push_back(first);
+        {
+            let mut state = self.shared.state.lock();
+            state.segments.push_back(first);
+            self.shared.observe(&state);
+        }
+        self.shared.archive.notify_one();
         self.active = Some(Active { file, path, number, position: BLOCK_BYTES });
         Ok(())
     }
@@ -634,8 +829,11 @@ impl<'a> Writer<'a> {
 impl Shared {
     fn put(&self, file: &Arc<dyn File>, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         let start = Instant::now();
-        let result = if self.options.synchronous {
-            file.write_durable(offset, bytes)
+        let result = if self.options.synchronous && !planted(Bug::SkipSync) {
+            match file.write_durable(offset, bytes) {
+                Err(_) if planted(Bug::RetrySync) => file.sync(),
+                result => result,
+            }
         } else {
             file.write_at(offset, bytes)
         };

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::catalog::{
+use crate::under_test::catalog::{
     Change, Column, Constraint, ConstraintKind, Database, Index, IndexKey, IndexKind, IndexState, Object,
     Persistence, Schema, Sequence, Table, oid,
 };
-use engine::disk::SimulatedDisk;
-use engine::*;
+use crate::under_test::disk::SimulatedDisk;
+use crate::under_test::*;
 use futures::executor::block_on;
 use value::Datum;
 

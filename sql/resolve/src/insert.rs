@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::{ConstraintKind, Identity, Index, Object, Table, View};
+use engine::catalog::{ConstraintKind, Identity, Index, IndexState, Object, Table, View};
 use sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert, SetExpr, TableObject};
 use sqlparser::tokenizer::Location;
 use value::types::{format_type, oid};
@@ -760,8 +760,13 @@ impl Resolver<'_> {
                 index += 1;
             }
         }
-        let indexes: Vec<Arc<Index>> =
-            self.names.catalog().indexes(table.oid).filter(|index| index.unique).cloned().collect();
+        let indexes: Vec<Arc<Index>> = self
+            .names
+            .catalog()
+            .indexes(table.oid)
+            .filter(|index| index.unique && index.state != IndexState::WriteOnly)
+            .cloned()
+            .collect();
         let mut arbiters = Vec::new();
         for index in indexes {
             let deferrable = table.constraints.iter().any(|constraint| {

@@ -6,9 +6,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use engine::TableLockMode;
-use engine::catalog::{Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Table};
-use engine::{RowBatch, RowLockMode, Wait};
+use engine::catalog::{Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Persistence, Table};
+use engine::{Isolation, RowBatch, RowLockMode, TableLockMode, Wait};
 use resolve::Purpose;
 use value::types::oid;
 use value::{Error, Result, SqlState, Type};
@@ -59,9 +58,18 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     if statement.keys.len() + statement.include.len() > 32 {
         return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
     }
-    let (scope, table) = session.own_table(&statement.table, TableLockMode::ShareRowExclusive).await?;
+    // An expression or a predicate becomes a column that is computed for every row: nobody may write meanwhile.
+    let in_steps = statement.concurrently
+        && statement.predicate.is_none()
+        && statement.keys.iter().all(|key| key.column.is_some());
+    let mode = if in_steps { TableLockMode::ShareUpdateExclusive } else { TableLockMode::ShareRowExclusive };
+    let (scope, table) = session.own_table(&statement.table, mode).await?;
     privilege::check_schema(&scope.catalog, scope.role, table.schema, 'C')?;
-    session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+    // Temporary tables are nobody else's.
+    let in_steps = in_steps && table.persistence == Persistence::Permanent;
+    if !in_steps {
+        session.lock(table.schema, TableLockMode::ShareUpdateExclusive).await?;
+    }
     let scope = session.scope()?;
     if let Some(name) = &statement.name
         && scope.catalog.relation(table.schema, name).is_some()
@@ -167,9 +175,13 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         primary: false,
         nulls_distinct: statement.nulls_distinct,
         predicate,
-        state: IndexState::Ready,
+        state: if in_steps { IndexState::WriteOnly } else { IndexState::Ready },
         comment: None,
     };
+    if in_steps {
+        concurrently(session, index).await?;
+        return Ok(done);
+    }
     if hidden {
         session.lock(table.oid, TableLockMode::AccessExclusive).await?;
         session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))])?;
@@ -262,6 +274,22 @@ pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     }
 }
 
+/// CREATE INDEX CONCURRENTLY: the index is published first, kept up to date by writers from then on, and filled in
+/// steps. The session's own transaction only holds the lock that keeps other definitions away.
+async fn concurrently(session: &mut Session, index: Index) -> Result<()> {
+    let engine = session.database.engine.clone();
+    let (oid, schema) = (index.oid, index.schema);
+    let mut publish = engine.begin_for(&session.shared.state, Isolation::ReadCommitted, false);
+    publish.lock_table(schema, TableLockMode::ShareUpdateExclusive, Wait::Block).await?;
+    must_be_free(&publish.catalog(), schema, &index.name)?;
+    publish.change_catalog(vec![Change::Put(Object::Index(Arc::new(index)))])?;
+    publish.commit()?.durable.await?;
+    let shared = session.shared.clone();
+    let fill =
+        tokio::task::spawn_blocking(move || engine.build_index_concurrently(oid, &|| shared.cancel.check()));
+    fill.await.map_err(|error| Error::internal(format!("filling the index: {error}")))?
+}
+
 /// REINDEX: indexes get new storage, filled anew.
 pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> Result<Outcome> {
     let done = Outcome::Tag("REINDEX".into());
@@ -305,7 +333,12 @@ pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> 
         let indexes: Vec<Arc<Index>> =
             scope.catalog.indexes(table).filter(|i| only.is_none_or(|o| o == i.oid)).cloned().collect();
         for index in indexes {
-            let anew = Index { storage: session.database.engine.new_storage_id(), ..(*index).clone() };
+            let state = match index.state {
+                IndexState::WriteOnly => IndexState::Ready,
+                state => state,
+            };
+            let storage = session.database.engine.new_storage_id();
+            let anew = Index { storage, state, ..(*index).clone() };
             build(session, anew).await?;
         }
     }

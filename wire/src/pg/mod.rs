@@ -12,6 +12,7 @@ pub mod encode;
 mod error;
 pub mod frame;
 pub mod listener;
+pub mod starting;
 mod startup;
 mod stream;
 pub mod tls;

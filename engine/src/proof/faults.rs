@@ -1,0 +1,263 @@
+//! Disks that fail: an error at every write, sync and read in turn, and no room left. Nothing acknowledged is lost;
+//! a failed log write seals the engine; everything else gives its error to who asked and goes on.
+//!
+//! `FAULT_PLACES` writes and syncs in turn (250 by default), with O_DSYNC and without.
+
+use futures::executor::block_on;
+use value::{Result, SqlState};
+
+use super::crash::options;
+use super::setup::{self, Fixture, fill};
+use crate::disk::{Fault, Operation, SimulatedDisk};
+use crate::planted::{self, Bug};
+use crate::*;
+
+/// Commits one row per step, with a checkpoint now and then, until the steps are done or the log is sealed.
+/// Gives the ids acknowledged.
+fn load(engine: &Engine, t: &Fixture, from: i32, steps: i32) -> (Vec<i32>, Vec<value::Error>) {
+    let mut acknowledged = Vec::new();
+    let mut errors = Vec::new();
+    let mut left = 20;
+    for id in from..from + steps {
+        // What comes after an error matters, but not for ever.
+        if !errors.is_empty() {
+            left -= 1;
+        }
+        if left == 0 {
+            break;
+        }
+        let insert = || -> Result<()> {
+            let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+            block_on(t.insert(&mut transaction, id, id % 10))?;
+            transaction.commit()?.durable.wait()
+        };
+        match insert() {
+            Ok(()) => acknowledged.push(id),
+            Err(error) => errors.push(error),
+        }
+        if id % 10 == 9
+            && let Err(error) = engine.checkpoint()
+        {
+            errors.push(error);
+        }
+        if engine.sealed().is_some() {
+            break;
+        }
+    }
+    (acknowledged, errors)
+}
+
+/// One run with one fault; `false`: the fault was not reached.
+fn one(operation: Operation, place: u64, direct: bool, seed: u64) -> bool {
+    let what = format!("{operation:?} {place}, direct {direct}");
+    let disk = SimulatedDisk::new(seed);
+    disk.set_direct(direct);
+    let engine = setup::open(options(&disk));
+    let t = Fixture::of(&engine);
+    disk.fail(Fault::Once(operation, place, std::io::ErrorKind::Other));
+    let (mut acknowledged, errors) = load(&engine, &t, 0, 1500);
+    let reached = !disk.is_faulty();
+    disk.heal();
+    for error in &errors {
+        assert_eq!(error.state(), SqlState::IO_ERROR, "{what}: {error}");
+    }
+    if engine.sealed().is_some() {
+        // Reads go on; nothing is written any more.
+        t.rows(&engine.snapshot());
+        assert!(load(&engine, &t, 10_000, 1).0.is_empty(), "{what}: acknowledged after a failed log write");
+    } else {
+        let (more, errors) = load(&engine, &t, 10_000, 25);
+        assert!(errors.is_empty(), "{what}: {errors:?}");
+        acknowledged.extend(more);
+    }
+    disk.crash();
+    drop(engine);
+    let engine = Engine::open(options(&disk)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let rows = t.rows(&engine.snapshot());
+    for id in acknowledged {
+        assert!(rows.contains_key(&id), "{what}: {id} was acknowledged and is gone");
+    }
+    reached
+}
+
+#[test]
+fn an_error_at_every_write_and_sync() {
+    let most = std::env::var("FAULT_PLACES").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
+    for direct in [false, true] {
+        for operation in [Operation::Sync, Operation::Write] {
+            let mut places = 0;
+            while places < most && one(operation, places, direct, places) {
+                places += 1;
+            }
+            println!("{operation:?}, direct {direct}: {places} places");
+            assert_eq!(places, most, "the load is long enough");
+        }
+    }
+}
+
+#[test]
+fn believing_a_second_sync_is_found() {
+    let found = std::panic::catch_unwind(|| {
+        planted::with(Some(Bug::RetrySync), || {
+            // What the sync gave up is there or gone, as the crash wills. No checkpoint saves it.
+            for seed in 0..50 {
+                let disk = SimulatedDisk::new(seed);
+                let engine = setup::open(options(&disk));
+                let t = Fixture::of(&engine);
+                disk.fail(Fault::Once(Operation::Sync, 3, std::io::ErrorKind::Other));
+                let (acknowledged, _) = load(&engine, &t, 0, 8);
+                disk.crash();
+                drop(engine);
+                let rows = t.rows(&Engine::open(options(&disk)).unwrap().snapshot());
+                assert!(acknowledged.iter().all(|id| rows.contains_key(id)));
+            }
+        });
+    });
+    assert!(found.is_err());
+}
+
+/// Every read of the base in turn fails: who asked gets 58030, who comes later the rows.
+#[test]
+fn a_read_that_fails_is_one_statements_trouble() {
+    let disk = SimulatedDisk::new(5);
+    let mut with = options(&disk);
+    with.buffer_pool_size = 0;
+    let engine = setup::open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..3000).map(|id| (id, id % 10)));
+    engine.checkpoint().unwrap();
+    let look = || -> Result<usize> {
+        let snapshot = engine.snapshot();
+        let mut scan = snapshot.scan(&t.table, None)?;
+        let (mut batch, mut count) = (RowBatch::new(), 0);
+        while scan.next(&mut batch)? {
+            count += batch.len();
+        }
+        Ok(count)
+    };
+    let mut failures = 0;
+    for place in 0..200 {
+        // One that looks at the old handle meanwhile.
+        let old = engine.snapshot();
+        disk.fail(Fault::Once(Operation::Read, place, std::io::ErrorKind::Other));
+        let result = look();
+        disk.heal();
+        match result {
+            Ok(count) => assert_eq!(count, 3000),
+            Err(error) => {
+                failures += 1;
+                assert_eq!(error.state(), SqlState::IO_ERROR, "{error}");
+                let stale = old.scan(&t.table, None).and_then(|mut scan| scan.next(&mut RowBatch::new()));
+                if let Err(error) = stale {
+                    assert_eq!(error.state(), SqlState::IO_ERROR);
+                }
+            }
+        }
+        drop(old);
+        assert_eq!(look().unwrap(), 3000, "after a failed read {place}");
+        assert!(engine.sealed().is_none());
+    }
+    assert!(failures > 0);
+    // And writes.
+    assert!(load(&engine, &t, 10_000, 20).1.is_empty());
+}
+
+/// The disk fills up at every size: 53100 for who writes, reads go on, and it all resumes with room.
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let probe = SimulatedDisk::new(6);
+    let engine = setup::open(options(&probe));
+    let empty = probe.used();
+    load(&engine, &Fixture::of(&engine), 0, 10);
+    let room = (probe.used() - empty).max(256 << 10);
+    for step in 0..40 {
+        let disk = SimulatedDisk::new(6);
+        let engine = setup::open(options(&disk));
+        let t = Fixture::of(&engine);
+        disk.set_capacity(Some(disk.used() + room * step / 40));
+        let (mut acknowledged, errors) = load(&engine, &t, 0, 400);
+        for error in &errors {
+            assert_eq!(error.state(), SqlState::DISK_FULL, "step {step}: {error}");
+        }
+        assert!(engine.sealed().is_none(), "step {step}");
+        let rows = t.rows(&engine.snapshot());
+        assert_eq!(rows.len(), acknowledged.len(), "step {step}: reads go on");
+        disk.set_capacity(None);
+        let (more, errors) = load(&engine, &t, 1000, 30);
+        assert!(errors.is_empty(), "step {step}: {errors:?}");
+        acknowledged.extend(more);
+        disk.crash();
+        drop(engine);
+        let engine = Engine::open(options(&disk)).unwrap();
+        assert_eq!(t.rows(&engine.snapshot()).len(), acknowledged.len(), "step {step}");
+    }
+}
+
+/// Checkpoints fail for want of room while the log still has some: commits are refused before memory is full.
+#[test]
+fn memory_is_bounded_while_checkpoints_fail() {
+    let disk = SimulatedDisk::new(7);
+    let mut with = options(&disk);
+    with.memtable_size = 20_000;
+    let engine = setup::open(with);
+    let t = Fixture::of(&engine);
+    // Room for segments, none for a checkpoint.
+    disk.set_capacity(Some(disk.used() + (16 << 20)));
+    let insert = |id| -> Result<()> {
+        let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+        block_on(t.insert(&mut transaction, id, 0))?;
+        transaction.commit()?.durable.wait()
+    };
+    let mut accepted = 0;
+    let error = loop {
+        if accepted % 50 == 49 {
+            assert_eq!(engine.checkpoint().unwrap_err().state(), SqlState::DISK_FULL);
+        }
+        match insert(accepted) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.state(), SqlState::DISK_FULL);
+    assert!(accepted > 100 && accepted < 2_000, "{accepted} rows");
+    assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize, "reads go on");
+    disk.set_capacity(None);
+    assert!(insert(accepted).is_err(), "until a checkpoint has worked");
+    engine.checkpoint().unwrap();
+    insert(accepted).unwrap();
+    assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize + 1);
+}
+
+/// The file of the base meets a full disk in the middle of a checkpoint, at every write: the checkpoint is given
+/// up, nothing else is.
+#[test]
+fn a_checkpoint_that_meets_a_full_disk_is_tried_again() {
+    for place in 0..60 {
+        let disk = SimulatedDisk::new(place);
+        let engine = setup::open(options(&disk));
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, (0..500).map(|id| (id, id)));
+        disk.fail(Fault::Once(Operation::Write, place, std::io::ErrorKind::StorageFull));
+        let first = engine.checkpoint();
+        disk.heal();
+        if let Err(error) = &first {
+            assert!(
+                [SqlState::DISK_FULL, SqlState::IO_ERROR].contains(&error.state()),
+                "write {place}: {error}"
+            );
+        }
+        assert_eq!(t.rows(&engine.snapshot()).len(), 500, "write {place}");
+        fill(&engine, &t, (500..510).map(|id| (id, id)));
+        engine.checkpoint().unwrap();
+        assert_eq!(t.rows(&engine.snapshot()).len(), 510, "write {place}");
+        assert_eq!(engine.statistics(&t.table).rows, 510, "write {place}: counted once");
+        disk.crash();
+        drop(engine);
+        let engine = Engine::open(options(&disk)).unwrap();
+        assert_eq!(t.rows(&engine.snapshot()).len(), 510, "write {place}");
+        if first.is_ok() {
+            assert!(place > 1);
+            return;
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Much at once: transactions larger than memory may hold, rows of many megabytes, indexes built while others write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine::catalog::{Change, Index, IndexState, Object};
+use engine::disk::{Disk, Fault, Operation, SimulatedDisk};
+use engine::*;
+use futures::executor::block_on;
+use value::{Datum, SqlState};
+
+use crate::setup::*;
+
+const RC: Isolation = Isolation::ReadCommitted;
+
+/// Small groups and an early spill.
+fn spilling(disk: &SimulatedDisk) -> Options {
+    let mut options = options(disk);
+    options.spill_size = 16 << 10;
+    options.spill_group = 64;
+    options
+}
+
+fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>) {
+    for id in ids {
+        transaction.statement_snapshot(true).unwrap();
+        block_on(transaction.insert(&t.table, &values(id, id % 10))).unwrap();
+    }
+}
+
+#[test]
+fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
+    let disk = SimulatedDisk::new(31);
+    let engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..50).map(|id| (id, id)));
+    let before = t.rows(&engine.snapshot());
+    let logged = engine.wal_bytes();
+    let mut large = engine.begin(RC, false);
+    insert(&mut large, &t, 1000..3000);
+    // The transaction sees its rows, others do not, also not through indexes, also not after a checkpoint.
+    for checkpoint in [false, true] {
+        if checkpoint {
+            engine.checkpoint().unwrap();
+        }
+        assert_eq!(t.rows(&large.latest_snapshot()).len(), 2050);
+        assert_eq!(t.rows(&engine.snapshot()), before);
+        assert!(t.find(&engine.snapshot(), 1500).is_none());
+    }
+    // It changes and deletes rows that it has put there.
+    assert!(block_on(t.set_a(&mut large, 1001, |_| 77)).unwrap());
+    assert!(block_on(t.delete(&mut large, 1002)).unwrap());
+    let error = block_on(t.insert(&mut large, 1003, 0)).unwrap_err();
+    assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
+    let mut expected = t.rows(&large.latest_snapshot());
+    assert_eq!((expected.len(), expected[&1001]), (2049, 77));
+    // Somebody who wants one of its keys waits for it.
+    let mut other = engine.begin(RC, false);
+    other.statement_snapshot(true).unwrap();
+    let new = values(1500, 1);
+    let mut waiting = Box::pin(other.insert(&t.table, &new));
+    let context = &mut std::task::Context::from_waker(futures::task::noop_waker_ref());
+    assert!(waiting.as_mut().poll(context).is_pending());
+    let snapshot = engine.snapshot();
+    commit(large);
+    assert_eq!(block_on(waiting).unwrap_err().state(), SqlState::UNIQUE_VIOLATION);
+    drop(other);
+    assert_eq!(t.rows(&snapshot), before, "a snapshot does not move");
+    drop(snapshot);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    assert_eq!(engine.statistics(&t.table).rows, expected.len() as u64);
+    assert!(engine.wal_bytes() - logged < 40_000, "the log names the rows only");
+    // The log alone brings them back, and the base alone.
+    disk.crash();
+    drop(engine);
+    let engine = open(spilling(&disk));
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    engine.checkpoint().unwrap();
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    assert!(block_on(t.set_a(&mut engine.begin(RC, false), 2500, |a| a)).unwrap());
+    fill(&engine, &t, [(5000, 1)]);
+    expected.insert(5000, 1);
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    assert_eq!(report.rows, expected.len() as u64);
+}
+
+#[test]
+fn a_large_transaction_that_fails_leaves_nothing() {
+    let disk = SimulatedDisk::new(32);
+    let engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..50).map(|id| (id, id)));
+    let before = t.rows(&engine.snapshot());
+    // Rolled back, in part and in whole.
+    let mut large = engine.begin(RC, false);
+    insert(&mut large, &t, 1000..1600);
+    let savepoint = large.savepoint();
+    insert(&mut large, &t, 2000..3000);
+    large.rollback_to(savepoint);
+    assert_eq!(t.rows(&large.latest_snapshot()).len(), 650);
+    insert(&mut large, &t, 2000..2500);
+    assert_eq!(t.rows(&large.latest_snapshot()).len(), 1150);
+    commit(large);
+    assert_eq!(t.rows(&engine.snapshot()).len(), 1150);
+    let kept = t.rows(&engine.snapshot());
+    let mut large = engine.begin(RC, false);
+    insert(&mut large, &t, 4000..5000);
+    large.rollback();
+    assert_eq!(t.rows(&engine.snapshot()), kept);
+    engine.checkpoint().unwrap();
+    assert_eq!(t.rows(&engine.snapshot()), kept);
+    // Its keys are free again.
+    fill(&engine, &t, [(4000, 4)]);
+    // A crash in the middle.
+    let mut large = engine.begin(RC, false);
+    insert(&mut large, &t, 6000..7000);
+    disk.crash();
+    drop(large);
+    drop(engine);
+    let engine = open(spilling(&disk));
+    let mut expected = kept.clone();
+    expected.insert(4000, 4);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    engine.checkpoint().unwrap();
+    fill(&engine, &t, [(6000, 6)]);
+    expected.insert(6000, 6);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    assert!(before.len() < expected.len());
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_spilled_has_a_bound() {
+    let disk = SimulatedDisk::new(33);
+    let mut with = options(&disk);
+    with.write_set_limit = 1_000_000;
+    with.spill_size = 50_000;
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    for part in 0..20 {
+        fill(&engine, &t, (part * 500..(part + 1) * 500).map(|id| (id, id)));
+    }
+    // The same rows again and again take no more room.
+    let mut transaction = engine.begin(RC, false);
+    for n in 0..20_000 {
+        assert!(block_on(t.set_a(&mut transaction, n % 100, |a| a + 1)).unwrap());
+    }
+    let error =
+        (0..10_000).find_map(|id| block_on(t.set_a(&mut transaction, id, |a| a + 1)).err()).expect("a bound");
+    assert_eq!(error.state(), SqlState::OUT_OF_MEMORY);
+    drop(transaction);
+    assert_eq!(t.rows(&engine.snapshot()).len(), 10_000);
+}
+
+#[test]
+fn old_snapshots_share_a_budget() {
+    let disk = SimulatedDisk::new(39);
+    let mut with = options(&disk);
+    with.old_snapshot_memory = 1_000_000;
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..1000).map(|id| (id, 0)));
+    let mut old = Vec::new();
+    for round in 1..=20 {
+        let mut transaction = engine.begin(Isolation::RepeatableRead, true);
+        let snapshot = transaction.statement_snapshot(false).unwrap();
+        old.push((transaction, snapshot, round - 1));
+        let mut transaction = engine.begin(RC, false);
+        for id in 0..1000 {
+            assert!(block_on(t.set_a(&mut transaction, id, |_| round)).unwrap());
+        }
+        commit(transaction);
+        engine.checkpoint().unwrap();
+        assert!(engine.metrics().old_snapshot_bytes.get() <= 1_000_000);
+    }
+    let look = |snapshot: &Snapshot| -> value::Result<Vec<i32>> {
+        let mut scan = snapshot.scan(&t.table, None)?;
+        let (mut batch, mut found) = (RowBatch::new(), Vec::new());
+        while scan.next(&mut batch)? {
+            found.extend(batch.rows.iter().map(|row| int(&row.get(1))));
+        }
+        Ok(found)
+    };
+    let mut ended = 0;
+    for (_, snapshot, round) in &old {
+        // The right rows or 72000, never others.
+        match look(snapshot) {
+            Ok(rows) => assert!(rows.len() == 1000 && rows.iter().all(|a| a == round), "{round}"),
+            Err(error) => {
+                assert_eq!(error.state(), SqlState::SNAPSHOT_TOO_OLD);
+                let key = Index::encode_prefix(&t.table, &t.key, &[Datum::Int4(5)]);
+                assert!(snapshot.index_get(&t.table, &t.key, &key).is_err());
+                assert!(snapshot.get(&t.table, RowId(5)).is_err());
+                let mut scan = match snapshot.index_scan(&t.table, &t.key, KeyRange::all(), false) {
+                    Ok(scan) => scan,
+                    Err(_) => continue,
+                };
+                assert!(scan.next(&mut RowBatch::new()).is_err());
+                ended += 1;
+            }
+        }
+    }
+    assert!(ended > 5 && ended < 20, "{ended}");
+    assert!(look(&engine.snapshot()).unwrap().iter().all(|a| *a == 20));
+}
+
+#[test]
+fn replay_reads_no_page() {
+    let disk = SimulatedDisk::new(34);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..30_000).map(|id| (id, 0)));
+    engine.checkpoint().unwrap();
+    for round in 1..4 {
+        let mut transaction = engine.begin(RC, false);
+        for id in (0..30_000).step_by(97) {
+            block_on(t.set_a(&mut transaction, id, |a| a + round)).unwrap();
+        }
+        for id in (1..30_000).step_by(1000) {
+            assert!(block_on(t.delete(&mut transaction, id + round)).unwrap());
+        }
+        commit(transaction);
+    }
+    let expected = t.rows(&engine.snapshot());
+    disk.crash();
+    drop(engine);
+    // What opening reads with nothing to replay, and with all of it.
+    let with = options(&disk);
+    let engine = open(with.clone());
+    let reads = engine.metrics().disk_reads.get();
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    assert!(engine.metrics().disk_reads.get() > reads + 50, "rows are completed when they are looked at");
+    assert!(reads < 60, "{reads} reads while opening");
+    engine.checkpoint().unwrap();
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    disk.crash();
+    drop(engine);
+    // The checkpoint completes them as well.
+    let engine = open(with);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+}
+
+#[test]
+fn replay_past_the_budget_checkpoints_on_the_way() {
+    let disk = SimulatedDisk::new(35);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    for round in 0..40 {
+        fill(&engine, &t, (round * 500..(round + 1) * 500).map(|id| (id, round)));
+        let mut transaction = engine.begin(RC, false);
+        for id in (0..round * 500).step_by(53) {
+            assert!(block_on(t.set_id(&mut transaction, id, id + 1_000_000)).unwrap());
+            assert!(block_on(t.set_id(&mut transaction, id + 1_000_000, id)).unwrap());
+        }
+        commit(transaction);
+    }
+    let expected = t.rows(&engine.snapshot());
+    disk.crash();
+    drop(engine);
+    let mut small = options(&disk);
+    small.memtable_size = 100_000;
+    let engine = open(small);
+    assert!(engine.metrics().checkpoints.get() > 5);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+}
+
+#[test]
+fn long_rows_there_and_back() {
+    let disk = SimulatedDisk::new(36);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    let long = |fill: &str, len: usize| Datum::text(fill.repeat(len / fill.len()));
+    let mut transaction = engine.begin(RC, false);
+    transaction.statement_snapshot(true).unwrap();
+    for (id, len) in [(1, 2_000), (2, 100_000), (3, 20_000_000)] {
+        let row = [Datum::Int4(id), Datum::Int4(0), long("abcdefg ", len)];
+        block_on(transaction.insert(&t.table, &row)).unwrap();
+    }
+    commit(transaction);
+    let look = |engine: &Engine| -> Vec<usize> {
+        let snapshot = engine.snapshot();
+        let length = |id| match t.find(&snapshot, id).unwrap().1.get(2) {
+            Datum::Text(text) => text.len(),
+            other => panic!("{other:?}"),
+        };
+        (1..=3).map(length).collect()
+    };
+    assert_eq!(look(&engine), [2_000, 100_000, 20_000_000]);
+    engine.checkpoint().unwrap();
+    assert_eq!(look(&engine), [2_000, 100_000, 20_000_000]);
+    let mut transaction = engine.begin(RC, false);
+    assert!(block_on(t.set_a(&mut transaction, 3, |_| 5)).unwrap());
+    commit(transaction);
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open(options(&disk));
+    assert_eq!(look(&engine), [2_000, 100_000, 20_000_000]);
+}
+
+/// Publishes an index on `a`, write-only.
+fn publish(engine: &Engine, t: &Fixture, name: &str, unique: bool) -> Index {
+    let mut index = index(engine, &t.table, name, &[2], unique);
+    index.state = IndexState::WriteOnly;
+    index.primary = false;
+    let mut transaction = engine.begin(RC, false);
+    transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))]).unwrap();
+    commit(transaction);
+    index
+}
+
+/// The index as a fixture whose rows are compared with the table's.
+fn with_index(engine: &Engine, t: &Fixture, index: &Index) -> Fixture {
+    let index = engine.catalog().index(index.oid).expect("there").clone();
+    Fixture { a: index, ..t.clone() }
+}
+
+#[test]
+fn an_index_is_filled_while_others_write() {
+    let disk = SimulatedDisk::new(37);
+    let mut with = options(&disk);
+    with.manual_checkpoints = false;
+    with.checkpoint_interval = std::time::Duration::from_millis(20);
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..40_000).map(|id| (id, id)));
+    let stop = AtomicBool::new(false);
+    let index = std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (engine, t, stop) = (engine.clone(), t.clone(), &stop);
+            scope.spawn(move || {
+                let mut n: i32 = writer * 1_000_000 + 100_000;
+                while !stop.load(Ordering::Relaxed) {
+                    n += 1;
+                    let mut transaction = engine.begin(RC, false);
+                    let mode = TableLockMode::RowExclusive;
+                    block_on(transaction.lock_table(t.table.oid, mode, Wait::Block)).unwrap();
+                    let id = (n.wrapping_mul(7919)).rem_euclid(40_000);
+                    block_on(t.set_a(&mut transaction, id, |a| a ^ n)).unwrap();
+                    block_on(t.insert(&mut transaction, n, n)).unwrap();
+                    if n % 3 == 0 {
+                        block_on(t.delete(&mut transaction, (id + 1) % 40_000)).unwrap();
+                    }
+                    if n % 5 == 0 {
+                        transaction.rollback();
+                    } else {
+                        transaction.commit().unwrap().durable.wait().unwrap();
+                    }
+                }
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let index = publish(&engine, &t, "t_a_later", false);
+        engine.build_index_concurrently(index.oid, &|| Ok(())).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        stop.store(true, Ordering::Relaxed);
+        index
+    });
+    let later = with_index(&engine, &t, &index);
+    assert_eq!(later.a.state, IndexState::Ready);
+    let rows = later.rows(&engine.snapshot());
+    assert!(rows.len() > 30_000);
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    let engine = open(options(&disk));
+    assert_eq!(later.rows(&engine.snapshot()), rows);
+}
+
+#[test]
+fn a_fill_goes_on_after_a_crash_and_stops_when_told() {
+    let disk = SimulatedDisk::new(38);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..50_000).map(|id| (id, id % 1000)));
+    let index = publish(&engine, &t, "t_a_later", false);
+    // The power goes somewhere in the middle, with a checkpoint before.
+    let steps = std::cell::Cell::new(0);
+    let crash = || {
+        steps.set(steps.get() + 1);
+        if steps.get() == 4 {
+            engine.checkpoint()?;
+            disk.fail(Fault::Always(Operation::Write, std::io::ErrorKind::Other));
+        }
+        if steps.get() == 5 { Err(value::Error::new(SqlState::QUERY_CANCELED, "stop")) } else { Ok(()) }
+    };
+    let error = engine.build_index_concurrently(index.oid, &crash).unwrap_err();
+    assert_eq!(error.state(), SqlState::QUERY_CANCELED);
+    disk.crash();
+    drop(engine);
+    // Opening goes on with it.
+    let engine = open(options(&disk));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let ready = |engine: &Engine| engine.catalog().index(index.oid).unwrap().state == IndexState::Ready;
+    while !ready(&engine) {
+        assert!(std::time::Instant::now() < deadline, "it does not get ready");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(with_index(&engine, &t, &index).rows(&engine.snapshot()).len(), 50_000);
+    // Stopped by its session, it is not taken up again; a unique key that occurs twice stops it as well.
+    let stopped = publish(&engine, &t, "t_a_stopped", false);
+    let cancel = || Err(value::Error::new(SqlState::QUERY_CANCELED, "stop"));
+    assert!(engine.build_index_concurrently(stopped.oid, &cancel).is_err());
+    let unique = publish(&engine, &t, "t_a_unique", true);
+    let error = engine.build_index_concurrently(unique.oid, &|| Ok(())).unwrap_err();
+    assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
+    assert!(engine.interrupted_builds().is_empty());
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open(options(&disk));
+    assert!(engine.interrupted_builds().is_empty());
+    assert_eq!(engine.catalog().index(unique.oid).unwrap().state, IndexState::WriteOnly);
+}

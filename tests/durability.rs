@@ -1,0 +1,237 @@
+//! Durability from outside: `startdb check`, clients during a long start, indexes built while others write, large loads
+//! in bounded memory, a full disk.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::client::Failure;
+use crate::programs::{have, said, succeed};
+use crate::server::{Server, binary, get};
+
+fn check(server: &Server) -> (Option<i32>, String) {
+    let output = binary().arg("check").arg("--data-dir").arg(server.data()).output().expect("the binary");
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn check_finds_damage_and_says_where() {
+    let mut server = Server::start();
+    server.connect().run("CREATE TABLE checked (id int PRIMARY KEY, name text)");
+    server.connect().run("INSERT INTO checked SELECT i, 'name ' || i FROM generate_series(1, 20000) i");
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(1), "a server is running: {said}");
+    server.terminate();
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no damage found"), "{said}");
+    // A byte in the middle of a row.
+    let file = server.data().join("base/meta.redb");
+    let mut bytes = std::fs::read(&file).expect("the base");
+    let at = bytes.windows(10).position(|part| part == b"name 12345").expect("a row");
+    bytes[at + 5] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("meta.redb") && said.contains("ROWS"), "{said}");
+    // Other tables, and other rows, can still be read.
+    server.launch();
+    let mut client = server.connect();
+    match client.simple("SELECT count(name) FROM checked") {
+        Err(failure) => assert_eq!(failure.state(), "XX001"),
+        Ok(_) => panic!("damage was served"),
+    }
+    client.run("SELECT count(*) FROM pg_class");
+    client.run("CREATE TABLE unharmed (a int)");
+}
+
+#[test]
+fn an_index_is_built_while_others_write() {
+    let server = Server::start_with(&["checkpoint.interval=1s"]);
+    let mut client = server.connect();
+    client.run("CREATE TABLE busy (id int PRIMARY KEY, a int)");
+    client.run("INSERT INTO busy SELECT i, i % 1000 FROM generate_series(1, 100000) i");
+    let stop = AtomicBool::new(false);
+    let slowest = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let (login, stop) = (server.login(), &stop);
+                scope.spawn(move || {
+                    let mut client = login.try_connect().expect("connects");
+                    let (mut n, mut slowest) = (0, Duration::ZERO);
+                    while !stop.load(Ordering::Relaxed) {
+                        n += 1;
+                        let id = (n * 7919 + writer * 13) % 100_000 + 1;
+                        let began = Instant::now();
+                        client.run(&format!("UPDATE busy SET a = a + 1 WHERE id = {id}"));
+                        client
+                            .run(&format!("INSERT INTO busy VALUES ({}, {n})", 1_000_000 * (writer + 1) + n));
+                        slowest = slowest.max(began.elapsed());
+                    }
+                    slowest
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(200));
+        let mut client = server.connect();
+        client.run("CREATE INDEX CONCURRENTLY busy_a ON busy (a)");
+        match client.simple("CREATE UNIQUE INDEX CONCURRENTLY busy_twice ON busy (a)") {
+            Err(failure) => assert_eq!(failure.state(), "23505"),
+            Ok(_) => panic!("values repeat"),
+        }
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).max()
+    });
+    assert!(slowest < Some(Duration::from_secs(5)), "a writer waited {slowest:?}");
+    let mut client = server.connect();
+    let by_index = client.simple("SELECT count(*), sum(id) FROM busy WHERE a >= 0");
+    client.run("DROP INDEX busy_a");
+    let by_table = client.simple("SELECT count(*), sum(id) FROM busy WHERE a >= 0");
+    assert_eq!(format!("{by_index:?}"), format!("{by_table:?}"));
+    // Not usable, as in PostgreSQL; to be dropped or built again.
+    client.run("DROP INDEX busy_twice");
+    let mut server = server;
+    server.terminate();
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_load_larger_than_the_budget_stays_within_it() {
+    let server = Server::start_with(&["storage.buffer_pool_size=32MB", "storage.memtable_size=32MB"]);
+    let mut client = server.connect();
+    client.run("CREATE TABLE large (id int PRIMARY KEY, a int, filler text)");
+    let load = |from: i32, to: i32| {
+        format!("INSERT INTO large SELECT i, i % 1000, repeat('x', 200) FROM generate_series({from}, {to}) i")
+    };
+    client.run(&load(1, 100_000));
+    server.reset_peak();
+    let before = server.memory();
+    client.run(&load(100_001, 800_000));
+    let peak = server.peak_memory();
+    let grown = peak.saturating_sub(before) >> 20;
+    println!("700,000 rows of 220 bytes in one statement: {grown} MB above {} MB", before >> 20);
+    assert!(grown < 600, "{grown} MB more");
+    let rows = format!("{:?}", client.simple("SELECT count(*) FROM large"));
+    assert!(rows.contains("800000"), "{rows}");
+}
+
+#[test]
+fn a_full_disk_is_53100_and_passes() {
+    if !have(&["mkfs.ext4", "mount", "umount"]) || !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, mkfs.ext4 and mount");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let (image, mounted) = (folder.path().join("image"), folder.path().join("mounted"));
+    std::fs::create_dir(&mounted).expect("a directory");
+    let file = std::fs::File::create(&image).expect("a file");
+    file.set_len(160 << 20).expect("its size");
+    succeed(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&image));
+    if !Command::new("mount")
+        .args(["-o", "loop"])
+        .arg(&image)
+        .arg(&mounted)
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        println!("skipped: a file cannot be mounted here");
+        return;
+    }
+    struct Unmount<'a>(&'a std::path::Path);
+    impl Drop for Unmount<'_> {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        }
+    }
+    let _unmount = Unmount(&mounted);
+    let server = Server::start_in(
+        &mounted.join("data"),
+        &[
+            "wal.segment_size=4MB",
+            "wal.keep_segments=1",
+            "checkpoint.interval=1s",
+            "storage.memtable_size=16MB",
+        ],
+    );
+    let mut client = server.connect();
+    client.run("CREATE TABLE filling (id int PRIMARY KEY, filler text)");
+    let mut rows = 0;
+    let failure = loop {
+        let sql = format!(
+            "INSERT INTO filling SELECT i, repeat('x', 1000) FROM generate_series({}, {}) i",
+            rows + 1,
+            rows + 1000
+        );
+        match client.simple(&sql) {
+            Ok(_) => rows += 1000,
+            Err(failure) => break failure,
+        }
+        assert!(rows < 1_000_000, "the disk does not fill up");
+    };
+    assert_eq!(failure.state(), "53100", "{failure}");
+    // Reads go on, from this and from other sessions.
+    let counted = format!("{:?}", server.connect().simple("SELECT count(*) FROM filling"));
+    assert!(counted.contains(&rows.to_string()), "{counted} of {rows}");
+    // Room comes back; so do writes.
+    std::fs::write(mounted.join("ballast"), []).ok();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut client = server.connect();
+    loop {
+        match client.simple("TRUNCATE filling") {
+            Ok(_) => break,
+            Err(Failure::Broken(what)) => panic!("{what}"),
+            Err(failure) if Instant::now() < deadline => {
+                assert_eq!(failure.state(), "53100", "{failure}");
+                grow(&image, &mounted);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    client.run("INSERT INTO filling VALUES (1, 'again')");
+}
+
+/// Makes the file system larger.
+fn grow(image: &std::path::Path, mounted: &std::path::Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(image).expect("the image");
+    file.set_len(512 << 20).expect("its size");
+    let device = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(mounted).output().expect("findmnt");
+    let device = String::from_utf8_lossy(&device.stdout).trim().to_owned();
+    let _ = Command::new("losetup").arg("-c").arg(&device).status();
+    let _ = Command::new("resize2fs").arg(&device).output();
+}
+
+#[test]
+fn archived_segments_are_whole() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let archive = folder.path().join("archive");
+    let setting = format!("wal.archive_dir={}", archive.display());
+    let server = Server::start_with(&[
+        &setting,
+        "wal.segment_size=1MB",
+        "wal.keep_segments=1",
+        "checkpoint.interval=1s",
+    ]);
+    let mut client = server.connect();
+    client.run("CREATE TABLE logged (a int, filler text)");
+    for part in 0..20 {
+        client.run(&format!(
+            "INSERT INTO logged SELECT {part}, repeat('x', 500) FROM generate_series(1, 1000)"
+        ));
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let there = std::fs::read_dir(&archive).map_or(0, |files| files.count());
+        let waiting = get(server.http, "/metrics").unwrap_or_default();
+        if there > 5 && waiting.contains("startdb_wal_files{state=\"unarchived\"} 0") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{there} segments are archived");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    for file in std::fs::read_dir(&archive).expect("the archive") {
+        let file = file.expect("a file");
+        assert_eq!(file.metadata().expect("facts").len(), 1 << 20, "{:?}", file.file_name());
+    }
+}
