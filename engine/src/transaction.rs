@@ -255,6 +255,8 @@ pub struct Transaction {
     pieces: Vec<(PieceFacts, u64)>,
     /// When to look at the size of the write set again.
     next_look: u64,
+    /// When to look again between two statements: some rows stayed because a statement was looking at them.
+    retry_at: u64,
     changed: u64,
     /// Of the running statement.
     unique_checks: Vec<UniqueCheck>,
@@ -279,6 +281,7 @@ impl Transaction {
             id,
             age: 0,
             next_look: engine.options.spill_size,
+            retry_at: u64::MAX,
             engine,
             session,
             isolation,
@@ -453,6 +456,9 @@ impl Transaction {
             ));
         };
         // Between two statements nobody looks at what the earlier ones have written.
+        if self.changed >= self.retry_at {
+            self.next_look = 0;
+        }
         self.bound()?;
         self.command = command;
         let pin = match &self.fixed {
@@ -893,6 +899,10 @@ impl Transaction {
             self.spill()?;
         }
         self.changed = self.writes.bytes();
+        self.retry_at = match self.changed >= spill_size {
+            true => self.changed + spill_size / 64,
+            false => u64::MAX,
+        };
         // What could not be spilled is not looked at for every row.
         self.next_look = self.changed.max(spill_size) + spill_size / 4;
         if self.changed > limit {

@@ -130,16 +130,16 @@ fn rows(inner: &Inner, known: &Known, counts: &mut BaseCounts, found: &mut dyn F
         counts.blocks += 1;
         let number = row.0 / SPAN_ROWS;
         match span {
-            Some((s, n, last)) if (s, n) == (storage, number) => {
-                if last {
-                    bad("a block behind the last one of its span");
-                }
+            Some((s, n, true)) if (s, n) == (storage, number) => {
+                bad("a block behind the last one of its span");
             }
-            Some((_, _, false)) => bad("the span before it ends without its last block"),
+            Some((s, n, false)) if (s, n) != (storage, number) => {
+                bad("the span before it ends without its last block")
+            }
             _ => {}
         }
         let new = span.is_none_or(|(s, n, _)| (s, n) != (storage, number));
-        if new && row.0 % SPAN_ROWS != 0 {
+        if new && !row.0.is_multiple_of(SPAN_ROWS) {
             bad("its span does not begin with its first block");
         }
         span = Some((storage, number, block.is_last()));

@@ -178,6 +178,11 @@ impl SimulatedDisk {
         self.0.lock().faults.clear();
     }
 
+    /// The power goes now: whatever is called from here on fails, until [`SimulatedDisk::crash`].
+    pub fn cut(&self) {
+        self.0.lock().off = true;
+    }
+
     /// Whether a fault is still to come.
     pub fn is_faulty(&self) -> bool {
         !self.0.lock().faults.is_empty()

@@ -524,16 +524,16 @@ fn run(seed: u64) -> Report {
         drop(kept);
         drop(open_ones);
         if last {
-            drop(sessions);
             engine.close().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             acknowledged = history.len() - 1;
         } else {
             report.errors += u64::from(failing);
             report.crashes += 1;
         }
-        // First the power, then the process: nothing it does on its way out counts.
+        // First the power, then the process with all that belongs to it: nothing it does on its way out counts.
+        disk.cut();
+        drop((sessions, engine));
         disk.crash();
-        drop(engine);
         let mut cuts = if last { 0 } else { random.below(4) };
         engine = loop {
             if cuts > 0 {
@@ -545,8 +545,9 @@ fn run(seed: u64) -> Report {
                     break engine;
                 }
                 Ok(engine) => {
-                    disk.crash();
+                    disk.cut();
                     drop(engine);
+                    disk.crash();
                 }
                 Err(error) => {
                     assert!(disk.is_off(), "seed {seed}, life {life}: {error}");

