@@ -78,7 +78,7 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
         cache_size: 64 << 20,
         new_database_id: None,
     };
-    match base::redb::RedbStore::verify(overlay.clone(), &file) {
+    match base::RedbStore::verify(overlay.clone(), &file) {
         Ok(true) => {}
         Ok(false) => found(
             format!("file \"{}\": its list of free pages had to be made anew", file.display()),

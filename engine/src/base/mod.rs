@@ -33,6 +33,8 @@ pub mod memory;
 mod pages;
 pub mod redb;
 pub mod store;
+
+pub(crate) use redb::RedbStore;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;

@@ -6,7 +6,7 @@ use futures::executor::block_on;
 
 use super::crash::options;
 use super::setup::{self, Fixture, fill};
-use crate::base::redb::RedbStore;
+use crate::base::RedbStore;
 use crate::base::store::{Store, Table as Key};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::sync::Arc;
