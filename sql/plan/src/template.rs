@@ -340,8 +340,11 @@ fn filter_parts(base: &Base, filter: Option<&Expr>, columns: &[usize], parts: &m
     };
     match filter {
         Expr::And(all) => {
-            // No early end: every part has to be seen.
-            all.iter().fold(true, |clear, part| filter_parts(base, Some(part), columns, parts) && clear)
+            let mut clear = true;
+            for part in all {
+                clear &= filter_parts(base, Some(part), columns, parts);
+            }
+            clear
         }
         Expr::InList { function, left, list, all: false, negated: false } => {
             match (slot(left), operator::strategy(function)) {

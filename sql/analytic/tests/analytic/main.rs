@@ -164,7 +164,7 @@ fn cancelled() {
     let analytic = analytic(directory.path(), 2);
     for sql in [
         "select count(*) from t x join t y on x.a = y.a join t z on z.a = y.a",
-        "select count(*) from t x, t y where x.b + y.b = 7",
+        "select count(*) from t x, t y, t z where x.b + y.b + z.b = 7",
         "select x.b, y.b from t x join t y on x.a = y.a order by x.b * y.b, 1",
         "select x.b, row_number() over (order by x.b) from t x join t y on x.a = y.a",
     ] {
