@@ -69,6 +69,9 @@ impl ErrorFields {
     pub fn position(&self) -> &str {
         self.field('P')
     }
+    pub fn context(&self) -> &str {
+        self.field('W')
+    }
     pub fn constraint(&self) -> &str {
         self.field('n')
     }

@@ -57,6 +57,8 @@ const IN: &[(&str, &str)] = &[
     ("COPY i FROM STDIN", "x\tnot a number\t1\n"),
     ("COPY i FROM STDIN", "22\tgood\t1\n22\tduplicate\t1\n"),
     ("COPY i FROM STDIN", "23\tcheck\t-5\n"),
+    ("COPY i FROM STDIN", "26\tfine\t1\n27\t\\xff\t1\n"),
+    ("COPY i FROM STDIN WHERE id / 0 > n", "28\ta\t1\n"),
     ("COPY i FROM STDIN", "\\N\tnull key\t1\n"),
     ("COPY i FROM STDIN (FORMAT csv)", "24,\"open quote\n"),
     ("COPY i FROM STDIN (FORMAT csv)", "25,too,1,many\n"),
@@ -66,8 +68,12 @@ const IN: &[(&str, &str)] = &[
     ("COPY i (id, id) FROM STDIN", ""),
 ];
 
+/// With what an error says of its place in the data.
 fn show(result: Result<String, Failure>) -> String {
-    result.unwrap_or_else(|failure| failure.to_string())
+    result.unwrap_or_else(|failure| match &failure {
+        Failure::Refused(fields) => format!("{failure} [{}]", fields.context()),
+        Failure::Broken(_) => failure.to_string(),
+    })
 }
 
 fn everything(client: &mut Client) -> Vec<String> {

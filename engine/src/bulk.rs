@@ -8,8 +8,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use value::Result;
+
+use crate::base::{Keys, RowChange, Run};
 use crate::ids::{CommandId, GROUP_ROWS, Lsn, RowId};
 use crate::row::RowBytes;
+use crate::stage::Stages;
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 
 /// Groups `first .. first + count` of one storage, and the live rows in them.
@@ -50,6 +54,8 @@ pub(crate) struct Bulk {
     next: AtomicU64,
     /// Aborted, still in the base.
     garbage: Mutex<Vec<u64>>,
+    /// What is on its way there.
+    pub(crate) stages: Stages,
 }
 
 impl Bulk {
@@ -170,13 +176,27 @@ impl Own {
     }
 }
 
-/// Rows and index entries on their way into the base.
+/// Rows and index entries of one storage on their way into the base.
+pub(crate) struct Spill<'a> {
+    pub(crate) storage: u32,
+    /// Ascending.
+    pub(crate) groups: Vec<u32>,
+    /// Of these groups, in order.
+    pub(crate) rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
+    /// Storages of the indexes, and a run of entries for each.
+    pub(crate) indexes: Vec<u32>,
+    pub(crate) runs: &'a [Run],
+    /// Of all of it, roughly.
+    pub(crate) bytes: u64,
+}
+
+/// Whole groups taken out of a write set.
 #[derive(Debug, Default)]
-pub(crate) struct Spill {
+pub(crate) struct Taken {
     /// By group, then offset.
     pub(crate) groups: BTreeMap<u32, Vec<(u16, RowBytes)>>,
-    /// Sorted by index storage, then entry.
-    pub(crate) entries: BTreeMap<u32, Vec<Box<[u8]>>>,
+    /// By index storage: keys of the base's INDEX, in order.
+    pub(crate) entries: BTreeMap<u32, Keys>,
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
     pub(crate) last: CommandId,

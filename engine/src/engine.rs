@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use value::{Error, Oid, Result, SqlState};
 
-use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, StorageState};
+use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, Run, StorageState};
 use crate::bulk::{Bulk, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, Object, Table};
 use crate::disk::{Directory, Disk, RealDisk};
@@ -271,6 +271,7 @@ struct Generation {
 struct BaseChange<'a> {
     rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
     indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
+    runs: &'a [Run],
     dropped: Vec<u32>,
     storages: Vec<(u32, StorageState)>,
     pending: Vec<(u64, Piece)>,
@@ -969,6 +970,7 @@ impl Inner {
             expected_bytes: memtable.bytes(),
             rows: &mut rows,
             indexes: &mut indexes,
+            runs: &[],
         };
         // A try that failed may have reached the disk all the same. Where no commit came in between there is
         // nothing to count twice: it is written again.
@@ -1016,27 +1018,17 @@ impl Inner {
     }
 
     /// Writes rows into the base whose transaction has not ended, under the name `piece`.
-    pub(crate) fn spill(&self, piece: u64, storage: u32, spill: &Spill) -> Result<()> {
-        let groups = spill.groups.keys().copied().collect();
-        let pending = Piece { storage, groups, indexes: spill.entries.keys().copied().collect() };
-        let mut rows = spill.groups.iter().flat_map(|(group, rows)| {
-            rows.iter().map(|(offset, bytes)| {
-                Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: Some(bytes.clone()) })
-            })
-        });
-        let mut indexes = spill.entries.iter().flat_map(|(index, entries)| {
-            entries.iter().map(|entry| {
-                let (key, row) = index::split(entry);
-                Ok(IndexChange { storage: *index, key: key.to_vec(), row, add: true })
-            })
-        });
+    pub(crate) fn spill(&self, piece: u64, spill: Spill<'_>) -> Result<()> {
+        let storage = spill.storage;
+        let end = spill.groups.last().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
+        let pending = Piece { storage, groups: spill.groups, indexes: spill.indexes };
         let _state = self.checkpointing.lock();
         // After a crash nobody may get row ids in these groups: they are taken out as a whole.
         let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
-        let end = spill.groups.keys().next_back().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
         self.change_base(BaseChange {
-            rows: &mut rows,
-            indexes: &mut indexes,
+            rows: spill.rows,
+            indexes: &mut std::iter::empty(),
+            runs: spill.runs,
             dropped: Vec::new(),
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
@@ -1064,6 +1056,7 @@ impl Inner {
             expected_bytes: change.expected_bytes,
             rows: change.rows,
             indexes: change.indexes,
+            runs: change.runs,
         };
         match base.checkpoint(input) {
             Ok(base) => {
@@ -1150,6 +1143,7 @@ impl Inner {
         self.change_base(BaseChange {
             rows: &mut rows.into_iter().map(Ok),
             indexes: &mut entries.into_iter().map(Ok),
+            runs: &[],
             dropped: dropped.into_iter().collect(),
             storages: Vec::new(),
             pending: Vec::new(),

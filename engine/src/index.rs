@@ -204,17 +204,23 @@ impl KeyShape {
 
     /// The key a row has; `None` when the index's predicate leaves it out.
     pub(crate) fn key<V: Values + ?Sized>(&self, row: &V) -> Option<Vec<u8>> {
+        let mut key = Vec::with_capacity(self.parts.len() * 10);
+        self.key_into(row, &mut key).then_some(key)
+    }
+
+    /// [`KeyShape::key`] into a buffer that is used again; `false` = none.
+    pub(crate) fn key_into<V: Values + ?Sized>(&self, row: &V, key: &mut Vec<u8>) -> bool {
+        key.clear();
         if let Some(column) = self.predicate
             && !matches!(row.value(column), Datum::Bool(true))
         {
-            return None;
+            return false;
         }
-        let mut key = Vec::with_capacity(self.parts.len() * 10);
         for part in &self.parts {
             let value = row.value(part.column);
-            value::key::encode(&value, part.ty, part.descending, part.nulls_first, &mut key);
+            value::key::encode(&value, part.ty, part.descending, part.nulls_first, key);
         }
-        Some(key)
+        true
     }
 
     fn has_null<V: Values + ?Sized>(&self, row: &V) -> bool {
@@ -233,6 +239,11 @@ pub(crate) fn entry(key: &[u8], row: RowId) -> Box<[u8]> {
     entry.extend_from_slice(key);
     entry.extend_from_slice(&row.0.to_be_bytes());
     entry.into_boxed_slice()
+}
+
+/// The key in an entry of the base's INDEX.
+pub(crate) fn entry_key(entry: &[u8]) -> &[u8] {
+    entry.get(4..entry.len().saturating_sub(8)).unwrap_or_default()
 }
 
 /// Takes `key ++ row id` apart.

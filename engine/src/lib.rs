@@ -34,6 +34,7 @@ pub mod scan;
 mod sequence;
 mod serializable;
 pub mod snapshot;
+mod stage;
 pub mod statistics;
 pub mod sync;
 pub mod transaction;

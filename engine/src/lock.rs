@@ -42,6 +42,18 @@ pub enum TableLockMode {
     AccessExclusive,
 }
 
+/// Their names in `pg_locks`, in the same order.
+pub const TABLE_LOCK_MODES: [&str; 8] = [
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
 /// The four row lock modes, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowLockMode {
@@ -160,19 +172,15 @@ impl LockTag {
         }
     }
 
+    /// Of one key. (An empty one stands for many.)
+    pub(crate) fn is_key(&self) -> bool {
+        matches!(self, LockTag::Key { key, .. } if !key.is_empty())
+    }
+
     fn mode_name(&self, mode: u8) -> &'static str {
         match self {
             LockTag::Row { .. } => ["ForKeyShare", "ForShare", "ForNoKeyUpdate", "ForUpdate"][mode as usize],
-            LockTag::Table(_) => [
-                "AccessShareLock",
-                "RowShareLock",
-                "RowExclusiveLock",
-                "ShareUpdateExclusiveLock",
-                "ShareLock",
-                "ShareRowExclusiveLock",
-                "ExclusiveLock",
-                "AccessExclusiveLock",
-            ][mode as usize],
+            LockTag::Table(_) => TABLE_LOCK_MODES[mode as usize],
             LockTag::Key { .. } | LockTag::Advisory(_) | LockTag::Name { .. } => {
                 ["ShareLock", "ExclusiveLock"][mode as usize]
             }
@@ -325,6 +333,8 @@ pub struct LockManager {
     hasher: hashbrown::DefaultHashBuilder,
     /// By session node: the one lock each waiting session waits for.
     waiting: Mutex<HashMap<u64, Arc<Waiter>>>,
+    /// Locks on keys of unique indexes.
+    keys: AtomicU64,
     deadlocks: AtomicU64,
     waits: AtomicU64,
 }
@@ -356,6 +366,7 @@ impl LockManager {
             shards: (0..SHARDS).map(|_| Mutex::new(hashbrown::HashMap::new())).collect(),
             hasher: hashbrown::DefaultHashBuilder::default(),
             waiting: Mutex::new(HashMap::new()),
+            keys: AtomicU64::new(0),
             deadlocks: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }
@@ -375,6 +386,17 @@ impl LockManager {
         self.waits.load(Ordering::Relaxed)
     }
 
+    /// Keys of unique indexes that are locked, by anybody.
+    pub(crate) fn locked_keys(&self) -> u64 {
+        self.keys.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody else holds it, in any mode.
+    pub(crate) fn is_held_by_others(&self, owner: u64, tag: &LockTag) -> bool {
+        let shard = self.shard(tag).lock();
+        shard.get(tag).is_some_and(|entry| entry.holders.iter().any(|holder| holder.owner != owner))
+    }
+
     /// Takes the lock if nobody is in the way, else queues (for [`Wait::Block`]).
     pub(crate) fn acquire(self: &Arc<Self>, who: &Requester, tag: &LockTag, mode: u8, wait: Wait) -> Attempt {
         let bit = 1 << mode;
@@ -383,6 +405,9 @@ impl LockManager {
             let Some(entry) = shard.get_mut(tag) else {
                 let mut entry = Entry::default();
                 entry.holders.add(who, bit);
+                if tag.is_key() {
+                    self.keys.fetch_add(1, Ordering::SeqCst);
+                }
                 shard.insert(tag.clone(), entry);
                 return Attempt::Granted(true);
             };
@@ -433,11 +458,19 @@ impl LockManager {
                     entry.promote(tag, &mut wake);
                 }
                 if entry.is_free() {
-                    shard.remove(tag);
+                    self.forget(&mut shard, tag);
                 }
             }
         }
         wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nobody holds it and nobody waits for it.
+    fn forget(&self, shard: &mut hashbrown::HashMap<LockTag, Entry>, tag: &LockTag) {
+        if tag.is_key() {
+            self.keys.fetch_sub(1, Ordering::SeqCst);
+        }
+        shard.remove(tag);
     }
 
     /// Takes a waiter out of its queue, as one that no longer wants the lock.
@@ -447,7 +480,7 @@ impl LockManager {
             entry.queue.retain(|other| !Arc::ptr_eq(other, waiter));
             entry.promote(&waiter.tag, wake);
             if entry.is_free() {
-                shard.remove(&waiter.tag);
+                self.forget(&mut shard, &waiter.tag);
             }
         }
     }

@@ -6,17 +6,15 @@
 //! What must not be undone by a crash after somebody was told is covered by the session's floor: every answer
 //! waits until the log is durable up to the newest commit it depends on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::ops::Bound;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use value::{Datum, Error, Oid, Result, SqlState};
 
-use crate::base::KeyRange;
-use crate::bulk::{Own, PieceFacts, Spill};
+use crate::bulk::{Own, PieceFacts};
 use crate::catalog::{Catalog, Change, Index, Object, Persistence, Sequence, Table};
 use crate::engine::{Inner, SessionState};
 use crate::ids::{CommandId, Isolation, Lsn, RowId};
@@ -35,6 +33,10 @@ use crate::sync::Arc;
 use crate::wal;
 use crate::wal::record::RecordBuilder;
 use crate::write_set::{OwnState, Sets, Target, WriteSet};
+
+mod bulk;
+
+use bulk::Staging;
 
 /// No key of an index: the lock on it stands for all rows that a transaction has put into the base early.
 const BULK: &[u8] = &[];
@@ -238,6 +240,8 @@ pub struct Transaction {
     /// Something was written.
     dirty: bool,
     held: Vec<Held>,
+    /// Those on keys of unique indexes.
+    held_keys: u64,
     fixed: Option<Arc<SnapshotPin>>,
     /// SERIALIZABLE and not read-only: what was read, registered for validation with the fixed snapshot.
     reads: Option<Arc<Reads>>,
@@ -251,6 +255,8 @@ pub struct Transaction {
     savepoint_count: u64,
     /// Row ids taken, by storage.
     rows: HashMap<u32, Own>,
+    /// New rows of the running command that are not in the write set.
+    staging: Staging,
     /// What went to the base already, with the savepoint it came after.
     pieces: Vec<(PieceFacts, u64)>,
     /// When to look at the size of the write set again.
@@ -290,6 +296,7 @@ impl Transaction {
             writes: Arc::new(WriteSet::new(id)),
             dirty: false,
             held: Vec::new(),
+            held_keys: 0,
             fixed: None,
             reads: None,
             changes: Vec::new(),
@@ -299,6 +306,7 @@ impl Transaction {
             savepoints: Vec::new(),
             savepoint_count: 0,
             rows: HashMap::new(),
+            staging: Staging::default(),
             pieces: Vec::new(),
             changed: 0,
             unique_checks: Vec::new(),
@@ -455,6 +463,7 @@ impl Transaction {
                 "cannot have more than 2^32-2 commands in a transaction",
             ));
         };
+        self.flush_stage()?;
         // Between two statements nobody looks at what the earlier ones have written.
         if self.changed >= self.retry_at {
             self.next_look = 0;
@@ -488,6 +497,7 @@ impl Transaction {
     /// Everything applied now, all own writes included: for constraint checks and re-checks. What is read by it is not
     /// validated in SERIALIZABLE: what counts of it is held by locks until the end.
     pub fn latest_snapshot(&mut self) -> Snapshot {
+        self.settle_stage();
         let pin = Arc::new(self.pin(true));
         self.snapshot_with(pin, CommandId(u32::MAX), None)
     }
@@ -573,9 +583,14 @@ impl Transaction {
         let who = self.requester(self.id);
         let attempt = self.engine.locks.acquire(&who, &tag, mode, wait);
         if let Attempt::Granted(true) = attempt {
-            self.held.push(Held { tag, mode });
+            self.hold(tag, mode);
         }
         attempt
+    }
+
+    fn hold(&mut self, tag: LockTag, mode: u8) {
+        self.held_keys += u64::from(tag.is_key());
+        self.held.push(Held { tag, mode });
     }
 
     /// `false`: somebody else has it and `wait` says not to wait.
@@ -585,7 +600,7 @@ impl Transaction {
             Attempt::Busy => Ok(false),
             Attempt::Wait(future) => {
                 future.await?;
-                self.held.push(Held { tag, mode });
+                self.hold(tag, mode);
                 Ok(true)
             }
         }
@@ -781,6 +796,20 @@ impl Transaction {
         Ok(())
     }
 
+    /// Locks a key of which no large insert of another transaction has a row that is neither committed nor gone.
+    async fn lock_free_key(&mut self, shape: &KeyShape, key: &[u8]) -> Result<()> {
+        loop {
+            let mark = self.held.len();
+            self.lock_key(shape, key).await?;
+            if !self.meets_pending(shape, key)? {
+                return Ok(());
+            }
+            // The other may be about to look for this very lock: it does not wait for one that waits for it.
+            self.unlock_to(mark);
+            self.wait_for_bulk(shape).await?;
+        }
+    }
+
     /// Another live row with that key, by the newest state. The key is locked.
     fn holder_of(
         &self,
@@ -796,10 +825,20 @@ impl Transaction {
     /// Inserts a row: `row` has a value per column of the table (trailing ones may be missing). Unique keys are
     /// locked and checked, waiting for whoever is inserting or deleting the same key: 23505.
     pub async fn insert(&mut self, table: &Table, row: &[Datum]) -> Result<RowId> {
+        if let Some(id) = self.insert_now(table, row)? {
+            return Ok(id);
+        }
         match self.insert_checked(table, row, None).await? {
             Inserted::Row(id) => Ok(id),
             Inserted::Conflict { .. } => Err(Error::internal("an insert without arbiters met a conflict")),
         }
+    }
+
+    /// [`Transaction::insert`] without a future, for one row of many; `None`: it may have to wait, or the command has not
+    /// inserted much yet.
+    pub fn insert_now(&mut self, table: &Table, row: &[Datum]) -> Result<Option<RowId>> {
+        let (layout, indexes) = self.indexes_of(table)?;
+        self.stage(table, row, &layout, &indexes)
     }
 
     /// Inserts unless a row with the same key exists in one of `arbiters` (unique indexes; empty = all of them).
@@ -841,9 +880,9 @@ impl Transaction {
             } else if let Some(key) = &key
                 && !may_repeat(shape, index, row)
             {
-                self.lock_key(shape, key).await?;
-                while self.meets_pending(shape, key)? {
-                    self.wait_for_bulk(shape).await?;
+                self.lock_free_key(shape, key).await?;
+                if self.has_staged(shape, key) {
+                    return Err(index::unique_violation(&self.catalog(), table, index, row));
                 }
                 if let Some((holder, _)) = self.holder_of(shape, &layout, key, None)? {
                     self.depend_on_latest();
@@ -883,146 +922,6 @@ impl Transaction {
         let (single, group) = (|| engine.new_row(storage), || engine.new_group(storage));
         let large = self.changed >= engine.options.spill_size / 2;
         own.next(self.savepoint_count, large, single, group, engine.options.spill_group)
-    }
-
-    // ---- bounds -------------------------------------------------------------------------------------------
-
-    /// Keeps the write set within its bounds: new rows go to the base, too many other changes are 53200.
-    fn bound(&mut self) -> Result<()> {
-        if self.changed < self.next_look {
-            return Ok(());
-        }
-        let options = &self.engine.options;
-        let (spill_size, limit) = (options.spill_size, options.write_set_limit);
-        // A snapshot that stays reads a base from before, without these rows.
-        if self.fixed.is_none() && self.writes.bytes() >= spill_size {
-            self.spill()?;
-        }
-        self.changed = self.writes.bytes();
-        self.retry_at = match self.changed >= spill_size {
-            true => self.changed + spill_size / 64,
-            false => u64::MAX,
-        };
-        // What could not be spilled is not looked at for every row.
-        self.next_look = self.changed.max(spill_size) + spill_size / 4;
-        if self.changed > limit {
-            return Err(Error::new(
-                SqlState::OUT_OF_MEMORY,
-                format!("the transaction has changed more than {limit} bytes of rows"),
-            )
-            .hint("Change fewer rows in one transaction."));
-        }
-        Ok(())
-    }
-
-    /// Writes full groups of new rows into the base, where nobody else sees them.
-    fn spill(&mut self) -> Result<()> {
-        let newest = self.savepoints.last().map_or(0, |mark| mark.number);
-        let storages: Vec<u32> = self.rows.keys().copied().collect();
-        for storage in storages {
-            // Rolling back to a savepoint takes away whole pieces: none from before and after it.
-            let Some(own) = self.rows.get(&storage) else { continue };
-            let groups: Vec<(u32, u64)> = own.full().filter(|(_, savepoint)| *savepoint >= newest).collect();
-            let numbers: Vec<u32> = groups.iter().map(|(group, _)| *group).collect();
-            if numbers.is_empty() || !self.hold_bulk(storage) {
-                continue;
-            }
-            let Some(spill) = self.writes.spill(storage, &numbers) else { continue };
-            let id = self.engine.bulk.new_id();
-            self.engine.bulk.begin(id, self.id, spill.last);
-            if let Err(error) = self.engine.spill(id, storage, &spill) {
-                // It may or may not have reached the base; the transaction cannot go on without its rows.
-                self.engine.bulk.abort(id);
-                return Err(error);
-            }
-            let inside = |group: &u32| spill.groups.contains_key(group);
-            let savepoints =
-                groups.iter().filter(|(group, _)| inside(group)).map(|(_, savepoint)| *savepoint);
-            let savepoint = savepoints.min().unwrap_or(0);
-            self.pieces.push((PieceFacts { id, storage, rows: spill.rows }, savepoint));
-            if let Some(own) = self.rows.get_mut(&storage) {
-                own.groups.retain(|group, _| !inside(group));
-            }
-            self.release_keys(&spill);
-        }
-        Ok(())
-    }
-
-    /// Takes the lock that stands for all keys this transaction has in the base. `false`: not now.
-    fn hold_bulk(&mut self, storage: u32) -> bool {
-        let catalog = self.catalog();
-        let indexes: Vec<u32> = catalog
-            .objects()
-            .filter_map(|object| match object {
-                Object::Index(index) if index.unique => Some(index.clone()),
-                _ => None,
-            })
-            .filter(|index| catalog.table(index.table).is_some_and(|table| table.storage == storage))
-            .map(|index| index.storage)
-            .collect();
-        indexes.into_iter().all(|index| {
-            let tag = LockTag::Key { index, key: BULK.into() };
-            matches!(self.try_lock(tag, SHARED, Wait::Skip), Attempt::Granted(_))
-        })
-    }
-
-    /// The keys of rows that are in the base now: who meets them waits for the one lock.
-    fn release_keys(&mut self, spill: &Spill) {
-        let mut keys: HashMap<u32, HashSet<&[u8]>> = HashMap::new();
-        for (index, entries) in &spill.entries {
-            keys.insert(*index, entries.iter().map(|entry| index::split(entry).0).collect());
-        }
-        let (engine, id) = (&self.engine, self.id);
-        self.held.retain(|held| {
-            let gone = match &held.tag {
-                LockTag::Key { index, key } => keys.get(index).is_some_and(|keys| keys.contains(&**key)),
-                _ => false,
-            };
-            if gone {
-                engine.locks.release(id, &held.tag, 1 << held.mode);
-            }
-            !gone
-        });
-    }
-
-    /// Whether another transaction that has not ended has a row with that key in the base.
-    fn meets_pending(&self, shape: &KeyShape, key: &[u8]) -> Result<bool> {
-        let version = self.engine.version.load_full();
-        let base = &version.base;
-        if base.meta().pending.is_empty() || shape.temporary || base.is_beyond(shape.entries, key)? {
-            return Ok(false);
-        }
-        let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
-        let mut entries = version.base.index_range(shape.entries, &range, false);
-        while let Some((_, row)) = entries.peek()? {
-            if let Some(piece) = version.base.pending(shape.rows, row.group())
-                && self.engine.bulk.is_foreign(piece, self.id)
-            {
-                return Ok(true);
-            }
-            entries.advance();
-        }
-        Ok(false)
-    }
-
-    /// Waits until the transactions with rows in the base have ended.
-    async fn wait_for_bulk(&mut self, shape: &KeyShape) -> Result<()> {
-        let tag = LockTag::Key { index: shape.entries, key: BULK.into() };
-        let who = self.session.0.requester(self.id, self.age);
-        // It may be held already, shared, for own rows.
-        let granted = match self.engine.locks.acquire(&who, &tag, EXCLUSIVE, Wait::Block) {
-            Attempt::Granted(new) => new,
-            Attempt::Busy => false,
-            Attempt::Wait(future) => {
-                future.await?;
-                true
-            }
-        };
-        if granted {
-            self.engine.locks.release(self.id, &tag, 1 << EXCLUSIVE);
-        }
-        self.depend_on_latest();
-        Ok(())
     }
 
     fn check_later(&mut self, table: &Table, row: RowId, keys: Vec<(Oid, Oid, Vec<u8>)>) {
@@ -1110,11 +1009,8 @@ impl Transaction {
             } else if let Some(key) = &after
                 && !may_repeat(shape, index, new)
             {
-                self.lock_key(shape, key).await?;
-                while self.meets_pending(shape, key)? {
-                    self.wait_for_bulk(shape).await?;
-                }
-                if self.holder_of(shape, &layout, key, Some(row))?.is_some() {
+                self.lock_free_key(shape, key).await?;
+                if self.has_staged(shape, key) || self.holder_of(shape, &layout, key, Some(row))?.is_some() {
                     self.depend_on_latest();
                     self.read_key(shape, key)?;
                     return Err(index::unique_violation(&self.catalog(), table, index, new));
@@ -1223,6 +1119,7 @@ impl Transaction {
 
     /// Opens a savepoint inside those that are open.
     pub fn savepoint(&mut self) -> Savepoint {
+        self.settle_stage();
         self.savepoint_count += 1;
         let mark = Mark {
             undo: self.writes.mark(),
@@ -1239,6 +1136,7 @@ impl Transaction {
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
         let Some(mark) = self.savepoints.get(savepoint.0).copied() else { return };
         self.savepoints.truncate(savepoint.0 + 1);
+        self.drop_stage();
         self.writes.rollback(mark.undo);
         let bulk = &self.engine.bulk;
         self.pieces.retain(|(piece, savepoint)| {
@@ -1266,6 +1164,7 @@ impl Transaction {
 
     fn unlock_to(&mut self, mark: usize) {
         for held in self.held.drain(mark..).rev() {
+            self.held_keys -= u64::from(held.tag.is_key());
             self.engine.locks.release(self.id, &held.tag, 1 << held.mode);
         }
     }
@@ -1284,6 +1183,7 @@ impl Transaction {
     }
 
     fn commit_inner(&mut self) -> Result<Commit> {
+        self.flush_stage()?;
         let writes = self.writes.clone();
         let sets = writes.read();
         // Rows of tables that this transaction has dropped or truncated again need no log.
@@ -1442,6 +1342,7 @@ impl Transaction {
 
     fn undo(&mut self) {
         self.end_validation();
+        self.drop_stage();
         for (piece, _) in std::mem::take(&mut self.pieces) {
             self.engine.bulk.abort(piece.id);
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
-use crate::bulk::Spill;
+use crate::bulk::Taken;
 use crate::ids::{CommandId, RowId};
 use crate::memtable::as_slice;
 use crate::row::{RowBytes, RowLayout};
@@ -154,12 +154,12 @@ impl WriteSet {
 
     /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups of which a
     /// snapshot in use sees anything stay: it reads a base from before. `None`: nothing could be taken.
-    pub(crate) fn spill(&self, storage: u32, groups: &[u32]) -> Option<Spill> {
+    pub(crate) fn spill(&self, storage: u32, groups: &[u32]) -> Option<Taken> {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
         let readers: Vec<CommandId> = self.readers.lock().keys().copied().collect();
         let table = sets.tables.get_mut(&storage)?;
-        let mut spill = Spill::default();
+        let mut spill = Taken::default();
         for number in groups {
             let Some(rows) = table.groups.get(number) else { continue };
             let commands = || rows.values().map(|row| row.newest.command);
@@ -192,7 +192,7 @@ impl WriteSet {
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
                     if state.outcome() == Some(true) {
-                        list.push(entry.clone());
+                        list.push_parts(&[&index.to_be_bytes(), entry]);
                     }
                 }
                 !inside
@@ -366,6 +366,15 @@ impl WriteSet {
     ) {
         let sets = self.sets.read();
         let Some(own) = sets.indexes.get(&index) else { return };
+        // Growing keys are beyond everything there is.
+        let last = own.entries.last_key_value().map(|(last, _)| &last[..]);
+        let beyond = match low {
+            Bound::Included(low) | Bound::Excluded(low) => last.is_none_or(|last| last < &low[..]),
+            Bound::Unbounded => false,
+        };
+        if beyond {
+            return;
+        }
         let range = own.entries.range::<[u8], _>((as_slice(low), as_slice(high)));
         if backward {
             out.extend(range.rev().take(limit).map(|(entry, _)| entry.clone()));

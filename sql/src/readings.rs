@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::LockTag;
 use engine::catalog::Object;
+use engine::lock::TABLE_LOCK_MODES;
 use value::{Oid, datetime};
 
 use crate::database::Database;
@@ -92,18 +93,6 @@ pub struct Readings {
 /// States of pg_stat_activity.
 const STATES: [&str; 4] = ["active", "idle", "idle in transaction", "idle in transaction (aborted)"];
 
-/// Modes of pg_locks.
-const MODES: [&str; 8] = [
-    "AccessShareLock",
-    "RowShareLock",
-    "RowExclusiveLock",
-    "ShareUpdateExclusiveLock",
-    "ShareLock",
-    "ShareRowExclusiveLock",
-    "ExclusiveLock",
-    "AccessExclusiveLock",
-];
-
 /// Settings that alerts compare with.
 const SETTINGS: [&str; 8] = [
     "max_connections",
@@ -180,7 +169,9 @@ impl Database {
             };
             // Row and key locks name storages; their holders say where they are.
             let database = database.or_else(|| self.sessions.get(&lock.pid).map(|s| s.database));
-            if let (Some(database), Some(mode)) = (database, MODES.iter().find(|mode| **mode == lock.mode)) {
+            if let (Some(database), Some(mode)) =
+                (database, TABLE_LOCK_MODES.iter().find(|mode| **mode == lock.mode))
+            {
                 *held.entry((database, mode)).or_default() += 1;
             }
         }
@@ -189,7 +180,7 @@ impl Database {
             .filter(|database| !database.is_template)
             .flat_map(|database| {
                 let held = &held;
-                MODES.map(|mode| LockReading {
+                TABLE_LOCK_MODES.map(|mode| LockReading {
                     database: database.name.clone(),
                     mode,
                     count: held.get(&(database.oid, mode)).copied().unwrap_or(0),

@@ -551,7 +551,6 @@ impl Session {
         if let Some(known) = self.database.parses.get(&EVERYWHERE, text) {
             return Ok(known);
         }
-        let _span = self.trace.parse();
         let parsed: Arc<[Parsed]> = grammar::parse(text)?.into();
         // Definitions do not come again, and some hold passwords.
         let repeats = |statement: &Statement| {
@@ -1544,13 +1543,11 @@ impl session::Session for Session {
         self.portals.remove("");
         self.trace.begin(&self.shared, text);
         let span = self.trace.parse();
-        let lifted = literal::lift(text);
-        drop(span);
-        if let Some(lifted) = lifted {
+        if let Some(lifted) = literal::lift(text) {
+            drop(span);
             self.simple = VecDeque::from([Next::Lifted(lifted, Arc::from(text))]);
             return Ok(1);
         }
-        let span = self.trace.parse();
         let parsed = self.parse_text(text);
         drop(span);
         match parsed {
@@ -1789,7 +1786,10 @@ impl Session {
             }
         }
         drop(span);
-        let parsed = self.parse_text(text)?;
+        let span = self.trace.parse();
+        let parsed = self.parse_text(text);
+        drop(span);
+        let parsed = parsed?;
         let Some(parsed) = parsed.first() else { return Err(Error::internal("a query without words")) };
         let shift = parsed.shift;
         let columns = self.simple_begin(parsed.clone()).await.map_err(|error| error_shifted(error, shift))?;

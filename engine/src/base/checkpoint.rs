@@ -139,14 +139,17 @@ impl Pass<'_> {
             if change.add {
                 added.push(&stored);
                 if added.len() == KEYS {
-                    writer.put_keys(Table::Index, &added)?;
+                    writer.put_keys(Table::Index, &mut added.iter())?;
                     added.clear();
                 }
             } else {
                 writer.delete(Table::Index, &stored)?;
             }
         }
-        writer.put_keys(Table::Index, &added)?;
+        writer.put_keys(Table::Index, &mut added.iter())?;
+        for run in input.runs {
+            writer.put_keys(Table::Index, &mut run.iter())?;
+        }
         for change in &input.catalog {
             match change {
                 Change::Put(object) => {

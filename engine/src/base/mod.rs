@@ -41,6 +41,7 @@ pub(crate) mod verify;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
+pub(crate) use store::{Keys, Run};
 use store::{Reader, Store, Table, key};
 
 /// Written into META and raised when an older program could not read what a newer one writes.
@@ -135,6 +136,8 @@ pub struct CheckpointInput<'a> {
     /// Sorted by (storage, key, row), each entry once. Adding one that exists and removing one that does not
     /// are fine.
     pub indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
+    /// Further entries to add, in order within each run.
+    pub runs: &'a [Run],
     /// Storages (tables and indexes) whose contents go; they must not occur in `rows` and `indexes`.
     pub dropped: Vec<u32>,
     /// In commit order.

@@ -18,7 +18,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBack
 use value::{Error, Result, SqlState};
 
 use super::pages::Pages;
-use super::store::{Keys, Range, Reader, Store, Table, Visit, Writer, is_empty};
+use super::store::{Range, Reader, Store, Table, Visit, Writer, is_empty};
 use crate::disk::{self, Disk, Mode};
 use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
@@ -317,29 +317,28 @@ impl Writer for RedbWriter<'_> {
 
     /// Runs of new keys between two old ones go in through a cursor, several times faster than one by one; where
     /// they turn out to be scattered, the next ones go in one by one.
-    fn put_keys(&mut self, table: Table, keys: &Keys) -> Result<()> {
+    fn put_keys(&mut self, table: Table, keys: &mut dyn Iterator<Item = &[u8]>) -> Result<()> {
         const SHORT: usize = 4;
         let path = self.path;
         let table = &mut self.tables[table as usize];
         let fail = |error: redb::StorageError| failed(path, error.into());
-        let mut at = 0;
-        while let Some(first) = keys.get(at) {
-            let begin = at;
-            let mut cursor = table.lower_bound_mut(Bound::Included(first)).map_err(fail)?;
-            while let Some(key) = keys.get(at) {
-                match cursor.insert_before(key, &[][..]) {
-                    Ok(()) => at += 1,
+        let mut keys = keys.peekable();
+        while let Some(first) = keys.peek() {
+            let mut run = 0;
+            let mut cursor = table.lower_bound_mut(Bound::Included(*first)).map_err(fail)?;
+            while let Some(key) = keys.peek() {
+                match cursor.insert_before(*key, &[][..]) {
+                    Ok(()) => run += 1,
                     Err(redb::CursorError::UnorderedKey) => break,
                     Err(redb::CursorError::Storage(error)) => return Err(fail(error)),
                     Err(error) => return Err(failed(path, error.into())),
                 }
+                keys.next();
             }
             cursor.close().map_err(fail)?;
-            if at - begin < SHORT {
-                for _ in 0..8 * SHORT {
-                    let Some(key) = keys.get(at) else { break };
+            if run < SHORT {
+                for key in keys.by_ref().take(8 * SHORT) {
                     table.insert(key, &[][..]).map_err(fail)?;
-                    at += 1;
                 }
             }
         }
@@ -435,6 +434,11 @@ impl Backend {
             if !run.is_empty() && (start + run.len() as u64 != offset || run.len() + bytes.len() > RUN) {
                 self.pages.write(start, &run)?;
                 run.clear();
+            }
+            if run.is_empty() && bytes.len() >= RUN / 2 {
+                // Long enough as it is.
+                self.pages.write(offset, bytes)?;
+                continue;
             }
             if run.is_empty() {
                 start = offset;
@@ -536,16 +540,33 @@ impl Backend {
         }
         loop {
             let mut pending = self.pending.write();
-            let same = pending.waiting.get(&offset).is_some_and(|bytes| bytes.len() == data.len());
-            if !same && !matches!(meeting(&pending.waiting, offset, data.len()), Meeting::Apart) {
-                drop(pending);
-                self.flush()?;
-                continue;
+            match meeting(&pending.waiting, offset, data.len()) {
+                Meeting::Across => {
+                    drop(pending);
+                    self.flush()?;
+                    continue;
+                }
+                Meeting::Inside(_) => {
+                    if let Some((start, bytes)) = pending.waiting.range_mut(..=offset).next_back() {
+                        let at = (offset - start) as usize;
+                        bytes[at..at + data.len()].copy_from_slice(data);
+                    }
+                }
+                Meeting::Apart => {
+                    pending.bytes += data.len();
+                    // Pages mostly come one behind the other.
+                    match pending.waiting.range_mut(..offset).next_back() {
+                        Some((start, bytes))
+                            if start + bytes.len() as u64 == offset && bytes.len() + data.len() <= RUN =>
+                        {
+                            bytes.extend_from_slice(data);
+                        }
+                        _ => {
+                            pending.waiting.insert(offset, data.to_vec());
+                        }
+                    }
+                }
             }
-            if !same {
-                pending.bytes += data.len();
-            }
-            pending.waiting.insert(offset, data.to_vec());
             let full = pending.bytes > COLLECT;
             drop(pending);
             return if full { self.flush() } else { Ok(()) };

@@ -85,8 +85,8 @@ pub trait Writer {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Arc<[u8]>>>;
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<()>;
     /// Puts keys with empty values; ascending, which a store may make use of.
-    fn put_keys(&mut self, table: Table, keys: &Keys) -> Result<()> {
-        for key in keys.iter() {
+    fn put_keys(&mut self, table: Table, keys: &mut dyn Iterator<Item = &[u8]>) -> Result<()> {
+        for key in keys {
             self.put(table, key, &[])?;
         }
         Ok(())
@@ -96,16 +96,39 @@ pub trait Writer {
 }
 
 /// Keys one after the other in one buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keys {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Keys {
+    /// With room for so many, of so many bytes in all.
+    pub fn with_capacity(keys: usize, bytes: usize) -> Keys {
+        Keys { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(keys) }
+    }
+
     pub fn push(&mut self, key: &[u8]) {
-        self.bytes.extend_from_slice(key);
+        self.push_parts(&[key]);
+    }
+
+    /// A key in pieces.
+    pub fn push_parts(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         self.ends.push(self.bytes.len());
+    }
+
+    /// Takes the last one away.
+    pub fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     pub fn clear(&mut self) {
@@ -130,6 +153,23 @@ impl Keys {
 
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map_while(|number| self.get(number))
+    }
+}
+
+/// Keys of INDEX, in order.
+pub struct Run {
+    pub keys: Arc<Keys>,
+    /// Where each is among them; `None`: they are in order themselves.
+    pub order: Option<Vec<u32>>,
+}
+
+impl Run {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let place = |number: usize| match &self.order {
+            None => Some(number),
+            Some(order) => order.get(number).map(|place| *place as usize),
+        };
+        (0..self.keys.len()).map_while(move |number| self.keys.get(place(number)?))
     }
 }
 

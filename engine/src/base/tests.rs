@@ -75,7 +75,7 @@ fn stores_do_what_an_ordered_map_does() {
                             }
                             let mut list = Keys::default();
                             keys.iter().for_each(|key| list.push(key));
-                            writer.put_keys(table, &list)?;
+                            writer.put_keys(table, &mut list.iter())?;
                             next.extend(keys.into_iter().map(|key| ((table, key), Vec::new())));
                         }
                         2..=3 => {
@@ -346,6 +346,7 @@ impl Changes {
         };
         let oids = 20_000..20_005;
         base.checkpoint(CheckpointInput {
+            runs: &[],
             applied: Lsn(after.applied),
             rows: &mut self.rows.iter().map(|((storage, row), bytes)| {
                 Ok(RowChange { storage: *storage, row: *row, bytes: bytes.clone().map(RowBytes::from) })

@@ -17,6 +17,7 @@ fn directory() -> SimulatedDisk {
     let mut with = options(&disk);
     // All rows go through the log.
     with.spill_size = 1 << 30;
+    with.spill_group = crate::ids::GROUP_ROWS;
     let engine = setup::open(with);
     let t = Fixture::of(&engine);
     fill(&engine, &t, (0..1000).map(|id| (id, id % 7)));

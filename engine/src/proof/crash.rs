@@ -460,11 +460,15 @@ fn run(seed: u64) -> Report {
                 19 => {
                     // Many rows, most of which go to the base before the end.
                     if random.below(3) == 0 && committed.rows.len() < 250 {
+                        // A command for each, or one for all, which stages them.
+                        let one = random.below(2) == 0;
                         for n in 0..1 + random.below(119) as i32 {
                             largest_id += 1;
                             let id = largest_id;
                             let result = once(async {
-                                transaction.statement_snapshot(true)?;
+                                if n == 0 || !one {
+                                    transaction.statement_snapshot(true)?;
+                                }
                                 transaction.insert(&t.table, &values(id, n)).await.map(|_| true)
                             });
                             if !note(result, &mut alive) {

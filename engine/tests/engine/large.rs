@@ -21,12 +21,15 @@ fn spilling(disk: &SimulatedDisk) -> Options {
     options
 }
 
-fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>) {
-    // As COPY does it: a snapshot for every few rows.
-    for first in ids.clone().step_by(10) {
+/// Rows that one command inserts: few, as a client's loop does it, or all of them, as COPY does, which stages them.
+const COMMANDS: [usize; 2] = [10, usize::MAX];
+
+fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>, command: usize) {
+    let ids: Vec<i32> = ids.collect();
+    for ids in ids.chunks(command) {
         let snapshot = transaction.statement_snapshot(true).unwrap();
-        for id in first..(first + 10).min(ids.end) {
-            block_on(transaction.insert(&t.table, &values(id, id % 10))).unwrap();
+        for id in ids {
+            block_on(transaction.insert(&t.table, &values(*id, id % 10))).unwrap();
         }
         drop(snapshot);
     }
@@ -34,6 +37,10 @@ fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>)
 
 #[test]
 fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
+    COMMANDS.into_iter().for_each(seen_as_a_whole);
+}
+
+fn seen_as_a_whole(command: usize) {
     let disk = SimulatedDisk::new(31);
     let engine = open(spilling(&disk));
     let t = Fixture::of(&engine);
@@ -41,7 +48,7 @@ fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
     let before = t.rows(&engine.snapshot());
     let logged = engine.wal_bytes();
     let mut large = engine.begin(RC, false);
-    insert(&mut large, &t, 1000..3000);
+    insert(&mut large, &t, 1000..3000, command);
     // The transaction sees its rows, others do not, also not through indexes, also not after a checkpoint.
     for checkpoint in [false, true] {
         if checkpoint {
@@ -94,6 +101,10 @@ fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
 
 #[test]
 fn a_large_transaction_that_fails_leaves_nothing() {
+    COMMANDS.into_iter().for_each(leaves_nothing);
+}
+
+fn leaves_nothing(command: usize) {
     let disk = SimulatedDisk::new(32);
     let engine = open(spilling(&disk));
     let t = Fixture::of(&engine);
@@ -101,18 +112,18 @@ fn a_large_transaction_that_fails_leaves_nothing() {
     let before = t.rows(&engine.snapshot());
     // Rolled back, in part and in whole.
     let mut large = engine.begin(RC, false);
-    insert(&mut large, &t, 1000..1600);
+    insert(&mut large, &t, 1000..1600, command);
     let savepoint = large.savepoint();
-    insert(&mut large, &t, 2000..3000);
+    insert(&mut large, &t, 2000..3000, command);
     large.rollback_to(savepoint);
     assert_eq!(t.rows(&large.latest_snapshot()).len(), 650);
-    insert(&mut large, &t, 2000..2500);
+    insert(&mut large, &t, 2000..2500, command);
     assert_eq!(t.rows(&large.latest_snapshot()).len(), 1150);
     commit(large);
     assert_eq!(t.rows(&engine.snapshot()).len(), 1150);
     let kept = t.rows(&engine.snapshot());
     let mut large = engine.begin(RC, false);
-    insert(&mut large, &t, 4000..5000);
+    insert(&mut large, &t, 4000..5000, command);
     large.rollback();
     assert_eq!(t.rows(&engine.snapshot()), kept);
     engine.checkpoint().unwrap();
@@ -121,7 +132,7 @@ fn a_large_transaction_that_fails_leaves_nothing() {
     fill(&engine, &t, [(4000, 4)]);
     // A crash in the middle.
     let mut large = engine.begin(RC, false);
-    insert(&mut large, &t, 6000..7000);
+    insert(&mut large, &t, 6000..7000, command);
     disk.crash();
     drop(large);
     drop(engine);
@@ -139,6 +150,115 @@ fn a_large_transaction_that_fails_leaves_nothing() {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let report = check(std::path::Path::new("/data"), shared).unwrap();
     assert_eq!(report.findings, Vec::<String>::new());
+}
+
+/// The least that one future gives when it is polled once.
+fn is_pending<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+    future.poll(&mut std::task::Context::from_waker(futures::task::noop_waker_ref())).is_pending()
+}
+
+#[test]
+fn keys_on_their_way_are_found() {
+    let disk = SimulatedDisk::new(34);
+    let mut with = spilling(&disk);
+    // Nothing reaches the base before the command ends.
+    with.spill_size = 1 << 20;
+    let engine = open(with);
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, [(900, 0)]);
+    let mut large = engine.begin(RC, false);
+    large.statement_snapshot(true).unwrap();
+    // Upwards, then mixed.
+    let ids = (1000..2000).chain((3000..4000).rev());
+    for id in ids {
+        block_on(large.insert(&t.table, &values(id, 1))).unwrap();
+    }
+    for taken in [1000, 1500, 1999, 3000, 3999, 900] {
+        let error = block_on(large.insert(&t.table, &values(taken, 2))).unwrap_err();
+        assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION, "{taken}");
+    }
+    // A refused row leaves no trace of itself.
+    block_on(large.insert(&t.table, &values(5000, 1))).unwrap();
+    // Somebody else waits for such a key, and only for such a key.
+    fill(&engine, &t, [(2500, 0)]);
+    let mut other = engine.begin(RC, false);
+    other.statement_snapshot(true).unwrap();
+    let new = values(3500, 1);
+    let mut waiting = Box::pin(other.insert(&t.table, &new));
+    assert!(is_pending(waiting.as_mut()));
+    // The large one waits for a key of somebody who was there before.
+    let mut third = engine.begin(RC, false);
+    third.statement_snapshot(true).unwrap();
+    block_on(third.insert(&t.table, &values(7000, 0))).unwrap();
+    {
+        let wanted = values(7000, 1);
+        let mut blocked = Box::pin(large.insert(&t.table, &wanted));
+        assert!(is_pending(blocked.as_mut()));
+        third.rollback();
+        block_on(blocked).unwrap();
+    }
+    large.rollback();
+    block_on(waiting).unwrap();
+    commit(other);
+    let ids: Vec<i32> = t.rows(&engine.snapshot()).into_keys().collect();
+    assert_eq!(ids, [900, 2500, 3500]);
+}
+
+#[test]
+fn keys_stay_unique_between_large_and_small_inserts() {
+    let disk = SimulatedDisk::new(35);
+    let engine = Arc::new(open(spilling(&disk)));
+    let t = Arc::new(Fixture::of(&engine));
+    let done = Arc::new(AtomicBool::new(false));
+    let inserted = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let small = std::thread::spawn({
+        let (engine, t, done, inserted) = (engine.clone(), t.clone(), done.clone(), inserted.clone());
+        move || {
+            let mut id = 7;
+            while !done.load(Ordering::Relaxed) {
+                id = (id * 1103 + 12345) % 20_000;
+                let mut transaction = engine.begin(RC, false);
+                transaction.statement_snapshot(true).unwrap();
+                match block_on(transaction.insert(&t.table, &values(id, 0))) {
+                    Ok(_) => {
+                        commit(transaction);
+                        inserted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION, "{error}"),
+                }
+            }
+        }
+    });
+    // Each takes the whole range in another order, and gives up at the first key that is taken.
+    for round in 0..30 {
+        let mut transaction = engine.begin(RC, false);
+        transaction.statement_snapshot(true).unwrap();
+        let result = (0..2_000).try_for_each(|n| {
+            let id = (n * 7 + round * 611) % 20_000;
+            block_on(transaction.insert(&t.table, &values(id, 1))).map(|_| ())
+        });
+        match result {
+            Ok(()) => {
+                commit(transaction);
+                inserted.fetch_add(2_000, Ordering::Relaxed);
+            }
+            Err(error) => assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION, "{error}"),
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    small.join().unwrap();
+    let mut ids = Vec::new();
+    let snapshot = engine.snapshot();
+    let mut scan = snapshot.scan(&t.table, None).unwrap();
+    let mut batch = RowBatch::new();
+    while scan.next(&mut batch).unwrap() {
+        ids.extend(batch.rows.iter().map(|row| int(&row.get(0))));
+    }
+    assert_eq!(ids.len() as u64, inserted.load(Ordering::Relaxed));
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "a key is there twice");
 }
 
 #[test]

@@ -68,15 +68,16 @@ impl Insert {
         })
     }
 
-    pub async fn row(
+    /// Makes the new row and inserts it if that needs no waiting; otherwise `false`, and [`Insert::later`] goes on.
+    pub fn now(
         &mut self,
         target: &mut Target,
         state: &mut State,
         tx: &mut Transaction,
         queue: &mut Queue,
         source: &[Datum],
-    ) -> Result<()> {
-        let mut new = std::mem::take(&mut self.new);
+    ) -> Result<bool> {
+        let new = &mut self.new;
         new.clear();
         new.resize(target.table.columns.len(), Datum::Null);
         for (slot, column) in self.columns.iter().enumerate() {
@@ -85,7 +86,26 @@ impl Insert {
         for (column, code) in &mut self.defaults {
             new[*column] = code.eval(state, &[])?;
         }
-        target.rules.apply(state, &target.table, &mut new)?;
+        target.rules.apply(state, &target.table, new)?;
+        if self.conflict.is_some() {
+            return Ok(false);
+        }
+        let Some(id) = tx.insert_now(&target.table, new)? else { return Ok(false) };
+        queue.inserted(&state.context, &target.rules, &target.table, id, new)?;
+        target.done(state, id, new, source)?;
+        Ok(true)
+    }
+
+    /// Inserts the row that [`Insert::now`] has made.
+    pub async fn later(
+        &mut self,
+        target: &mut Target,
+        state: &mut State,
+        tx: &mut Transaction,
+        queue: &mut Queue,
+        source: &[Datum],
+    ) -> Result<()> {
+        let new = std::mem::take(&mut self.new);
         let table = target.table.clone();
         match &mut self.conflict {
             None => {

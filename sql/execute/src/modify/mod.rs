@@ -121,13 +121,31 @@ impl Change {
         while fill(&mut input, state, tx, BATCH).await? {
             state.context.cancel.check()?;
             while input.at < input.batch.count {
-                self.row(state, tx, queue, input.row()).await?;
+                if !self.row_now(state, tx, queue, input.row())? {
+                    self.row(state, tx, queue, input.row()).await?;
+                }
                 input.advance();
             }
         }
         Ok(())
     }
 
+    /// Takes a row through the change if that needs no waiting: a future for each row costs more than most inserts.
+    /// `false`: [`Change::row`] does it.
+    fn row_now(
+        &mut self,
+        state: &mut State,
+        tx: &mut Transaction,
+        queue: &mut Queue,
+        source: &[Datum],
+    ) -> Result<bool> {
+        match &mut self.action {
+            Action::Insert(insert) => insert.now(&mut self.target, state, tx, queue, source),
+            Action::Update(_) | Action::Delete(_) => Ok(false),
+        }
+    }
+
+    /// To be called after [`Change::row_now`], for the same row.
     async fn row(
         &mut self,
         state: &mut State,
@@ -136,7 +154,7 @@ impl Change {
         source: &[Datum],
     ) -> Result<()> {
         match &mut self.action {
-            Action::Insert(insert) => insert.row(&mut self.target, state, tx, queue, source).await,
+            Action::Insert(insert) => insert.later(&mut self.target, state, tx, queue, source).await,
             Action::Update(update) => update.row(&mut self.target, state, tx, queue, source).await,
             Action::Delete(delete) => delete.row(&mut self.target, state, tx, queue, source).await,
         }
@@ -170,9 +188,15 @@ impl Inserter {
         Ok(Inserter { change, state: State::new(plan.clone(), context), queue: Queue::default() })
     }
 
-    /// Inserts one row, given as the input slots of the Modify node.
-    pub async fn push(&mut self, tx: &mut Transaction, source: &[Datum]) -> Result<()> {
+    /// Inserts one row, given as the input slots of the Modify node, if that needs no waiting; `false`:
+    /// [`Inserter::push_later`] does it.
+    pub fn push_now(&mut self, tx: &mut Transaction, source: &[Datum]) -> Result<bool> {
         self.state.context.cancel.check()?;
+        self.change.row_now(&mut self.state, tx, &mut self.queue, source)
+    }
+
+    /// Inserts the row that [`Inserter::push_now`] did not.
+    pub async fn push_later(&mut self, tx: &mut Transaction, source: &[Datum]) -> Result<()> {
         self.change.row(&mut self.state, tx, &mut self.queue, source).await
     }
 
