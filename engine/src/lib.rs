@@ -53,7 +53,7 @@ pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLo
 pub use metrics::Metrics;
 pub use row::{Row, RowLayout};
 pub use scan::{IndexScan, RowBatch, TableScan};
-pub use serializable::{ColumnRange, ScanFilter};
+pub use serializable::{ColumnRange, Columns, ScanFilter};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
 pub use transaction::{

@@ -104,7 +104,7 @@ impl TableScan {
         let inner = &snapshot.0;
         let temporary = table.persistence == Persistence::Temporary;
         if let Some(reads) = &inner.reads {
-            reads.table(table.storage, filter);
+            reads.table(inner.pin.ts, table.storage, filter, &snapshot.1);
         }
         let overlays = if temporary {
             inner.temporary.table(table.storage).into_iter().collect()
@@ -350,6 +350,8 @@ pub struct IndexScan {
     /// Entries per refill and rows per batch, growing: a LIMIT 1 reads few.
     step: usize,
     batch: usize,
+    /// SERIALIZABLE: the range of the scan, of which so much is remembered as read as it has come through.
+    whole: Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
 }
 
 impl fmt::Debug for IndexScan {
@@ -371,9 +373,6 @@ impl IndexScan {
         let empty = range.is_empty();
         let (low, high) = range.entries();
         let temporary = shape.temporary;
-        if let Some(reads) = &inner.reads {
-            reads.range(index.storage, (low.clone(), high.clone()));
-        }
         let entries = |overlay| OverlayEntries {
             overlay,
             entries: VecDeque::new(),
@@ -403,7 +402,9 @@ impl IndexScan {
             layout: inner.pin.engine.layout(table)?,
             backward,
             step: 8,
-            batch: 8,
+            // What is not asked for is not read, as far as others are concerned.
+            batch: if inner.reads.is_some() { 1 } else { 8 },
+            whole: inner.reads.is_some().then_some((low, high)),
         })
     }
 
@@ -433,8 +434,10 @@ impl IndexScan {
     }
 
     fn fill(&mut self, batch: &mut RowBatch, limit: usize) -> Result<()> {
+        let mut last = None;
         while batch.len() < limit {
             let Some((entry, source)) = self.next_entry()? else {
+                last = None;
                 self.snapshot.0.pin.version.check_alive()?;
                 break;
             };
@@ -442,13 +445,27 @@ impl IndexScan {
             let view = self.snapshot.0.view();
             let row = view.fetch_entry(&self.shape, &self.layout, key, id, source)?;
             if let Some(row) = row {
-                if let Some(reads) = &self.snapshot.0.reads {
-                    reads.row(self.shape.rows, id);
-                }
+                self.snapshot.read_row(self.shape.rows, id);
                 batch.push(id, row);
             }
+            if self.whole.is_some() {
+                last = Some(entry);
+            }
         }
+        self.remember(last);
         Ok(())
+    }
+
+    /// The scan has come through as far as `last`, or to its end.
+    fn remember(&self, last: Option<Box<[u8]>>) {
+        let inner = &self.snapshot.0;
+        let (Some(reads), Some((low, high))) = (&inner.reads, &self.whole) else { return };
+        let range = match (last.map(Bound::Included), self.backward) {
+            (None, _) => (low.clone(), high.clone()),
+            (Some(last), false) => (low.clone(), last.map(Vec::from)),
+            (Some(last), true) => (last.map(Vec::from), high.clone()),
+        };
+        reads.range(inner.pin.ts, self.shape.entries, range);
     }
 
     /// The next entry that may count, each once, and whether the base alone knows it.

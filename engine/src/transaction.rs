@@ -29,7 +29,7 @@ use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
-use crate::serializable::{self, Reads};
+use crate::serializable::{self, Columns, Reads};
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
 use crate::wal;
@@ -492,6 +492,13 @@ impl Transaction {
         self.snapshot_with(pin, CommandId(u32::MAX), None)
     }
 
+    /// As [`Transaction::latest_snapshot`], for what the transaction finds and does not hold: SERIALIZABLE remembers it as
+    /// read now.
+    pub fn checking_snapshot(&mut self) -> Snapshot {
+        let pin = Arc::new(self.pin(true));
+        self.snapshot_with(pin, CommandId(u32::MAX), self.reads.clone())
+    }
+
     fn pin(&self, newest: bool) -> SnapshotPin {
         let floor = self.session.floor();
         self.engine.wait_applied(floor);
@@ -519,7 +526,8 @@ impl Transaction {
         if let Some(own) = &own {
             own.enter(command);
         }
-        Snapshot(Arc::new(SnapshotInner { pin, command, own, temporary: self.session.0.rows.clone(), reads }))
+        let temporary = self.session.0.rows.clone();
+        Snapshot(Arc::new(SnapshotInner { pin, command, own, temporary, reads }), Columns::all())
     }
 
     /// What the transaction's fixed snapshot sees, with all own writes; `None` in READ COMMITTED, which has none.
@@ -1064,12 +1072,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// SERIALIZABLE: a unique key was found to be there, which is an answer like any other. (That a key is not there is
-    /// held by its lock.) 40001 when the transaction has read already what somebody has changed since, as the key itself.
+    /// SERIALIZABLE: a unique key, whose lock is held, was found to be there, which is an answer like any other. (That a
+    /// key is not there is held by its lock.) 40001 when the transaction has read already what somebody has changed
+    /// since, as the key itself.
     fn read_key(&self, shape: &KeyShape, key: &[u8]) -> Result<()> {
         let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return Ok(()) };
         self.engine.validation.check(fixed.ts, reads)?;
-        reads.key(shape.entries, key);
+        reads.key(self.engine.applied_ts(), shape.entries, key);
         Ok(())
     }
 
@@ -1253,7 +1262,24 @@ impl Transaction {
             self.change_count += 1;
             self.indexes = None;
         }
+        self.remember_released(mark.held);
         self.unlock_to(mark.held);
+    }
+
+    /// SERIALIZABLE: what constraint checks have found and locks have held so far (a key that was free, a row that is
+    /// referred to) was read, when rolling back to a savepoint gives the locks back.
+    fn remember_released(&self, mark: usize) {
+        let Some(reads) = &self.reads else { return };
+        let now = self.engine.applied_ts();
+        for held in &self.held[mark..] {
+            match &held.tag {
+                LockTag::Key { index, key } if !key.is_empty() => reads.key(now, *index, key),
+                LockTag::Row { storage, row } if held.mode == RowLockMode::KeyShare as u8 => {
+                    reads.row(now, *storage, RowId(*row), &Columns::all());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Forgets the savepoint and later ones; what was done since stays.

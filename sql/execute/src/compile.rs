@@ -494,7 +494,8 @@ impl<'a> Compiler<'a> {
                 }))
             }
         };
-        Ok(Code::Subplan(Box::new(SubplanCode { subplan: call.subplan, bindings, kind })))
+        let resumes = self.replaying;
+        Ok(Code::Subplan(Box::new(SubplanCode { subplan: call.subplan, bindings, kind, resumes })))
     }
 
     /// What stands in the rows of ARRAY(SELECT ...) of this array type: its elements, but arrays where the result

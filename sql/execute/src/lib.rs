@@ -14,6 +14,7 @@
 mod access;
 mod code;
 mod compile;
+mod conditions;
 mod context;
 mod cursor;
 mod driver;
@@ -28,6 +29,7 @@ pub use context::{
     Cancel, CancelReason, Cancelled, ConstraintModes, Context, Counters, LockTimer, MemoryAccount,
     SystemRelations, TableRules, Tally,
 };
+pub use conditions::conditions;
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
 pub use driver::{Driver, TRACE_TARGET};
 pub use modify::Inserter;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use engine::RowLockMode;
 use engine::catalog::{Catalog, ConstraintKind, ForeignKey, Table};
+use engine::{RowLockMode, Transaction};
 use plan::ir::Check;
 use resolve::tree::Expr;
 use value::text::Style;
 use value::{Datum, Error, Result, SqlState, text};
 
 use crate::code::Code;
-use crate::compile::Compiler;
-use crate::context::Context;
+use crate::driver::settled;
+use crate::node::Builder;
 use crate::rows;
 use crate::state::State;
 
@@ -56,13 +56,14 @@ pub(crate) fn column(number: i16) -> usize {
 
 impl Rules {
     pub fn new(
-        context: &Context,
+        builder: &Builder<'_>,
         catalog: &Catalog,
         table: &Arc<Table>,
         computed: &[(usize, Expr)],
         checks: &[Check],
     ) -> Result<Rules> {
-        let mut compiler = Compiler::new(context);
+        let exprs = computed.iter().map(|(_, expr)| expr).chain(checks.iter().map(|check| &check.expr));
+        let mut compiler = super::compiler(builder, exprs);
         let computed = computed
             .iter()
             .map(|(column, expr)| Ok((*column, compiler.compile(expr)?)))
@@ -120,7 +121,20 @@ impl Rules {
     }
 
     /// Fills computed columns and checks the row. `row`: the table's columns.
-    pub fn apply(&mut self, state: &mut State, table: &Table, row: &mut [Datum]) -> Result<()> {
+    pub async fn apply(
+        &mut self,
+        state: &mut State,
+        tx: &mut Transaction,
+        table: &Table,
+        row: &mut [Datum],
+    ) -> Result<()> {
+        if self.computed.is_empty() && self.checks.is_empty() {
+            return self.test(state, table, row);
+        }
+        settled(state, tx, |state| self.test(state, table, row)).await
+    }
+
+    fn test(&mut self, state: &mut State, table: &Table, row: &mut [Datum]) -> Result<()> {
         for (column, code) in &mut self.computed {
             let value = code.eval(state, row)?;
             row[*column] = value;

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use engine::catalog::{Catalog, Table};
 use engine::{RowId, Transaction};
 use plan::ir::{Modify, ModifyAction};
+use resolve::tree::Expr;
 use value::{Datum, Error, Result};
 
 use crate::code::Code;
+use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{charge, fill};
+use crate::driver::{charge, fill, settled};
 use crate::node::{BATCH, Builder, Input};
 use crate::rows::Rows;
 use crate::state::State;
+use crate::walk;
 
 mod constraint;
 mod delete;
@@ -51,9 +54,26 @@ pub(crate) struct Target {
     scratch: Vec<Datum>,
 }
 
+/// The compiler for expressions that are computed by [`settled`]: those that wait are computed again after each wait.
+pub(crate) fn compiler<'a, 'e>(
+    builder: &Builder<'a>,
+    exprs: impl IntoIterator<Item = &'e Expr>,
+) -> Compiler<'a> {
+    let compiler = Compiler::new(builder.context);
+    let waits = exprs.into_iter().any(|expr| walk::waits(builder.plan, expr));
+    if waits { compiler.replaying() } else { compiler }
+}
+
 impl Target {
     /// Counts a changed row and keeps its RETURNING list. `row`: the table's columns.
-    fn done(&mut self, state: &mut State, id: RowId, row: &[Datum], source: &[Datum]) -> Result<()> {
+    async fn done(
+        &mut self,
+        state: &mut State,
+        tx: &mut Transaction,
+        id: RowId,
+        row: &[Datum],
+        source: &[Datum],
+    ) -> Result<()> {
         self.affected += 1;
         let Some(returning) = &mut self.returning else { return Ok(()) };
         self.scratch.clear();
@@ -61,10 +81,16 @@ impl Target {
         self.scratch.push(Datum::Int8(id.0 as i64));
         self.scratch.extend_from_slice(source);
         let start = self.returned.values.len();
-        for code in returning {
-            let value = code.eval(state, &self.scratch)?;
-            self.returned.values.push(value);
-        }
+        let (returned, scratch) = (&mut self.returned, &self.scratch);
+        settled(state, tx, |state| {
+            returned.values.truncate(start);
+            for code in &mut *returning {
+                let value = code.eval(state, scratch)?;
+                returned.values.push(value);
+            }
+            Ok(())
+        })
+        .await?;
         self.returned.count += 1;
         charge(&mut self.memory, &self.returned.values[start..])
     }
@@ -97,7 +123,7 @@ impl Change {
             }
         };
         let returning = match &modify.returning {
-            Some(exprs) => Some(builder.list(exprs)?),
+            Some(exprs) => Some(compiler(builder, exprs).list(exprs)?),
             None => None,
         };
         Ok(Change {
@@ -105,7 +131,7 @@ impl Change {
             action,
             target: Target {
                 table: table.clone(),
-                rules: Rules::new(builder.context, catalog, table, &modify.computed, &modify.checks)?,
+                rules: Rules::new(builder, catalog, table, &modify.computed, &modify.checks)?,
                 returned: Rows::new(returning.as_ref().map_or(0, Vec::len)),
                 returning,
                 memory: Reserved::new(&builder.context.memory),
