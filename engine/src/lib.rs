@@ -17,6 +17,7 @@ pub mod base;
 mod bulk;
 pub mod catalog;
 mod check;
+mod dead_run;
 pub mod disk;
 mod engine;
 pub mod ids;
@@ -37,6 +38,7 @@ pub mod snapshot;
 pub mod statistics;
 pub mod sync;
 pub mod transaction;
+mod validation;
 pub mod wal;
 mod write_set;
 

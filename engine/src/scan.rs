@@ -17,6 +17,7 @@ use value::{Error, Result, Type};
 
 use crate::base::{IndexRange, KeyRange};
 use crate::catalog::{Index, Persistence, Table};
+use crate::dead_run;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::index::{self, KeyShape};
 use crate::memtable::{GroupOverlay, IndexOverlay, SeenEntry, TableOverlay};
@@ -352,6 +353,16 @@ pub struct IndexScan {
     batch: usize,
     /// SERIALIZABLE: the range of the scan, of which so much is remembered as read as it has come through.
     whole: Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
+    /// As long as nothing alive has been met.
+    dead: Option<DeadAhead>,
+}
+
+/// Entries at the beginning of a scan that are dead as of its snapshot.
+struct DeadAhead {
+    overlay: Arc<IndexOverlay>,
+    from: Bound<Vec<u8>>,
+    count: usize,
+    last: Option<Box<[u8]>>,
 }
 
 impl fmt::Debug for IndexScan {
@@ -370,9 +381,18 @@ impl IndexScan {
     ) -> Result<IndexScan> {
         let inner = &snapshot.0;
         let shape = KeyShape::of(table, index);
+        let temporary = shape.temporary;
+        let whole = inner.reads.is_some().then(|| range.entries());
+        // Dead entries in front can be walked over once for all: of one memtable, over the base.
+        let version = &inner.pin.version;
+        let single = (!temporary && !backward && version.frozen.is_empty())
+            .then(|| version.active.index(index.storage))
+            .flatten();
+        let skipped = single.as_ref().and_then(|own| own.skip_dead(version, inner.pin.ts, &range.low));
+        let dead = single.map(|overlay| DeadAhead { overlay, from: range.low.clone(), count: 0, last: None });
+        let range = KeyRange { low: skipped.unwrap_or(range.low), high: range.high };
         let empty = range.is_empty();
         let (low, high) = range.entries();
-        let temporary = shape.temporary;
         let entries = |overlay| OverlayEntries {
             overlay,
             entries: VecDeque::new(),
@@ -404,7 +424,8 @@ impl IndexScan {
             step: 8,
             // What is not asked for is not read, as far as others are concerned.
             batch: if inner.reads.is_some() { 1 } else { 8 },
-            whole: inner.reads.is_some().then_some((low, high)),
+            whole,
+            dead,
         })
     }
 
@@ -508,7 +529,10 @@ impl IndexScan {
                 None => None,
             };
             let base_entry = match (base_head, first) {
-                (None, None) => return Ok(None),
+                (None, None) => {
+                    self.met(None);
+                    return Ok(None);
+                }
                 (Some((key, id)), Some(first)) => match compare(key, id, first) {
                     std::cmp::Ordering::Equal => true,
                     std::cmp::Ordering::Less => !backward,
@@ -548,11 +572,34 @@ impl IndexScan {
                 base.advance();
             }
             if dead == Some(true) && !is_own {
+                if let Some(ahead) = &mut self.dead {
+                    ahead.count += 1;
+                    ahead.last = Some(entry);
+                }
                 continue;
+            }
+            // What only this transaction has is nobody else's business; what it has deleted is.
+            if !is_own || in_base || layered {
+                self.met(Some(&entry));
             }
             let source = if layered || is_own { Source::Overlay } else { Source::Base };
             return Ok(Some((entry, source)));
         }
+    }
+}
+
+impl IndexScan {
+    /// The first entry that may be alive, or the end: leaves a note about the dead ones before it.
+    fn met(&mut self, entry: Option<&[u8]>) {
+        let Some(ahead) = self.dead.take().filter(|ahead| ahead.count >= dead_run::WORTH) else { return };
+        let key = |entry: &[u8]| index::split(entry).0.to_vec();
+        let upto = match (entry, &ahead.last) {
+            (Some(entry), _) => Bound::Included(key(entry)),
+            (None, Some(last)) => Bound::Excluded(key(last)),
+            (None, None) => return,
+        };
+        let pin = &self.snapshot.0.pin;
+        ahead.overlay.note_dead(&pin.version, pin.ts, (ahead.from, upto));
     }
 }
 

@@ -12,13 +12,12 @@
 //! rolling back to a savepoint lets go of) is remembered as read at that later moment, since only what is committed after
 //! it contradicts it.
 //!
-//! Serializable commits get their LSNs one after the other, so that none slips in between another's check and its
-//! LSN. But only the last few commits are compared inside that mutex: the rest are looked at before, outside.
+//! Against which commits, and when, is the matter of `validation.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Bound, RangeBounds};
 
-use value::{Datum, Error, Oid, Result, SqlState, key};
+use value::{Datum, Oid, key};
 
 use crate::ids::{Lsn, RowId};
 use crate::index;
@@ -35,10 +34,6 @@ const RANGES: usize = 1_000;
 const KEYS: usize = 10_000;
 /// More conditions than this on one table are remembered as the whole table.
 const FILTERS: usize = 100;
-/// Bytes of write sets kept for validation; older transactions fail beyond it.
-const KEPT: u64 = 64 << 20;
-/// Commits that are compared while no other serializable commit can happen.
-const INSIDE: usize = 64;
 
 /// Moments at which something was read; more of them are put together, as of the earlier one.
 const MOMENTS: usize = 64;
@@ -363,131 +358,10 @@ impl Reads {
         self.remember(as_of, |reads| reads.range(index, range));
     }
 
-    fn is_hit(&self, commit: &Committed) -> bool {
+    /// Whether a commit has changed any of it.
+    pub(crate) fn is_hit(&self, lsn: Lsn, writes: &WriteSet) -> bool {
         let moments = self.0.lock();
-        let sets = commit.writes.read();
-        moments.range(..commit.lsn).any(|(_, reads)| reads.is_hit(&sets))
-    }
-}
-
-#[derive(Clone)]
-struct Committed {
-    lsn: Lsn,
-    bytes: u64,
-    writes: Arc<WriteSet>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Snapshots of running serializable transactions that may write.
-    running: BTreeMap<Lsn, u32>,
-    /// Write sets of serializable commits since the oldest of them.
-    log: VecDeque<Committed>,
-    bytes: u64,
-    /// Commits up to here have been dropped from the log although somebody might have needed them.
-    forgotten: Lsn,
-}
-
-impl State {
-    /// Commits after `checked`; 40001 when they are not all there any more.
-    fn since(&self, checked: Lsn) -> Result<Vec<Committed>> {
-        if checked < self.forgotten {
-            return Err(failure("history of what was committed meanwhile is no longer kept"));
-        }
-        let start = self.log.partition_point(|commit| commit.lsn <= checked);
-        Ok(self.log.range(start..).cloned().collect())
-    }
-}
-
-pub(crate) fn failure(reason: &str) -> Error {
-    Error::new(
-        SqlState::SERIALIZATION_FAILURE,
-        "could not serialize access due to read/write dependencies among transactions",
-    )
-    .detail(format!("Reason code: {reason}."))
-    .hint("The transaction might succeed if retried.")
-}
-
-fn compare(reads: &Reads, newer: &[Committed]) -> Result<()> {
-    if newer.iter().any(|commit| reads.is_hit(commit)) {
-        return Err(failure(
-            "Canceled because what it read was changed by a transaction that committed first",
-        ));
-    }
-    Ok(())
-}
-
-/// What serializable commits are validated against.
-#[derive(Default)]
-pub(crate) struct Validation(Mutex<State>);
-
-impl Validation {
-    /// Registers a transaction; `pin` takes its snapshot, with no serializable commit going on meanwhile.
-    pub(crate) fn begin<T>(&self, pin: impl FnOnce() -> (Lsn, T)) -> T {
-        let mut state = self.0.lock();
-        let (ts, pinned) = pin();
-        *state.running.entry(ts).or_insert(0) += 1;
-        pinned
-    }
-
-    /// The transaction has ended. `applied`: snapshots that begin from now on are at it or later.
-    pub(crate) fn end(&self, ts: Lsn, applied: Lsn) {
-        let mut state = self.0.lock();
-        let state = &mut *state;
-        if let Some(count) = state.running.get_mut(&ts) {
-            *count -= 1;
-            if *count == 0 {
-                state.running.remove(&ts);
-            }
-        }
-        let needed = state.running.keys().next().copied().map_or(applied, |oldest| oldest.min(applied));
-        while state.log.front().is_some_and(|commit| commit.lsn <= needed) {
-            if let Some(commit) = state.log.pop_front() {
-                state.bytes -= commit.bytes;
-            }
-        }
-    }
-
-    /// Whether a transaction with that snapshot could commit as things stand: 40001 when something it read was changed
-    /// by a commit after its snapshot. Holds up nobody.
-    pub(crate) fn check(&self, ts: Lsn, reads: &Reads) -> Result<()> {
-        let newer = self.0.lock().since(ts)?;
-        compare(reads, &newer)
-    }
-
-    /// Commits a transaction with that snapshot: validates, then runs `log`, which gives its LSN. 40001 as
-    /// [`Validation::check`].
-    pub(crate) fn commit<T>(
-        &self,
-        ts: Lsn,
-        reads: &Reads,
-        writes: &Arc<WriteSet>,
-        log: impl FnOnce() -> Result<(Lsn, T)>,
-    ) -> Result<(Lsn, T)> {
-        let mut checked = ts;
-        loop {
-            let mut state = self.0.lock();
-            let newer = state.since(checked)?;
-            if newer.len() > INSIDE {
-                drop(state);
-                compare(reads, &newer)?;
-                checked = newer.last().map_or(checked, |commit| commit.lsn);
-                continue;
-            }
-            compare(reads, &newer)?;
-            let state = &mut *state;
-            let (lsn, logged) = log()?;
-            let bytes = writes.read().bytes;
-            state.log.push_back(Committed { lsn, bytes, writes: writes.clone() });
-            state.bytes += bytes;
-            while state.bytes > KEPT
-                && state.log.len() > 1
-                && let Some(commit) = state.log.pop_front()
-            {
-                state.bytes -= commit.bytes;
-                state.forgotten = commit.lsn;
-            }
-            return Ok((lsn, logged));
-        }
+        let sets = writes.read();
+        moments.range(..lsn).any(|(_, reads)| reads.is_hit(&sets))
     }
 }

@@ -29,11 +29,12 @@ use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
-use crate::serializable::{self, Columns, Reads};
+use crate::serializable::{Columns, Reads};
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
+use crate::validation;
 use crate::wal;
-use crate::wal::record::RecordBuilder;
+use crate::wal::record::{RecordBuilder, SequenceValue};
 use crate::write_set::{OwnState, Sets, Target, WriteSet};
 
 /// No key of an index: the lock on it stands for all rows that a transaction has put into the base early.
@@ -539,7 +540,7 @@ impl Transaction {
     /// 40001 for something that the fixed snapshot shows and that has gone since.
     pub fn outdated(&self) -> Error {
         match self.isolation {
-            Isolation::Serializable => serializable::failure("Canceled because what it relies on is gone"),
+            Isolation::Serializable => validation::failure("Canceled because what it relies on is gone"),
             Isolation::ReadCommitted | Isolation::RepeatableRead => concurrent("update"),
         }
     }
@@ -548,7 +549,7 @@ impl Transaction {
     /// has read what was changed since: tried again it may well succeed.
     pub fn or_serialization(&self, error: Error) -> Error {
         let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return error };
-        self.engine.validation.check(fixed.ts, reads).err().unwrap_or(error)
+        self.validated(fixed.ts, reads).err().unwrap_or(error)
     }
 
     /// The newest applied state with all own writes. Not announced: only newest versions may be asked for.
@@ -1077,7 +1078,7 @@ impl Transaction {
     /// since, as the key itself.
     fn read_key(&self, shape: &KeyShape, key: &[u8]) -> Result<()> {
         let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return Ok(()) };
-        self.engine.validation.check(fixed.ts, reads)?;
+        self.validated(fixed.ts, reads)?;
         reads.key(self.engine.applied_ts(), shape.entries, key);
         Ok(())
     }
@@ -1225,7 +1226,7 @@ impl Transaction {
 
     /// `last_value` and `is_called`.
     pub fn sequence_state(&self, sequence: &Sequence) -> (i64, bool) {
-        self.engine.sequences.current(sequence)
+        self.engine.sequences.current(&self.engine, sequence)
     }
 
     // ---- savepoints ---------------------------------------------------------------------------------------
@@ -1258,12 +1259,28 @@ impl Transaction {
             stays
         });
         if self.changes.len() > mark.changes {
+            self.abandon_sequences(mark.changes);
             self.changes.truncate(mark.changes);
             self.change_count += 1;
             self.indexes = None;
         }
         self.remember_released(mark.held);
         self.unlock_to(mark.held);
+    }
+
+    /// Forgets where sequences have come to that were made or begun anew by changes from there on, which are rolled back.
+    fn abandon_sequences(&self, mark: usize) {
+        let sequence = |own: &OwnChange| match &own.change {
+            Change::Put(Object::Sequence(sequence)) => Some(sequence.clone()),
+            _ => None,
+        };
+        let (kept, undone) = self.changes.split_at(mark);
+        for gone in undone.iter().filter_map(sequence) {
+            let same = |kept: Arc<Sequence>| kept.oid == gone.oid && kept.generation == gone.generation;
+            if !kept.iter().filter_map(sequence).any(same) {
+                self.engine.sequences.abandon(&gone);
+            }
+        }
     }
 
     /// SERIALIZABLE: what constraint checks have found and locks have held so far (a key that was free, a row that is
@@ -1318,11 +1335,18 @@ impl Transaction {
         let published: Vec<Change> =
             self.changes.iter().filter(|own| !own.temporary).map(|own| own.change.clone()).collect();
         let mut record = RecordBuilder::new();
+        let mut counters: Vec<(Oid, SequenceValue)> = Vec::new();
         if !published.is_empty() {
             let (oid, storage) = self.engine.new_ids();
             record.next_ids(oid, storage);
             for change in &published {
                 record.catalog(change)?;
+                if let Change::Put(Object::Sequence(sequence)) = change
+                    && let Some(value) = self.engine.sequences.own(sequence)
+                {
+                    record.sequence(sequence.oid, value);
+                    counters.push((sequence.oid, value));
+                }
             }
         }
         let pieces = std::mem::take(&mut self.pieces);
@@ -1348,11 +1372,15 @@ impl Transaction {
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());
+                    unsaved.sequences.extend(counters.iter().map(|(oid, value)| (*oid, Some(*value))));
                     unsaved.published.extend(published_pieces.iter().map(|piece| piece.id));
                 })
             };
             let (lsn, memtable) = match (&self.reads, &self.fixed) {
-                (Some(reads), Some(fixed)) => self.engine.validation.commit(fixed.ts, reads, &writes, log)?,
+                (Some(reads), Some(fixed)) => {
+                    let is_hit = |lsn, writes: &WriteSet| reads.is_hit(lsn, writes);
+                    self.engine.validation.commit(fixed.ts, (&writes, sets.bytes), is_hit, log)?
+                }
                 _ => log()?,
             };
             self.finished = true;
@@ -1449,9 +1477,14 @@ impl Transaction {
     /// nothing for one that has written nothing, which never fails.
     pub fn validate(&self) -> Result<()> {
         match (&self.reads, &self.fixed) {
-            (Some(reads), Some(fixed)) if self.dirty => self.engine.validation.check(fixed.ts, reads),
+            (Some(reads), Some(fixed)) if self.dirty => self.validated(fixed.ts, reads),
             _ => Ok(()),
         }
+    }
+
+    /// 40001 when somebody has committed a change of what was read.
+    fn validated(&self, snapshot: Lsn, reads: &Reads) -> Result<()> {
+        self.engine.validation.check(snapshot, |lsn, writes| reads.is_hit(lsn, writes))
     }
 
     /// Undoes everything. The error or result that told the client may leave when
@@ -1473,6 +1506,7 @@ impl Transaction {
         }
         if !self.finished {
             self.finished = true;
+            self.abandon_sequences(0);
             self.unlock_to(0);
             if self.has_writes() {
                 self.engine.metrics.rollbacks.increment();

@@ -697,7 +697,7 @@ fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
     let Some(role) = target else {
         scope.shared.notice(
             "WARNING",
-            Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL server process")),
+            Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL backend process")),
         );
         return bool_of(false);
     };

@@ -1,7 +1,7 @@
-//! The lock manager and the order of commits under a scheduler that tries orders of threads (shuttle, random and PCT).
+//! The lock manager, the order of commits and serializable validation under a scheduler that tries orders of threads (shuttle, random and PCT).
 //!
 //! The modules are the engine's own files; only `sync`, the one door through which the engine gets its concurrency
-//! primitives, is exchanged. Scenarios are functions, so that `tests/` can run each in thousands of orders; a
+//! primitives, is exchanged, and `planted`, so that mistakes can be made here. Scenarios are functions, so that `tests/` can run each in thousands of orders; a
 //! failing one prints the schedule that repeats it.
 
 #[path = "../../src/ids.rs"]
@@ -13,7 +13,14 @@ mod lock;
 #[path = "../../src/pipeline.rs"]
 #[allow(dead_code, reason = "what only the rest of the engine uses")]
 mod pipeline;
+mod planted;
 mod scenario;
+mod serializable;
 mod sync;
+#[path = "../../src/validation.rs"]
+#[allow(dead_code, reason = "what only the rest of the engine uses")]
+mod validation;
 
+pub use planted::{Bug, plant};
 pub use scenario::*;
+pub use serializable::*;

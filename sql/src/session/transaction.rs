@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use engine::catalog::{Change, Object, OnCommit};
+use engine::catalog::{Change, Object, OnCommit, Table};
 use engine::{Isolation, Savepoint, Transaction};
 use execute::ConstraintModes;
 use value::{Error, Oid, Result, SqlState};
@@ -112,18 +112,34 @@ impl Session {
         self.block.as_ref().is_some_and(|b| b.explicit)
     }
 
-    /// 25001 inside a block, or behind another statement of the same string.
+    /// 25001 where the statement is not alone in its transaction.
     pub(crate) fn must_stand_alone(&self, what: &str) -> Result<()> {
-        if self.in_block() {
-            return Err(Error::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot run inside a transaction block"),
-            ));
+        if self.in_transaction() {
+            let place = match self.in_block() || self.in_simple {
+                true => "run inside a transaction block",
+                false => "be executed within a pipeline",
+            };
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, format!("{what} cannot {place}")));
         }
-        if self.batch_statements > 1 {
+        Ok(())
+    }
+
+    /// Whether the statement shares its transaction with others: of a block, or of the same string or pipeline.
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.in_block() || self.batch_statements > 1 || (self.in_simple && !self.simple.is_empty())
+    }
+
+    /// 55006 while checks of the table's rows are put off to the end of the transaction.
+    pub(crate) fn must_be_settled(&mut self, table: &Table, what: &str) -> Result<()> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if block.checks.is_empty() {
+            return Ok(());
+        }
+        let catalog = block.tx()?.catalog();
+        if block.checks.iter().any(|check| check.relation(&catalog) == Some(table.oid)) {
             return Err(Error::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot be executed from a function or multi-command string"),
+                SqlState::OBJECT_IN_USE,
+                format!("cannot {what} \"{}\" because it has pending trigger events", table.name),
             ));
         }
         Ok(())
@@ -303,9 +319,15 @@ impl Session {
         execute::run_deferred(checks, block.tx()?, context).await
     }
 
-    /// Deferred checks pending in this transaction.
-    pub(crate) fn take_checks(&mut self) -> Vec<execute::DeferredCheck> {
-        self.block.as_mut().map(|b| std::mem::take(&mut b.checks)).unwrap_or_default()
+    /// The deferred checks that SET CONSTRAINTS .. IMMEDIATE makes now. Within a savepoint they stay to be made again at the
+    /// end: what satisfies them now may be rolled back.
+    pub(crate) fn due_checks(&mut self, due: impl Fn(&execute::DeferredCheck) -> bool) -> Vec<execute::DeferredCheck> {
+        let Some(block) = &mut self.block else { return Vec::new() };
+        let found = block.checks.iter().filter(|check| due(check)).cloned().collect();
+        if block.savepoints.is_empty() {
+            block.checks.retain(|check| !due(check));
+        }
+        found
     }
 
     pub(crate) fn rollback_block(&mut self) {

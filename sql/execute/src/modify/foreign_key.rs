@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use engine::catalog::{Catalog, Index, IndexState, ReferentialAction, Table};
+use engine::catalog::{Catalog, ConstraintKind, Index, IndexState, ReferentialAction, Table};
 use engine::{
     ColumnRange, Columns, KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, ScanFilter, Snapshot,
     Transaction, UniqueCheck, Wait, concurrent,
@@ -38,6 +38,20 @@ impl DeferredCheck {
     /// The constraint it belongs to.
     pub fn constraint(&self) -> Oid {
         self.constraint
+    }
+
+    /// The table whose changed row is to be checked.
+    pub fn relation(&self, catalog: &Catalog) -> Option<Oid> {
+        match self.what {
+            Deferred::Referencing(_) | Deferred::Unique(_) => Some(self.child),
+            Deferred::Referenced(_) => {
+                let constraints = &catalog.table(self.child)?.constraints;
+                match &constraints.iter().find(|constraint| constraint.oid == self.constraint)?.kind {
+                    ConstraintKind::Foreign(key) => Some(key.referenced_table),
+                    _ => None,
+                }
+            }
+        }
     }
 }
 

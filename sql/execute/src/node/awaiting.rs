@@ -241,7 +241,10 @@ pub(crate) fn build(builder: &Builder<'_>, node: &Node) -> Result<Option<Box<dyn
             let mut changed: Aggregation = (**aggregation).clone();
             let width = aggregation.input.types.len();
             let steps = changed.aggregates.iter_mut();
-            let exprs = steps.flat_map(|step| step.args.iter_mut().chain(&mut step.filter));
+            let exprs = steps.flat_map(|step| {
+                let orders = step.order_by.iter_mut().map(|order| &mut order.expr);
+                step.args.iter_mut().chain(&mut step.direct_args).chain(&mut step.filter).chain(orders)
+            });
             let taken = take(plan, changed.keys.iter_mut().chain(exprs), width);
             let below = appended(builder.input(&aggregation.input)?, width, &taken)?;
             Ok(Some(Box::new(aggregate::Aggregate::over(builder, &changed, below)?)))
