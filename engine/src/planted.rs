@@ -35,6 +35,8 @@ pub(crate) enum Bug {
     PassUnfinished,
     /// Whoever waits for a lock is not told that it is free.
     ForgetQueue,
+    /// Whoever begins to wait for the log does not look again whether the wait is over already.
+    ForgetDurable,
 }
 
 #[cfg(not(test))]

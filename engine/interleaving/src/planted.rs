@@ -6,11 +6,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Bug {
-    RegisterLate = 1,
+    SkipSync = 1,
+    AcknowledgeBeforeSync,
+    NoCrc,
+    RetrySync,
+    NoDirectorySync,
+    TruncateAtDamage,
+    ReuseRecycled,
+    RegisterLate,
     ForgetRunning,
     ValidateOutside,
     PassUnfinished,
     ForgetQueue,
+    ForgetDurable,
 }
 
 /// Not the scheduler's: which mistake there is does not depend on an order of threads.

@@ -12,12 +12,16 @@ fn shows(scenario: fn()) -> bool {
 
 #[test]
 fn planted_mistakes_are_found() {
-    let mistakes: [(Bug, fn()); 5] = [
+    let mistakes: [(Bug, fn()); 9] = [
         (Bug::RegisterLate, interleaving::long_and_short),
         (Bug::ForgetRunning, interleaving::long_and_short),
         (Bug::ValidateOutside, interleaving::write_skew),
         (Bug::PassUnfinished, interleaving::commits),
         (Bug::ForgetQueue, interleaving::exclusive_rows),
+        (Bug::AcknowledgeBeforeSync, interleaving::log),
+        (Bug::SkipSync, interleaving::log),
+        (Bug::NoDirectorySync, interleaving::log),
+        (Bug::ForgetDurable, interleaving::log),
     ];
     for (bug, scenario) in mistakes {
         assert!(!shows(scenario), "fails without a mistake, too: {bug:?}");

@@ -51,6 +51,16 @@ fn commits() {
 }
 
 #[test]
+fn log() {
+    explore(interleaving::log);
+}
+
+#[test]
+fn closing() {
+    explore(interleaving::closing);
+}
+
+#[test]
 fn write_skew() {
     explore(interleaving::write_skew);
 }
