@@ -574,7 +574,7 @@ fn serializable_remembers_what_was_looked_at() {
          CREATE TABLE queue (id int PRIMARY KEY);
          INSERT INTO queue SELECT generate_series(1, 100);
          CREATE TABLE big AS SELECT g AS id, g % 10 AS kind, g % 1000 AS v, 'note' AS note
-             FROM generate_series(1, 60000) g;
+             FROM generate_series(1, 200000) g;
          ANALYZE big;
          CREATE TABLE log (n int)",
     );

@@ -680,7 +680,7 @@ impl CopyIn {
             }
         })?;
         let deferred = driver.take_deferred();
-        session.transaction()?.checks.extend(deferred);
+        session.transaction()?.put_off(deferred);
         self.count += count;
         Ok(())
     }
