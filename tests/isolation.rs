@@ -557,3 +557,189 @@ fn sequences_give_no_number_twice() {
     }
     assert!(seen.len() > 100, "only {} numbers", seen.len());
 }
+
+/// SERIALIZABLE: what counts as read, shown by what somebody else may change meanwhile.
+#[test]
+fn serializable_remembers_what_was_looked_at() {
+    let (_server, a, b) = setup(
+        "CREATE TABLE account (id int PRIMARY KEY, kind text, balance numeric, note text);
+         INSERT INTO account VALUES (1, 'x', 20, 'a'), (2, 'y', 30, 'b'), (3, 'x', 5, 'c');
+         CREATE TABLE parent (id int PRIMARY KEY, note text);
+         CREATE TABLE child (p int REFERENCES parent);
+         CREATE TABLE far (p int REFERENCES parent);
+         CREATE INDEX ON far (p);
+         INSERT INTO parent VALUES (1), (2), (3), (4);
+         INSERT INTO child VALUES (2);
+         INSERT INTO far VALUES (4);
+         CREATE TABLE queue (id int PRIMARY KEY);
+         INSERT INTO queue SELECT generate_series(1, 100);
+         CREATE TABLE big AS SELECT g AS id, g % 10 AS kind, g % 1000 AS v, 'note' AS note
+             FROM generate_series(1, 200000) g;
+         ANALYZE big;
+         CREATE TABLE log (n int)",
+    );
+    for session in [&a, &b] {
+        session.run("SET default_transaction_isolation = 'serializable'");
+    }
+    let plan: Vec<String> = a
+        .run("EXPLAIN SELECT kind, sum(v) FROM big WHERE v < 100 GROUP BY kind")
+        .rows
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    assert!(plan.iter().any(|line| line.contains("vectorised")), "{plan:?}");
+    const OK: &str = "";
+    const FAILS: &str = "40001";
+    // What the one reads or tries, what the other does meanwhile, and how the first one's COMMIT ends.
+    let (all, some) = ("SELECT sum(balance) FROM account", "SELECT kind FROM account WHERE id = 1");
+    let (both, first) = (
+        "SELECT count(*) FROM account WHERE kind = 'x' AND balance > 10",
+        "SELECT id FROM queue ORDER BY id LIMIT 1",
+    );
+    let either = "SELECT sum(balance) FROM account WHERE id = 1 OR id = 3";
+    let sums = "SELECT kind, sum(v) FROM big WHERE v < 100 GROUP BY kind";
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&[all], "UPDATE account SET note = 'n' WHERE id = 1", OK),
+        (&[all], "UPDATE account SET balance = balance + 1 WHERE id = 1", FAILS),
+        (&[all], "UPDATE account SET balance = balance WHERE id = 1", OK),
+        (&[all], "INSERT INTO account VALUES (4, 'z', 1, '')", FAILS),
+        (&[all], "DELETE FROM account WHERE id = 3", FAILS),
+        (&["SELECT count(*) FROM account"], "UPDATE account SET balance = 1 WHERE id = 1", OK),
+        (&["SELECT count(*) FROM account"], "INSERT INTO account VALUES (4, 'z', 1, '')", FAILS),
+        (&["SELECT * FROM account"], "UPDATE account SET note = 'n' WHERE id = 2", FAILS),
+        (&[some], "UPDATE account SET note = 'n', balance = 3 WHERE id = 1", OK),
+        (&[some], "UPDATE account SET kind = 'z' WHERE id = 1", FAILS),
+        (&[some], "UPDATE account SET kind = 'z' WHERE id = 2", OK),
+        (&[some, all], "UPDATE account SET balance = 4 WHERE id = 2", FAILS),
+        (&[both], "UPDATE account SET balance = 100 WHERE id = 2", OK),
+        (&[both], "UPDATE account SET note = 'n' WHERE id = 1", OK),
+        (&[both], "UPDATE account SET kind = 'x' WHERE id = 2", FAILS),
+        (&[both], "UPDATE account SET balance = 11 WHERE id = 3", FAILS),
+        (&[both], "INSERT INTO account VALUES (4, 'x', 10, '')", OK),
+        (&[both], "INSERT INTO account VALUES (4, 'x', 10.5, '')", FAILS),
+        (&[both], "INSERT INTO account VALUES (4, NULL, 100, '')", OK),
+        (&[either], "UPDATE account SET balance = 0 WHERE id = 2", OK),
+        (&[either], "UPDATE account SET balance = 0 WHERE id = 3", FAILS),
+        (&["SELECT 1 FROM account WHERE id = 9"], "INSERT INTO account VALUES (9)", FAILS),
+        (&["SELECT 1 FROM account WHERE id = 9"], "INSERT INTO account VALUES (8)", OK),
+        (&[first], "INSERT INTO queue VALUES (101)", OK),
+        (&[first], "INSERT INTO queue VALUES (0)", FAILS),
+        (&[first], "DELETE FROM queue WHERE id = 1", FAILS),
+        (&[first], "DELETE FROM queue WHERE id > 50", OK),
+        (&["SELECT id FROM queue ORDER BY id DESC LIMIT 1"], "DELETE FROM queue WHERE id = 1", OK),
+        (&["SELECT id FROM queue ORDER BY id DESC LIMIT 1"], "INSERT INTO queue VALUES (102)", FAILS),
+        (&["SELECT count(*) FROM queue WHERE id BETWEEN 10 AND 20"], "DELETE FROM queue WHERE id = 21", OK),
+        (
+            &["SELECT count(*) FROM queue WHERE id BETWEEN 10 AND 20"],
+            "DELETE FROM queue WHERE id = 20",
+            FAILS,
+        ),
+        // The same where whole columns are read at once.
+        (&[sums], "UPDATE big SET note = 'n' WHERE id = 5", OK),
+        (&[sums], "UPDATE big SET v = 500 WHERE v = 400", OK),
+        (&[sums], "UPDATE big SET v = 50 WHERE id = 400", FAILS),
+        (&[sums], "DELETE FROM big WHERE id = 900", OK),
+        (&[sums], "DELETE FROM big WHERE id = 90", FAILS),
+        // What constraints have told, and nothing holds any more.
+        (
+            &["SAVEPOINT s", "INSERT INTO account VALUES (50)", "ROLLBACK TO s"],
+            "INSERT INTO account VALUES (50)",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO account VALUES (50)", "ROLLBACK TO s"],
+            "INSERT INTO account VALUES (51)",
+            OK,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO account VALUES (1)", "ROLLBACK TO s"],
+            "DELETE FROM account WHERE id = 1",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO account VALUES (1)", "ROLLBACK TO s"],
+            "UPDATE account SET note = ''",
+            OK,
+        ),
+        (
+            &["INSERT INTO account VALUES (1) ON CONFLICT DO NOTHING"],
+            "DELETE FROM account WHERE id = 1",
+            FAILS,
+        ),
+        (&["INSERT INTO account VALUES (1) ON CONFLICT DO NOTHING"], "UPDATE account SET note = ''", OK),
+        (
+            &["SAVEPOINT s", "INSERT INTO child VALUES (1)", "ROLLBACK TO s"],
+            "DELETE FROM parent WHERE id = 1",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO child VALUES (1)", "ROLLBACK TO s"],
+            "DELETE FROM parent WHERE id = 3",
+            OK,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO child VALUES (7)", "ROLLBACK TO s"],
+            "INSERT INTO parent VALUES (7)",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "INSERT INTO child VALUES (7)", "ROLLBACK TO s"],
+            "INSERT INTO parent VALUES (8)",
+            OK,
+        ),
+        (
+            &["SAVEPOINT s", "DELETE FROM parent WHERE id = 2", "ROLLBACK TO s"],
+            "DELETE FROM child WHERE p = 2",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "DELETE FROM parent WHERE id = 4", "ROLLBACK TO s"],
+            "DELETE FROM far WHERE p = 4",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "DELETE FROM parent WHERE id = 3", "ROLLBACK TO s"],
+            "INSERT INTO child VALUES (3)",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "DELETE FROM parent WHERE id = 3", "ROLLBACK TO s"],
+            "INSERT INTO far VALUES (3)",
+            FAILS,
+        ),
+        (
+            &["SAVEPOINT s", "DELETE FROM parent WHERE id = 3", "ROLLBACK TO s"],
+            "INSERT INTO far VALUES (2)",
+            OK,
+        ),
+        // What is held to the end is no reason to fail: others wait for it, or have come before.
+        (&["INSERT INTO child VALUES (1)"], "UPDATE parent SET note = 'n' WHERE id = 1", OK),
+        (&["SELECT 1 FROM log"], "INSERT INTO parent VALUES (9)", OK),
+    ];
+    for (tried, meanwhile, expected) in cases {
+        a.run("BEGIN");
+        for statement in *tried {
+            let _told = a.try_run(statement);
+        }
+        b.run("BEGIN");
+        b.run(meanwhile);
+        b.run("COMMIT");
+        let written = a.try_run(if meanwhile.ends_with("parent VALUES (9)") {
+            "INSERT INTO child VALUES (9)"
+        } else {
+            "INSERT INTO far VALUES (1)"
+        });
+        let ended = written.and_then(|_| a.try_run("COMMIT"));
+        let got = ended.map_or_else(|failure| failure.state().to_owned(), |_| String::new());
+        assert_eq!(got, *expected, "{tried:?}, meanwhile {meanwhile}");
+        a.run("ROLLBACK");
+        // As it was.
+        b.run(
+            "BEGIN; DELETE FROM far; DELETE FROM child; DELETE FROM parent; DELETE FROM account; DELETE FROM queue;
+             INSERT INTO account VALUES (1, 'x', 20, 'a'), (2, 'y', 30, 'b'), (3, 'x', 5, 'c');
+             INSERT INTO parent VALUES (1), (2), (3), (4); INSERT INTO child VALUES (2); INSERT INTO far VALUES (4);
+             INSERT INTO queue SELECT generate_series(1, 100); COMMIT",
+        );
+    }
+}

@@ -31,16 +31,17 @@ use crate::pipeline::Pipeline;
 use crate::planted::{Bug, planted};
 use crate::row::{Row, RowBytes, RowLayout};
 use crate::sequence::Sequences;
-use crate::serializable::Validation;
 use crate::snapshot::{Registry, Snapshot, SuperVersion};
 use crate::statistics::TableStatistics;
 use crate::sync::{
     Arc, ArcSwap, AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, RwLock, Weak, thread,
 };
 use crate::transaction::{DurableFuture, Transaction};
+use crate::validation::Validation;
 use crate::wal::archive::Archive;
 use crate::wal::record::{Op, RecordBuilder, SequenceValue, decode};
 use crate::wal::{Wal, WalOptions};
+use crate::write_set::WriteSet;
 
 /// How an engine is opened.
 #[derive(Clone, Debug)]
@@ -320,7 +321,7 @@ pub(crate) struct Inner {
     pub(crate) locks: Arc<LockManager>,
     pub(crate) catalog: ArcSwap<Catalog>,
     pub(crate) sequences: Sequences,
-    pub(crate) validation: Validation,
+    pub(crate) validation: Validation<WriteSet>,
     pipeline: Pipeline<Unsaved>,
     /// Transactions and sessions are counted together: both own locks.
     owners: AtomicU64,
@@ -380,7 +381,7 @@ impl Engine {
 
     /// `last_value` and `is_called` of a sequence.
     pub fn sequence_state(&self, sequence: &crate::catalog::Sequence) -> (i64, bool) {
-        self.0.sequences.current(sequence)
+        self.0.sequences.current(&self.0, sequence)
     }
 
     /// Opens the directory (making it when missing), takes it for this process, replays the log and starts the
@@ -840,9 +841,13 @@ impl Inner {
         let mut catalog = (*self.catalog.load_full()).clone();
         for change in changes {
             catalog.apply(change);
-            if let Change::Drop(oid) = change {
-                self.sequences.forget(*oid);
-                self.statistics.write().remove(oid);
+            match change {
+                Change::Drop(oid) => {
+                    self.sequences.forget(*oid);
+                    self.statistics.write().remove(oid);
+                }
+                Change::Put(Object::Sequence(sequence)) => self.sequences.adopt(sequence),
+                Change::Put(_) => {}
             }
         }
         catalog.version += 1;

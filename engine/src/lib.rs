@@ -17,6 +17,7 @@ pub mod base;
 mod bulk;
 pub mod catalog;
 mod check;
+mod dead_run;
 pub mod disk;
 mod engine;
 pub mod ids;
@@ -38,6 +39,7 @@ mod stage;
 pub mod statistics;
 pub mod sync;
 pub mod transaction;
+mod validation;
 pub mod wal;
 mod write_set;
 
@@ -54,7 +56,7 @@ pub use lock::{AdvisoryKey, LockInfo, LockManager, LockTag, RowLockMode, TableLo
 pub use metrics::Metrics;
 pub use row::{Row, RowLayout};
 pub use scan::{IndexScan, RowBatch, TableScan};
-pub use serializable::{ColumnRange, ScanFilter};
+pub use serializable::{ColumnRange, Columns, ScanFilter};
 pub use snapshot::Snapshot;
 pub use statistics::{ColumnStatistics, CommonValue, StatisticsValue, TableStatistics};
 pub use transaction::{

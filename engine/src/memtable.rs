@@ -18,9 +18,10 @@ use std::ops::Bound;
 use value::{Error, Result, SqlState};
 
 use crate::base::Base;
+use crate::dead_run::Runs;
 use crate::ids::{Lsn, RowId};
 use crate::row::{self, RowBytes, RowLayout};
-use crate::snapshot::Horizon;
+use crate::snapshot::{Horizon, SuperVersion};
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, OnceLock, Ordering, RwLock};
 
 /// One committed state of a row; `row` is `None` when the commit deleted it.
@@ -217,6 +218,8 @@ struct Entries {
     /// Fresh entries that were removed again, oldest first: they go as soon as no snapshot can need them, so
     /// that a queue's head stays short.
     dead: VecDeque<(Lsn, Box<[u8]>)>,
+    /// Where nothing is alive, whatever stands there.
+    runs: Runs,
 }
 
 /// An index's newer entries, ordered by `key ++ row id`.
@@ -247,10 +250,39 @@ impl IndexOverlay {
         }
     }
 
+    /// Where a scan of that snapshot may begin instead of at `low`: nothing is alive before.
+    pub(crate) fn skip_dead(
+        &self,
+        version: &Arc<SuperVersion>,
+        ts: Lsn,
+        low: &Bound<Vec<u8>>,
+    ) -> Option<Bound<Vec<u8>>> {
+        self.entries.read().runs.skip(version, ts, low).cloned()
+    }
+
+    /// A scan of that snapshot has found nothing alive between two low bounds of keys.
+    pub(crate) fn note_dead(
+        &self,
+        version: &Arc<SuperVersion>,
+        ts: Lsn,
+        run: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) {
+        let mut entries = self.entries.write();
+        let Entries { map, runs, .. } = &mut *entries;
+        runs.note(version, ts, run, |range| {
+            let (low, high) = range.entries();
+            let mut inside = map.range::<[u8], _>((as_slice(&low), as_slice(&high)));
+            range.is_empty() || inside.all(|(_, state)| !state.live && state.ts <= ts)
+        });
+    }
+
     fn record(&self, entry: &[u8], live: bool, ts: Lsn, safe: Lsn) -> u64 {
         let mut added = 0;
         let mut entries = self.entries.write();
         let entries = &mut *entries;
+        if live {
+            entries.runs.revive(crate::index::split(entry).0);
+        }
         match entries.map.get_mut(entry) {
             Some(state) => {
                 state.ts = ts;

@@ -12,6 +12,7 @@ use value::Result;
 
 use crate::ids::Lsn;
 use crate::lock::{LockManager, LockTag};
+use crate::planted::{Bug, planted};
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A commit that has its LSN and is not passed yet.
@@ -91,7 +92,7 @@ impl<T> Pipeline<T> {
                 slot.done = true;
                 slot.locks = locks;
             }
-            while queue.slots.front().is_some_and(|slot| slot.done) {
+            while queue.slots.front().is_some_and(|slot| slot.done || planted(Bug::PassUnfinished)) {
                 if let Some(slot) = queue.slots.pop_front() {
                     queue.first += 1;
                     if !slot.locks.is_empty() {

@@ -24,6 +24,19 @@ pub(crate) enum Bug {
     ForgetIndexEntry,
     /// The base claims to hold one record more than it does.
     CheckpointOffByOne,
+    // Mistakes in the order of things, which `engine/interleaving` must be able to find.
+    /// A serializable transaction takes its snapshot before it is registered.
+    RegisterLate,
+    /// Commits are forgotten although a running transaction has yet to be compared with them.
+    ForgetRunning,
+    /// A serializable commit gets its LSN after others may have been committed since it was compared.
+    ValidateOutside,
+    /// Snapshots may see a commit when it is applied, whatever became of those before it.
+    PassUnfinished,
+    /// Whoever waits for a lock is not told that it is free.
+    ForgetQueue,
+    /// Whoever begins to wait for the log does not look again whether the wait is over already.
+    ForgetDurable,
 }
 
 #[cfg(not(test))]

@@ -376,6 +376,20 @@ pub fn encode_patch(layout: &RowLayout, old: &[u8], new: &[u8], out: &mut Vec<u8
     Ok(())
 }
 
+/// Whether a column is stored the same way in two rows. Rows that know nothing of it do not differ in it.
+pub(crate) fn same_column(layout: &RowLayout, old: &[u8], new: &[u8], column: usize) -> bool {
+    let (Some(old), Some(new)) = (Parts::of(layout, old), Parts::of(layout, new)) else { return false };
+    match (column < old.count, column < new.count) {
+        (false, false) => true,
+        (true, true) => match (old.is_null(column), new.is_null(column)) {
+            (true, true) => true,
+            (false, false) => old.raw(layout, column) == new.raw(layout, column),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// The row that `patch` makes out of `old`; `XX001` when they do not fit.
 pub fn apply_patch(layout: &RowLayout, old: &[u8], patch: &[u8]) -> Result<Vec<u8>> {
     patched(layout, old, patch).ok_or_else(damaged)

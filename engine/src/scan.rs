@@ -17,6 +17,7 @@ use value::{Error, Result, Type};
 
 use crate::base::{IndexRange, KeyRange};
 use crate::catalog::{Index, Persistence, Table};
+use crate::dead_run;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::index::{self, KeyShape};
 use crate::memtable::{GroupOverlay, IndexOverlay, SeenEntry, TableOverlay};
@@ -104,7 +105,7 @@ impl TableScan {
         let inner = &snapshot.0;
         let temporary = table.persistence == Persistence::Temporary;
         if let Some(reads) = &inner.reads {
-            reads.table(table.storage, filter);
+            reads.table(inner.pin.ts, table.storage, filter, &snapshot.1);
         }
         let overlays = if temporary {
             inner.temporary.table(table.storage).into_iter().collect()
@@ -350,6 +351,18 @@ pub struct IndexScan {
     /// Entries per refill and rows per batch, growing: a LIMIT 1 reads few.
     step: usize,
     batch: usize,
+    /// SERIALIZABLE: the range of the scan, of which so much is remembered as read as it has come through.
+    whole: Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
+    /// As long as nothing alive has been met.
+    dead: Option<DeadAhead>,
+}
+
+/// Entries at the beginning of a scan that are dead as of its snapshot.
+struct DeadAhead {
+    overlay: Arc<IndexOverlay>,
+    from: Bound<Vec<u8>>,
+    count: usize,
+    last: Option<Box<[u8]>>,
 }
 
 impl fmt::Debug for IndexScan {
@@ -368,12 +381,18 @@ impl IndexScan {
     ) -> Result<IndexScan> {
         let inner = &snapshot.0;
         let shape = KeyShape::of(table, index);
+        let temporary = shape.temporary;
+        let whole = inner.reads.is_some().then(|| range.entries());
+        // Dead entries in front can be walked over once for all: of one memtable, over the base.
+        let version = &inner.pin.version;
+        let single = (!temporary && !backward && version.frozen.is_empty())
+            .then(|| version.active.index(index.storage))
+            .flatten();
+        let skipped = single.as_ref().and_then(|own| own.skip_dead(version, inner.pin.ts, &range.low));
+        let dead = single.map(|overlay| DeadAhead { overlay, from: range.low.clone(), count: 0, last: None });
+        let range = KeyRange { low: skipped.unwrap_or(range.low), high: range.high };
         let empty = range.is_empty();
         let (low, high) = range.entries();
-        let temporary = shape.temporary;
-        if let Some(reads) = &inner.reads {
-            reads.range(index.storage, (low.clone(), high.clone()));
-        }
         let entries = |overlay| OverlayEntries {
             overlay,
             entries: VecDeque::new(),
@@ -403,7 +422,10 @@ impl IndexScan {
             layout: inner.pin.engine.layout(table)?,
             backward,
             step: 8,
-            batch: 8,
+            // What is not asked for is not read, as far as others are concerned.
+            batch: if inner.reads.is_some() { 1 } else { 8 },
+            whole,
+            dead,
         })
     }
 
@@ -433,8 +455,10 @@ impl IndexScan {
     }
 
     fn fill(&mut self, batch: &mut RowBatch, limit: usize) -> Result<()> {
+        let mut last = None;
         while batch.len() < limit {
             let Some((entry, source)) = self.next_entry()? else {
+                last = None;
                 self.snapshot.0.pin.version.check_alive()?;
                 break;
             };
@@ -442,13 +466,27 @@ impl IndexScan {
             let view = self.snapshot.0.view();
             let row = view.fetch_entry(&self.shape, &self.layout, key, id, source)?;
             if let Some(row) = row {
-                if let Some(reads) = &self.snapshot.0.reads {
-                    reads.row(self.shape.rows, id);
-                }
+                self.snapshot.read_row(self.shape.rows, id);
                 batch.push(id, row);
             }
+            if self.whole.is_some() {
+                last = Some(entry);
+            }
         }
+        self.remember(last);
         Ok(())
+    }
+
+    /// The scan has come through as far as `last`, or to its end.
+    fn remember(&self, last: Option<Box<[u8]>>) {
+        let inner = &self.snapshot.0;
+        let (Some(reads), Some((low, high))) = (&inner.reads, &self.whole) else { return };
+        let range = match (last.map(Bound::Included), self.backward) {
+            (None, _) => (low.clone(), high.clone()),
+            (Some(last), false) => (low.clone(), last.map(Vec::from)),
+            (Some(last), true) => (last.map(Vec::from), high.clone()),
+        };
+        reads.range(inner.pin.ts, self.shape.entries, range);
     }
 
     /// The next entry that may count, each once, and whether the base alone knows it.
@@ -491,7 +529,10 @@ impl IndexScan {
                 None => None,
             };
             let base_entry = match (base_head, first) {
-                (None, None) => return Ok(None),
+                (None, None) => {
+                    self.met(None);
+                    return Ok(None);
+                }
                 (Some((key, id)), Some(first)) => match compare(key, id, first) {
                     std::cmp::Ordering::Equal => true,
                     std::cmp::Ordering::Less => !backward,
@@ -531,11 +572,34 @@ impl IndexScan {
                 base.advance();
             }
             if dead == Some(true) && !is_own {
+                if let Some(ahead) = &mut self.dead {
+                    ahead.count += 1;
+                    ahead.last = Some(entry);
+                }
                 continue;
+            }
+            // What only this transaction has is nobody else's business; what it has deleted is.
+            if !is_own || in_base || layered {
+                self.met(Some(&entry));
             }
             let source = if layered || is_own { Source::Overlay } else { Source::Base };
             return Ok(Some((entry, source)));
         }
+    }
+}
+
+impl IndexScan {
+    /// The first entry that may be alive, or the end: leaves a note about the dead ones before it.
+    fn met(&mut self, entry: Option<&[u8]>) {
+        let Some(ahead) = self.dead.take().filter(|ahead| ahead.count >= dead_run::WORTH) else { return };
+        let key = |entry: &[u8]| index::split(entry).0.to_vec();
+        let upto = match (entry, &ahead.last) {
+            (Some(entry), _) => Bound::Included(key(entry)),
+            (None, Some(last)) => Bound::Excluded(key(last)),
+            (None, None) => return,
+        };
+        let pin = &self.snapshot.0.pin;
+        ahead.overlay.note_dead(&pin.version, pin.ts, (ahead.from, upto));
     }
 }
 

@@ -4,6 +4,10 @@
 //! needs no record, and after a crash counting goes on behind the logged number: numbers may be skipped, never
 //! given twice. The record is not waited for: whoever uses the number is acknowledged after the record, since
 //! the session's floor is raised to it.
+//!
+//! ALTER SEQUENCE .. RESTART and TRUNCATE .. RESTART IDENTITY give a sequence a new generation, which counts anew and is
+//! transactional: until it is committed it is its transaction's own, beside the one that others know. It logs nothing;
+//! where it has come to goes into the commit's record.
 
 use std::collections::HashMap;
 
@@ -30,23 +34,53 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Sequences(Mutex<HashMap<Oid, State>>);
+pub(crate) struct Sequences(Mutex<States>);
+
+#[derive(Debug, Default)]
+struct States {
+    published: HashMap<Oid, State>,
+    /// Generations that are not in the published catalog: of a running transaction, or temporary.
+    own: HashMap<(Oid, u32), State>,
+}
 
 impl Sequences {
     /// What the log or the base says.
     pub(crate) fn restore(&self, oid: Oid, value: SequenceValue) {
         let SequenceValue { generation, value, called } = value;
-        self.0.lock().insert(oid, State { generation, value, called, left: 0, logged: Lsn(0) });
+        let state = State { generation, value, called, left: 0, logged: Lsn(0) };
+        self.0.lock().published.insert(oid, state);
     }
 
     pub(crate) fn forget(&self, oid: Oid) {
-        self.0.lock().remove(&oid);
+        self.0.lock().published.remove(&oid);
+    }
+
+    /// Where a generation that is not published yet has come to; `None`: it was not used.
+    pub(crate) fn own(&self, sequence: &Sequence) -> Option<SequenceValue> {
+        let states = self.0.lock();
+        let State { generation, value, called, .. } =
+            *states.own.get(&(sequence.oid, sequence.generation))?;
+        Some(SequenceValue { generation, value, called })
+    }
+
+    /// A generation is about to be published: everybody goes on where it is.
+    pub(crate) fn adopt(&self, sequence: &Sequence) {
+        let mut states = self.0.lock();
+        if let Some(state) = states.own.remove(&(sequence.oid, sequence.generation)) {
+            states.published.insert(sequence.oid, State { left: 0, ..state });
+        }
+    }
+
+    /// A generation is rolled back.
+    pub(crate) fn abandon(&self, sequence: &Sequence) {
+        self.0.lock().own.remove(&(sequence.oid, sequence.generation));
     }
 
     /// The values as they are, for a clean shutdown.
     pub(crate) fn exact(&self) -> Vec<(Oid, SequenceValue)> {
         let states = self.0.lock();
         states
+            .published
             .iter()
             .map(|(oid, state)| {
                 let State { generation, value, called, .. } = *state;
@@ -55,28 +89,23 @@ impl Sequences {
             .collect()
     }
 
-    fn state(&self, sequence: &Sequence) -> State {
-        let states = self.0.lock();
-        match states.get(&sequence.oid) {
-            Some(state) if state.generation == sequence.generation => *state,
-            _ => initial(sequence),
-        }
-    }
-
     /// Last value and whether it was given out, as `SELECT last_value, is_called FROM seq` shows them.
-    pub(crate) fn current(&self, sequence: &Sequence) -> (i64, bool) {
-        let state = self.state(sequence);
+    pub(crate) fn current(&self, engine: &Inner, sequence: &Sequence) -> (i64, bool) {
+        let mut states = self.0.lock();
+        let state = states.of(sequence, is_own(engine, sequence));
         (state.value, state.called)
     }
 
     /// The next number, and the LSN that must be durable before anybody is told.
     pub(crate) fn next(&self, engine: &Inner, sequence: &Sequence) -> Result<(i64, Lsn)> {
         let mut states = self.0.lock();
-        let state = states.entry(sequence.oid).or_insert_with(|| initial(sequence));
-        if state.generation != sequence.generation {
-            *state = initial(sequence);
-        }
+        let own = is_own(engine, sequence);
+        let state = states.of(sequence, own);
         let number = if state.called { step(sequence, state.value)? } else { state.value };
+        if own {
+            (state.value, state.called) = (number, true);
+            return Ok((number, Lsn(0)));
+        }
         if state.left == 0 {
             let mut ahead = number;
             let mut left = 0;
@@ -88,7 +117,7 @@ impl Sequences {
                 }
                 left += 1;
             }
-            let value = SequenceValue { generation: sequence.generation, value: ahead, called: true };
+            let value = SequenceValue { generation: state.generation, value: ahead, called: true };
             let lsn = log(engine, sequence.oid, value)?;
             state.left = left + 1;
             state.logged = lsn;
@@ -111,11 +140,37 @@ impl Sequences {
             ));
         }
         let mut states = self.0.lock();
-        let generation = sequence.generation;
-        let lsn = log(engine, sequence.oid, SequenceValue { generation, value, called })?;
-        states.insert(sequence.oid, State { generation, value, called, left: 0, logged: lsn });
+        let own = is_own(engine, sequence);
+        let state = states.of(sequence, own);
+        let generation = state.generation;
+        let lsn = match own {
+            true => Lsn(0),
+            false => log(engine, sequence.oid, SequenceValue { generation, value, called })?,
+        };
+        *state = State { generation, value, called, left: 0, logged: lsn };
         Ok(lsn)
     }
+}
+
+impl States {
+    fn of(&mut self, sequence: &Sequence, own: bool) -> &mut State {
+        if own {
+            let key = (sequence.oid, sequence.generation);
+            return self.own.entry(key).or_insert_with(|| initial(sequence));
+        }
+        let state = self.published.entry(sequence.oid).or_insert_with(|| initial(sequence));
+        // One that is newer was published after the statement had looked.
+        if state.generation < sequence.generation {
+            *state = initial(sequence);
+        }
+        state
+    }
+}
+
+/// Whether the generation is not known to others.
+fn is_own(engine: &Inner, sequence: &Sequence) -> bool {
+    let published = engine.catalog.load();
+    published.sequence(sequence.oid).is_none_or(|published| published.generation < sequence.generation)
 }
 
 fn initial(sequence: &Sequence) -> State {

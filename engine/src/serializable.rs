@@ -1,26 +1,30 @@
 //! SERIALIZABLE: backward validation of what was read, at commit (precision locks, Neumann et al., SIGMOD 2015).
 //!
 //! The hard idea: under snapshot isolation the only thing missing for serial order is that nobody changed what a
-//! transaction read between its snapshot and its commit. So reads are remembered as predicates (a row, a range
-//! of an index, a whole table), and a commit compares them with the write sets committed since its snapshot.
-//! If none is hit, the transaction could as well have run at the moment of its commit: commit order is the
-//! serial order. Transactions that write nothing are as of their snapshot and never fail. As in PostgreSQL the
-//! promise holds among serializable transactions; others are not looked at.
+//! transaction read between its snapshot and its commit. So reads are remembered as predicates (a row, a key that is there
+//! or not, a range of an index, the rows of a table that meet conditions; each with the columns that were looked at), and
+//! a commit compares them with the write sets committed since its snapshot. If none is hit, the transaction could as well
+//! have run at the moment of its commit: commit order is the serial order. Transactions that write nothing are as of their
+//! snapshot and never fail. As in PostgreSQL the promise holds among serializable transactions; others are not looked at.
 //!
-//! Serializable commits get their LSNs one after the other, so that none slips in between another's check and its
-//! LSN. But only the last few commits are compared inside that mutex: the rest are looked at before, outside.
+//! Constraint checks look at the newest state instead of the snapshot. What they rely on is held by locks to the end, and
+//! needs no predicate; what they have found and do not hold (a key that is missing, a row that refers to another, whatever
+//! rolling back to a savepoint lets go of) is remembered as read at that later moment, since only what is committed after
+//! it contradicts it.
+//!
+//! Against which commits, and when, is the matter of `validation.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Bound, RangeBounds};
 
-use value::{Datum, Error, Oid, Result, SqlState, key};
+use value::{Datum, Oid, key};
 
 use crate::ids::{Lsn, RowId};
 use crate::index;
 use crate::memtable::as_slice;
-use crate::row::{Row, RowBytes, RowLayout};
+use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::sync::{Arc, Mutex};
-use crate::write_set::{OwnTable, WriteSet};
+use crate::write_set::{OwnRow, OwnTable, Sets, WriteSet};
 
 /// More rows than this of one table are remembered as the whole table.
 const ROWS: usize = 10_000;
@@ -30,12 +34,57 @@ const RANGES: usize = 1_000;
 const KEYS: usize = 10_000;
 /// More conditions than this on one table are remembered as the whole table.
 const FILTERS: usize = 100;
-/// Bytes of write sets kept for validation; older transactions fail beyond it.
-const KEPT: u64 = 64 << 20;
-/// Commits that are compared while no other serializable commit can happen.
-const INSIDE: usize = 64;
+
+/// Moments at which something was read; more of them are put together, as of the earlier one.
+const MOMENTS: usize = 64;
+/// Sets of columns by which rows of one table are told apart; more of them count as all columns.
+const COLUMN_SETS: usize = 16;
 
 type EntryRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// Columns of a table that a reader looks at: an update that changes others is no concern of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// Sorted; `None`: all.
+    list: Option<Arc<[u16]>>,
+}
+
+impl Columns {
+    pub fn all() -> Columns {
+        Columns::default()
+    }
+
+    /// Their indexes in `Table::columns`.
+    pub fn of(columns: impl IntoIterator<Item = usize>) -> Columns {
+        let mut list: Vec<u16> = columns.into_iter().map(|column| column as u16).collect();
+        list.sort_unstable();
+        list.dedup();
+        Columns { list: Some(list.into()) }
+    }
+
+    fn with(&self, other: &Columns) -> Columns {
+        match (&self.list, &other.list) {
+            (Some(a), Some(b)) => Columns::of(a.iter().chain(&**b).map(|column| usize::from(*column))),
+            _ => Columns::all(),
+        }
+    }
+
+    fn covers(&self, other: &Columns) -> bool {
+        match (&self.list, &other.list) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(a), Some(b)) => b.iter().all(|column| a.binary_search(column).is_ok()),
+        }
+    }
+
+    /// Whether two images of a row differ in one of them.
+    fn differ(&self, layout: &RowLayout, old: &RowBytes, new: &RowBytes) -> bool {
+        match &self.list {
+            None => old.bytes() != new.bytes(),
+            Some(list) => list.iter().any(|column| !row::same_column(layout, old, new, usize::from(*column))),
+        }
+    }
+}
 
 /// Conditions that a scan's rows must meet, all of them; rows that do not are not read. What a scan asks beyond
 /// them is left out, which makes it read more. Each is met by any of some ranges of columns.
@@ -65,6 +114,10 @@ impl ColumnRange {
     }
 
     fn contains(&self, row: &Row, bytes: &mut Vec<u8>) -> bool {
+        if self.column >= row.layout().len() {
+            // Written before there was such a column.
+            return true;
+        }
         let value = row.get(self.column);
         if value.is_null() {
             return false;
@@ -82,274 +135,233 @@ impl ScanFilter {
         self.conditions.push(any);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.conditions.is_empty()
-    }
-
     fn accepts(&self, row: &Row) -> bool {
         let mut bytes = Vec::new();
         self.conditions.iter().all(|any| any.iter().any(|range| range.contains(row, &mut bytes)))
     }
 }
 
-/// What was read of a table by scans.
-#[derive(Debug)]
-enum Scanned {
-    Whole,
-    Filtered(Vec<ScanFilter>),
+/// Rows of a table that were looked at by scanning it, and what of them.
+#[derive(Clone, Debug)]
+struct Scanned {
+    filter: ScanFilter,
+    columns: Columns,
 }
 
+impl Scanned {
+    fn covers(&self, other: &Scanned) -> bool {
+        (self.filter.conditions.is_empty() || self.filter == other.filter)
+            && self.columns.covers(&other.columns)
+    }
+
+    fn finds<'r>(&self, row: &'r Option<Row>) -> Option<&'r Row> {
+        row.as_ref().filter(|row| self.filter.accepts(row))
+    }
+}
+
+/// What was read as of one moment.
 #[derive(Debug, Default)]
 struct Predicates {
-    tables: HashMap<u32, Scanned>,
-    rows: HashMap<u32, HashSet<RowId>>,
+    tables: HashMap<u32, Vec<Scanned>>,
+    rows: HashMap<u32, Vec<(Columns, HashSet<RowId>)>>,
     /// Whole keys, there or not.
     keys: HashMap<u32, HashSet<Box<[u8]>>>,
     ranges: HashMap<u32, Vec<EntryRange>>,
 }
 
-/// What one transaction has read; rolling back to a savepoint does not forget.
-#[derive(Debug, Default)]
-pub(crate) struct Reads(Mutex<Predicates>);
-
-impl Reads {
-    pub(crate) fn table(&self, storage: u32, filter: Option<&ScanFilter>) {
-        let mut reads = self.0.lock();
-        let whole = match (reads.tables.get_mut(&storage), filter.filter(|filter| !filter.is_empty())) {
-            (Some(Scanned::Whole), _) => return,
-            (Some(Scanned::Filtered(known)), Some(filter)) => {
-                if !known.contains(filter) {
-                    known.push(filter.clone());
-                }
-                known.len() > FILTERS
-            }
-            (None, Some(filter)) => {
-                reads.tables.insert(storage, Scanned::Filtered(vec![filter.clone()]));
-                false
-            }
-            (_, None) => true,
-        };
-        if whole {
-            reads.tables.insert(storage, Scanned::Whole);
-            reads.rows.remove(&storage);
-        }
-    }
-
-    pub(crate) fn row(&self, storage: u32, row: RowId) {
-        let mut reads = self.0.lock();
-        if matches!(reads.tables.get(&storage), Some(Scanned::Whole)) {
+impl Predicates {
+    fn table(&mut self, storage: u32, scanned: Scanned) {
+        let known = self.tables.entry(storage).or_default();
+        if known.iter().any(|other| other.covers(&scanned)) {
             return;
         }
-        let rows = reads.rows.entry(storage).or_default();
-        rows.insert(row);
-        if rows.len() > ROWS {
-            reads.rows.remove(&storage);
-            reads.tables.insert(storage, Scanned::Whole);
+        known.retain(|other| !scanned.covers(other));
+        known.push(scanned);
+        if known.len() > FILTERS {
+            let columns = known.iter().fold(Columns::of([]), |all, one| all.with(&one.columns));
+            *known = vec![Scanned { filter: ScanFilter::default(), columns }];
         }
     }
 
-    /// A whole key of an index, whether it is there or not.
-    pub(crate) fn key(&self, index: u32, key: &[u8]) {
-        let mut reads = self.0.lock();
-        let keys = reads.keys.entry(index).or_default();
+    fn row(&mut self, storage: u32, row: RowId, columns: &Columns) {
+        let sets = self.rows.entry(storage).or_default();
+        let place = match sets.iter().position(|(other, _)| other == columns) {
+            Some(place) => place,
+            None if sets.len() < COLUMN_SETS => {
+                sets.push((columns.clone(), HashSet::new()));
+                sets.len() - 1
+            }
+            None => {
+                sets[0].0 = Columns::all();
+                0
+            }
+        };
+        let rows = &mut sets[place].1;
+        rows.insert(row);
+        if rows.len() > ROWS {
+            let (columns, _) = sets.swap_remove(place);
+            self.table(storage, Scanned { filter: ScanFilter::default(), columns });
+        }
+    }
+
+    fn key(&mut self, index: u32, key: &[u8]) {
+        let keys = self.keys.entry(index).or_default();
         if keys.len() < KEYS {
             keys.insert(key.into());
         } else {
-            reads.keys.remove(&index);
-            reads.ranges.insert(index, vec![(Bound::Unbounded, Bound::Unbounded)]);
+            self.keys.remove(&index);
+            self.range(index, (Bound::Unbounded, Bound::Unbounded));
         }
     }
 
-    /// A range of `key ++ row id`, keys that are not there included.
-    pub(crate) fn range(&self, index: u32, range: EntryRange) {
-        let mut reads = self.0.lock();
-        let ranges = reads.ranges.entry(index).or_default();
+    fn range(&mut self, index: u32, range: EntryRange) {
+        let ranges = self.ranges.entry(index).or_default();
+        // A scan going on: what it had read before is part of what it has read now.
+        for known in ranges.iter_mut().rev() {
+            if covers(known, &range) {
+                return;
+            }
+            if covers(&range, known) {
+                *known = range;
+                return;
+            }
+        }
         if ranges.len() >= RANGES {
             *ranges = vec![(Bound::Unbounded, Bound::Unbounded)];
-        } else if !ranges.contains(&range) {
+        } else {
             ranges.push(range);
         }
     }
 
-    fn is_hit(&self, writes: &WriteSet) -> bool {
-        let reads = self.0.lock();
-        let sets = writes.read();
-        let of_tables = sets.tables.iter().any(|(storage, own)| reads.table_is_hit(*storage, own));
-        of_tables
+    fn absorb(&mut self, other: Predicates) {
+        for (storage, list) in other.tables {
+            list.into_iter().for_each(|scanned| self.table(storage, scanned));
+        }
+        for (storage, sets) in other.rows {
+            for (columns, rows) in sets {
+                rows.into_iter().for_each(|row| self.row(storage, row, &columns));
+            }
+        }
+        for (index, keys) in other.keys {
+            keys.into_iter().for_each(|key| self.key(index, &key));
+        }
+        for (index, ranges) in other.ranges {
+            ranges.into_iter().for_each(|range| self.range(index, range));
+        }
+    }
+
+    fn is_hit(&self, sets: &Sets) -> bool {
+        let of_table = |storage: &u32, own: &OwnTable| {
+            let rows = self.rows.get(storage).is_some_and(|list| rows_are_hit(list, own));
+            rows || self.tables.get(storage).is_some_and(|list| scans_are_hit(list, own))
+        };
+        sets.tables.iter().any(|(storage, own)| of_table(storage, own))
             || sets.indexes.iter().any(|(storage, own)| {
-                let by_range = reads.ranges.get(storage).is_some_and(|ranges| {
-                    let written = |(low, high): &EntryRange| {
-                        own.entries.range::<[u8], _>((as_slice(low), as_slice(high))).next().is_some()
-                    };
-                    ranges.iter().any(written)
-                });
-                let by_key = || {
-                    let keys = reads.keys.get(storage);
-                    keys.is_some_and(|keys| {
-                        own.entries.keys().any(|entry| keys.contains(index::split(entry).0))
+                let written = |(low, high): &EntryRange| own.has_outcome((as_slice(low), as_slice(high)));
+                self.ranges.get(storage).is_some_and(|ranges| ranges.iter().any(written))
+                    || self.keys.get(storage).is_some_and(|keys| {
+                        own.outcomes().any(|(entry, _)| keys.contains(index::split(entry).0))
                     })
-                };
-                by_range || by_key()
             })
     }
 }
 
-impl Predicates {
-    fn table_is_hit(&self, storage: u32, own: &OwnTable) -> bool {
-        let written = || {
-            own.groups
-                .iter()
-                .flat_map(|(group, rows)| rows.iter().map(|(offset, row)| (RowId::at(*group, *offset), row)))
-        };
-        let filters = match self.tables.get(&storage) {
-            Some(Scanned::Whole) => return written().next().is_some(),
-            Some(Scanned::Filtered(filters)) => &filters[..],
-            None => &[],
-        };
-        if let Some(rows) = self.rows.get(&storage) {
-            let count: usize = own.groups.values().map(BTreeMap::len).sum();
-            let hit = if count <= rows.len() {
-                written().any(|(id, _)| rows.contains(&id))
-            } else {
-                let group = |row: &RowId| own.groups.get(&row.group());
-                rows.iter().any(|row| group(row).is_some_and(|group| group.contains_key(&row.offset())))
-            };
-            if hit {
-                return true;
-            }
+/// Whether the first range has all that the second has.
+fn covers(a: &EntryRange, b: &EntryRange) -> bool {
+    fn low(bound: &Bound<Vec<u8>>) -> Option<(&[u8], bool)> {
+        match bound {
+            Bound::Unbounded => None,
+            Bound::Included(key) => Some((key, false)),
+            Bound::Excluded(key) => Some((key, true)),
         }
-        // As it was, or as it is: both ways it is a row that the scan would have found another way.
-        !filters.is_empty()
-            && written().any(|(_, row)| {
-                let images = [row.base.as_ref(), row.newest.row.as_ref()];
-                images.into_iter().flatten().any(|image| accepted(filters, image, &own.layout))
+    }
+    fn high(bound: &Bound<Vec<u8>>) -> (bool, &[u8], bool) {
+        match bound {
+            Bound::Unbounded => (true, &[], true),
+            Bound::Included(key) => (false, key, true),
+            Bound::Excluded(key) => (false, key, false),
+        }
+    }
+    low(&a.0) <= low(&b.0) && high(&a.1) >= high(&b.1)
+}
+
+fn rows_are_hit(list: &[(Columns, HashSet<RowId>)], own: &OwnTable) -> bool {
+    let changed = |columns: &Columns, row: &OwnRow| match (&row.base, &row.newest.row) {
+        (Some(old), Some(new)) => columns.differ(&own.layout, old, new),
+        _ => true,
+    };
+    let count: usize = own.groups.values().map(BTreeMap::len).sum();
+    list.iter().any(|(columns, rows)| {
+        if count <= rows.len() {
+            own.rows().any(|(id, row)| rows.contains(&id) && changed(columns, row))
+        } else {
+            rows.iter().any(|id| {
+                let row = own.groups.get(&id.group()).and_then(|group| group.get(&id.offset()));
+                row.is_some_and(|row| changed(columns, row))
             })
-    }
-}
-
-fn accepted(filters: &[ScanFilter], image: &RowBytes, layout: &Arc<RowLayout>) -> bool {
-    let row = Row::new(image.clone(), layout.clone());
-    filters.iter().any(|filter| filter.accepts(&row))
-}
-
-#[derive(Clone)]
-struct Committed {
-    lsn: Lsn,
-    bytes: u64,
-    writes: Arc<WriteSet>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Snapshots of running serializable transactions that may write.
-    running: BTreeMap<Lsn, u32>,
-    /// Write sets of serializable commits since the oldest of them.
-    log: VecDeque<Committed>,
-    bytes: u64,
-    /// Commits up to here have been dropped from the log although somebody might have needed them.
-    forgotten: Lsn,
-}
-
-impl State {
-    /// Commits after `checked`; 40001 when they are not all there any more.
-    fn since(&self, checked: Lsn) -> Result<Vec<Committed>> {
-        if checked < self.forgotten {
-            return Err(failure("history of what was committed meanwhile is no longer kept"));
         }
-        let start = self.log.partition_point(|commit| commit.lsn <= checked);
-        Ok(self.log.range(start..).cloned().collect())
-    }
+    })
 }
 
-pub(crate) fn failure(reason: &str) -> Error {
-    Error::new(
-        SqlState::SERIALIZATION_FAILURE,
-        "could not serialize access due to read/write dependencies among transactions",
-    )
-    .detail(format!("Reason code: {reason}."))
-    .hint("The transaction might succeed if retried.")
+fn scans_are_hit(list: &[Scanned], own: &OwnTable) -> bool {
+    own.rows().any(|(_, row)| {
+        let image = |bytes: &Option<RowBytes>| {
+            bytes.as_ref().map(|bytes| Row::new(bytes.clone(), own.layout.clone()))
+        };
+        let (old, new) = (image(&row.base), image(&row.newest.row));
+        list.iter().any(|scanned| {
+            match (scanned.finds(&old), scanned.finds(&new)) {
+                (None, None) => false,
+                // Found as it was, found as it is: another row only where the scan looks at it.
+                (Some(old), Some(new)) => scanned.columns.differ(&own.layout, old.shared(), new.shared()),
+                _ => true,
+            }
+        })
+    })
 }
 
-fn compare(reads: &Reads, newer: &[Committed]) -> Result<()> {
-    if newer.iter().any(|commit| reads.is_hit(&commit.writes)) {
-        return Err(failure(
-            "Canceled because what it read was changed by a transaction that committed first",
-        ));
-    }
-    Ok(())
-}
+/// What one transaction has read, by the moment as of which it was; rolling back to a savepoint does not forget.
+#[derive(Debug, Default)]
+pub(crate) struct Reads(Mutex<BTreeMap<Lsn, Predicates>>);
 
-/// What serializable commits are validated against.
-#[derive(Default)]
-pub(crate) struct Validation(Mutex<State>);
-
-impl Validation {
-    /// Registers a transaction; `pin` takes its snapshot, with no serializable commit going on meanwhile.
-    pub(crate) fn begin<T>(&self, pin: impl FnOnce() -> (Lsn, T)) -> T {
-        let mut state = self.0.lock();
-        let (ts, pinned) = pin();
-        *state.running.entry(ts).or_insert(0) += 1;
-        pinned
-    }
-
-    /// The transaction has ended. `applied`: snapshots that begin from now on are at it or later.
-    pub(crate) fn end(&self, ts: Lsn, applied: Lsn) {
-        let mut state = self.0.lock();
-        let state = &mut *state;
-        if let Some(count) = state.running.get_mut(&ts) {
-            *count -= 1;
-            if *count == 0 {
-                state.running.remove(&ts);
-            }
-        }
-        let needed = state.running.keys().next().copied().map_or(applied, |oldest| oldest.min(applied));
-        while state.log.front().is_some_and(|commit| commit.lsn <= needed) {
-            if let Some(commit) = state.log.pop_front() {
-                state.bytes -= commit.bytes;
-            }
-        }
-    }
-
-    /// Whether a transaction with that snapshot could commit as things stand: 40001 when something it read was changed
-    /// by a commit after its snapshot. Holds up nobody.
-    pub(crate) fn check(&self, ts: Lsn, reads: &Reads) -> Result<()> {
-        let newer = self.0.lock().since(ts)?;
-        compare(reads, &newer)
-    }
-
-    /// Commits a transaction with that snapshot: validates, then runs `log`, which gives its LSN. 40001 as
-    /// [`Validation::check`].
-    pub(crate) fn commit<T>(
-        &self,
-        ts: Lsn,
-        reads: &Reads,
-        writes: &Arc<WriteSet>,
-        log: impl FnOnce() -> Result<(Lsn, T)>,
-    ) -> Result<(Lsn, T)> {
-        let mut checked = ts;
-        loop {
-            let mut state = self.0.lock();
-            let newer = state.since(checked)?;
-            if newer.len() > INSIDE {
-                drop(state);
-                compare(reads, &newer)?;
-                checked = newer.last().map_or(checked, |commit| commit.lsn);
-                continue;
-            }
-            compare(reads, &newer)?;
-            let state = &mut *state;
-            let (lsn, logged) = log()?;
-            let bytes = writes.read().bytes;
-            state.log.push_back(Committed { lsn, bytes, writes: writes.clone() });
-            state.bytes += bytes;
-            while state.bytes > KEPT
-                && state.log.len() > 1
-                && let Some(commit) = state.log.pop_front()
+impl Reads {
+    fn remember(&self, as_of: Lsn, add: impl FnOnce(&mut Predicates)) {
+        let mut moments = self.0.lock();
+        add(moments.entry(as_of).or_default());
+        if moments.len() > MOMENTS {
+            // The first is the transaction's snapshot, of which the most is known: it stays as it is.
+            let mut times = moments.keys().skip(1).copied();
+            if let (Some(earlier), Some(later)) = (times.next(), times.next())
+                && let Some(more) = moments.remove(&later)
             {
-                state.bytes -= commit.bytes;
-                state.forgotten = commit.lsn;
+                moments.entry(earlier).or_default().absorb(more);
             }
-            return Ok((lsn, logged));
         }
+    }
+
+    pub(crate) fn table(&self, as_of: Lsn, storage: u32, filter: Option<&ScanFilter>, columns: &Columns) {
+        let scanned = Scanned { filter: filter.cloned().unwrap_or_default(), columns: columns.clone() };
+        self.remember(as_of, |reads| reads.table(storage, scanned));
+    }
+
+    pub(crate) fn row(&self, as_of: Lsn, storage: u32, row: RowId, columns: &Columns) {
+        self.remember(as_of, |reads| reads.row(storage, row, columns));
+    }
+
+    /// A whole key of an index, whether it is there or not.
+    pub(crate) fn key(&self, as_of: Lsn, index: u32, key: &[u8]) {
+        self.remember(as_of, |reads| reads.key(index, key));
+    }
+
+    /// A range of `key ++ row id`, keys that are not there included. It takes the place of a part of it.
+    pub(crate) fn range(&self, as_of: Lsn, index: u32, range: EntryRange) {
+        self.remember(as_of, |reads| reads.range(index, range));
+    }
+
+    /// Whether a commit has changed any of it.
+    pub(crate) fn is_hit(&self, lsn: Lsn, writes: &WriteSet) -> bool {
+        let moments = self.0.lock();
+        let sets = writes.read();
+        moments.range(..lsn).any(|(_, reads)| reads.is_hit(&sets))
     }
 }

@@ -22,7 +22,7 @@ use crate::index::{self, KeyShape};
 use crate::memtable::Memtable;
 use crate::row::{Row, RowBytes, RowLayout};
 use crate::scan::{IndexScan, TableScan};
-use crate::serializable::{Reads, ScanFilter};
+use crate::serializable::{Columns, Reads, ScanFilter};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::write_set::WriteSet;
 
@@ -231,9 +231,10 @@ impl Drop for SnapshotInner {
     }
 }
 
-/// What one statement sees, for as long as it is kept: cheap to clone, needs no transaction.
+/// What one statement sees, for as long as it is kept: cheap to clone, needs no transaction. Beside it the columns that
+/// whoever reads by it looks at.
 #[derive(Clone)]
-pub struct Snapshot(pub(crate) Arc<SnapshotInner>);
+pub struct Snapshot(pub(crate) Arc<SnapshotInner>, pub(crate) Columns);
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,9 +257,7 @@ impl Snapshot {
     pub fn get(&self, table: &Table, row: RowId) -> Result<Option<Row>> {
         let layout = self.0.pin.engine.layout(table)?;
         let temporary = table.persistence == Persistence::Temporary;
-        if let Some(reads) = &self.0.reads {
-            reads.row(table.storage, row);
-        }
+        self.read_row(table.storage, row);
         let found = self.0.view().fetch(table.storage, temporary, row)?.1;
         Ok(found.map(|bytes| Row::new(bytes, layout)))
     }
@@ -283,6 +282,25 @@ impl Snapshot {
         self.0.reads.is_some()
     }
 
+    /// The same for a reader that looks at these columns only. (What it writes or locks is protected by locks.)
+    pub fn of_columns(&self, columns: &Columns) -> Snapshot {
+        Snapshot(self.0.clone(), columns.clone())
+    }
+
+    /// The same for a reader that has the row locked or is about to: nothing needs to be remembered.
+    pub fn unvalidated_get(&self, table: &Table, row: RowId) -> Result<Option<Row>> {
+        let layout = self.0.pin.engine.layout(table)?;
+        let temporary = table.persistence == Persistence::Temporary;
+        let found = self.0.view().fetch(table.storage, temporary, row)?.1;
+        Ok(found.map(|bytes| Row::new(bytes, layout)))
+    }
+
+    pub(crate) fn read_row(&self, storage: u32, row: RowId) {
+        if let Some(reads) = &self.0.reads {
+            reads.row(self.0.pin.ts, storage, row, &self.1);
+        }
+    }
+
     /// Visible rows in key order (`backward`: in reverse); every entry is checked against the visible version's key.
     pub fn index_scan(
         &self,
@@ -299,9 +317,9 @@ impl Snapshot {
         let layout = self.0.pin.engine.layout(table)?;
         let found = self.0.view().find(&KeyShape::of(table, index), &layout, key, |_| true)?;
         if let Some(reads) = &self.0.reads {
-            reads.key(index.storage, key);
+            reads.key(self.0.pin.ts, index.storage, key);
             if let Some((row, _)) = &found {
-                reads.row(table.storage, *row);
+                self.read_row(table.storage, *row);
             }
         }
         Ok(found)

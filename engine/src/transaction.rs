@@ -27,11 +27,12 @@ use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
-use crate::serializable::{self, Reads};
+use crate::serializable::{Columns, Reads};
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
 use crate::sync::Arc;
+use crate::validation;
 use crate::wal;
-use crate::wal::record::RecordBuilder;
+use crate::wal::record::{RecordBuilder, SequenceValue};
 use crate::write_set::{OwnState, Sets, Target, WriteSet};
 
 mod bulk;
@@ -502,6 +503,14 @@ impl Transaction {
         self.snapshot_with(pin, CommandId(u32::MAX), None)
     }
 
+    /// As [`Transaction::latest_snapshot`], for what the transaction finds and does not hold: SERIALIZABLE remembers it as
+    /// read now.
+    pub fn checking_snapshot(&mut self) -> Snapshot {
+        self.settle_stage();
+        let pin = Arc::new(self.pin(true));
+        self.snapshot_with(pin, CommandId(u32::MAX), self.reads.clone())
+    }
+
     fn pin(&self, newest: bool) -> SnapshotPin {
         let floor = self.session.floor();
         self.engine.wait_applied(floor);
@@ -529,7 +538,8 @@ impl Transaction {
         if let Some(own) = &own {
             own.enter(command);
         }
-        Snapshot(Arc::new(SnapshotInner { pin, command, own, temporary: self.session.0.rows.clone(), reads }))
+        let temporary = self.session.0.rows.clone();
+        Snapshot(Arc::new(SnapshotInner { pin, command, own, temporary, reads }), Columns::all())
     }
 
     /// What the transaction's fixed snapshot sees, with all own writes; `None` in READ COMMITTED, which has none.
@@ -541,7 +551,7 @@ impl Transaction {
     /// 40001 for something that the fixed snapshot shows and that has gone since.
     pub fn outdated(&self) -> Error {
         match self.isolation {
-            Isolation::Serializable => serializable::failure("Canceled because what it relies on is gone"),
+            Isolation::Serializable => validation::failure("Canceled because what it relies on is gone"),
             Isolation::ReadCommitted | Isolation::RepeatableRead => concurrent("update"),
         }
     }
@@ -550,7 +560,7 @@ impl Transaction {
     /// has read what was changed since: tried again it may well succeed.
     pub fn or_serialization(&self, error: Error) -> Error {
         let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return error };
-        self.engine.validation.check(fixed.ts, reads).err().unwrap_or(error)
+        self.validated(fixed.ts, reads).err().unwrap_or(error)
     }
 
     /// The newest applied state with all own writes. Not announced: only newest versions may be asked for.
@@ -834,6 +844,11 @@ impl Transaction {
         }
     }
 
+    /// Whether the running command has inserted so much that [`Transaction::insert_now`] is worth a try.
+    pub fn inserts_much(&self) -> bool {
+        self.staging.is_much(self.command, &self.engine.options)
+    }
+
     /// [`Transaction::insert`] without a future, for one row of many; `None`: it may have to wait, or the command has not
     /// inserted much yet.
     pub fn insert_now(&mut self, table: &Table, row: &[Datum]) -> Result<Option<RowId>> {
@@ -963,12 +978,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// SERIALIZABLE: a unique key was found to be there, which is an answer like any other. (That a key is not there is
-    /// held by its lock.) 40001 when the transaction has read already what somebody has changed since, as the key itself.
+    /// SERIALIZABLE: a unique key, whose lock is held, was found to be there, which is an answer like any other. (That a
+    /// key is not there is held by its lock.) 40001 when the transaction has read already what somebody has changed
+    /// since, as the key itself.
     fn read_key(&self, shape: &KeyShape, key: &[u8]) -> Result<()> {
         let (Some(reads), Some(fixed)) = (&self.reads, &self.fixed) else { return Ok(()) };
-        self.engine.validation.check(fixed.ts, reads)?;
-        reads.key(shape.entries, key);
+        self.validated(fixed.ts, reads)?;
+        reads.key(self.engine.applied_ts(), shape.entries, key);
         Ok(())
     }
 
@@ -1112,7 +1128,7 @@ impl Transaction {
 
     /// `last_value` and `is_called`.
     pub fn sequence_state(&self, sequence: &Sequence) -> (i64, bool) {
-        self.engine.sequences.current(sequence)
+        self.engine.sequences.current(&self.engine, sequence)
     }
 
     // ---- savepoints ---------------------------------------------------------------------------------------
@@ -1147,11 +1163,44 @@ impl Transaction {
             stays
         });
         if self.changes.len() > mark.changes {
+            self.abandon_sequences(mark.changes);
             self.changes.truncate(mark.changes);
             self.change_count += 1;
             self.indexes = None;
         }
+        self.remember_released(mark.held);
         self.unlock_to(mark.held);
+    }
+
+    /// Forgets where sequences have come to that were made or begun anew by changes from there on, which are rolled back.
+    fn abandon_sequences(&self, mark: usize) {
+        let sequence = |own: &OwnChange| match &own.change {
+            Change::Put(Object::Sequence(sequence)) => Some(sequence.clone()),
+            _ => None,
+        };
+        let (kept, undone) = self.changes.split_at(mark);
+        for gone in undone.iter().filter_map(sequence) {
+            let same = |kept: Arc<Sequence>| kept.oid == gone.oid && kept.generation == gone.generation;
+            if !kept.iter().filter_map(sequence).any(same) {
+                self.engine.sequences.abandon(&gone);
+            }
+        }
+    }
+
+    /// SERIALIZABLE: what constraint checks have found and locks have held so far (a key that was free, a row that is
+    /// referred to) was read, when rolling back to a savepoint gives the locks back.
+    fn remember_released(&self, mark: usize) {
+        let Some(reads) = &self.reads else { return };
+        let now = self.engine.applied_ts();
+        for held in &self.held[mark..] {
+            match &held.tag {
+                LockTag::Key { index, key } if !key.is_empty() => reads.key(now, *index, key),
+                LockTag::Row { storage, row } if held.mode == RowLockMode::KeyShare as u8 => {
+                    reads.row(now, *storage, RowId(*row), &Columns::all());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Forgets the savepoint and later ones; what was done since stays.
@@ -1192,11 +1241,18 @@ impl Transaction {
         let published: Vec<Change> =
             self.changes.iter().filter(|own| !own.temporary).map(|own| own.change.clone()).collect();
         let mut record = RecordBuilder::new();
+        let mut counters: Vec<(Oid, SequenceValue)> = Vec::new();
         if !published.is_empty() {
             let (oid, storage) = self.engine.new_ids();
             record.next_ids(oid, storage);
             for change in &published {
                 record.catalog(change)?;
+                if let Change::Put(Object::Sequence(sequence)) = change
+                    && let Some(value) = self.engine.sequences.own(sequence)
+                {
+                    record.sequence(sequence.oid, value);
+                    counters.push((sequence.oid, value));
+                }
             }
         }
         let pieces = std::mem::take(&mut self.pieces);
@@ -1222,11 +1278,15 @@ impl Transaction {
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());
+                    unsaved.sequences.extend(counters.iter().map(|(oid, value)| (*oid, Some(*value))));
                     unsaved.published.extend(published_pieces.iter().map(|piece| piece.id));
                 })
             };
             let (lsn, memtable) = match (&self.reads, &self.fixed) {
-                (Some(reads), Some(fixed)) => self.engine.validation.commit(fixed.ts, reads, &writes, log)?,
+                (Some(reads), Some(fixed)) => {
+                    let is_hit = |lsn, writes: &WriteSet| reads.is_hit(lsn, writes);
+                    self.engine.validation.commit(fixed.ts, (&writes, sets.bytes), is_hit, log)?
+                }
                 _ => log()?,
             };
             self.finished = true;
@@ -1323,9 +1383,14 @@ impl Transaction {
     /// nothing for one that has written nothing, which never fails.
     pub fn validate(&self) -> Result<()> {
         match (&self.reads, &self.fixed) {
-            (Some(reads), Some(fixed)) if self.dirty => self.engine.validation.check(fixed.ts, reads),
+            (Some(reads), Some(fixed)) if self.dirty => self.validated(fixed.ts, reads),
             _ => Ok(()),
         }
+    }
+
+    /// 40001 when somebody has committed a change of what was read.
+    fn validated(&self, snapshot: Lsn, reads: &Reads) -> Result<()> {
+        self.engine.validation.check(snapshot, |lsn, writes| reads.is_hit(lsn, writes))
     }
 
     /// Undoes everything. The error or result that told the client may leave when
@@ -1348,6 +1413,7 @@ impl Transaction {
         }
         if !self.finished {
             self.finished = true;
+            self.abandon_sequences(0);
             self.unlock_to(0);
             if self.has_writes() {
                 self.engine.metrics.rollbacks.increment();

@@ -63,6 +63,17 @@ pub(crate) struct OwnTable {
     pub(crate) temporary: bool,
 }
 
+impl OwnTable {
+    /// The rows that were touched and differ in the end from what others know: not those that came and went.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (RowId, &OwnRow)> {
+        let rows = self
+            .groups
+            .iter()
+            .flat_map(|(group, rows)| rows.iter().map(|(offset, row)| (RowId::at(*group, *offset), row)));
+        rows.filter(|(_, row)| row.base.is_some() || row.newest.row.is_some())
+    }
+}
+
 /// What became of an index entry within the transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnEntry {
@@ -83,6 +94,11 @@ impl OwnIndex {
     /// Entries that the commit adds (true) or removes, in order.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&[u8], bool)> {
         self.entries.iter().filter_map(|(entry, own)| Some((&entry[..], own.outcome()?)))
+    }
+
+    /// Whether the commit adds or removes an entry in that range.
+    pub(crate) fn has_outcome(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+        self.entries.range::<[u8], _>(range).any(|(_, own)| own.outcome().is_some())
     }
 }
 

@@ -721,9 +721,9 @@ impl<'a> Reader<'a> {
                 let Some(kind) = self.accept_one(&["index", "table", "schema", "database", "system"]) else {
                     return self.error();
                 };
-                self.accept("concurrently");
+                let concurrently = self.accept("concurrently");
                 let name = if self.done() { None } else { Some(self.name()?) };
-                Statement::Reindex { kind: kind.to_string(), name }
+                Statement::Reindex { kind: kind.to_string(), name, concurrently }
             }
             "cluster" => {
                 self.at = self.tokens.len();

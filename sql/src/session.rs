@@ -951,7 +951,7 @@ impl Session {
             PortalState::Driving { driver, kind, .. } => {
                 portal.counters = driver.counters().clone();
                 let block = self.transaction()?;
-                block.checks.extend(driver.take_deferred());
+                block.put_off(driver.take_deferred());
                 let affected = driver.affected();
                 let kind = *kind;
                 self.wrote(kind, affected);
@@ -1382,7 +1382,7 @@ impl Session {
         let PortalState::Driving { driver, kind, .. } = &mut portal.state else { return Ok(0) };
         let kind = *kind;
         let (checks, affected) = (driver.take_deferred(), driver.affected());
-        self.transaction()?.checks.extend(checks);
+        self.transaction()?.put_off(checks);
         self.wrote(kind, affected);
         Ok(affected)
     }

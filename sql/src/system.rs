@@ -224,7 +224,6 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         | "pg_get_wal_replay_pause_state"
         | "pg_partition_root"
         | "pg_current_logfile"
-        | "pg_export_snapshot"
         | "pg_collation_actual_version"
         | "pg_database_collation_actual_version"
         | "pg_settings_get_flags"
@@ -232,6 +231,10 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         | "inet_server_port"
         | "txid_status"
         | "pg_collation_for" => Ok(Datum::Null),
+        "pg_export_snapshot" => Err(Error::unsupported(
+            "pg_export_snapshot",
+            "Use one session with REPEATABLE READ for everything that must be of one moment.",
+        )),
         "pg_table_is_visible" => bool_of(match scope.catalog.get(oid_at(args, 0)) {
             Some(object) => match object.relation_schema() {
                 Some(schema) => {
@@ -697,7 +700,7 @@ fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
     let Some(role) = target else {
         scope.shared.notice(
             "WARNING",
-            Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL server process")),
+            Error::new(SqlState::WARNING, format!("PID {pid} is not a PostgreSQL backend process")),
         );
         return bool_of(false);
     };

@@ -49,3 +49,28 @@ fn soft_edges() {
 fn commits() {
     explore(interleaving::commits);
 }
+
+#[test]
+fn log() {
+    explore(interleaving::log);
+}
+
+#[test]
+fn closing() {
+    explore(interleaving::closing);
+}
+
+#[test]
+fn write_skew() {
+    explore(interleaving::write_skew);
+}
+
+#[test]
+fn counters() {
+    explore(interleaving::counters);
+}
+
+#[test]
+fn long_and_short() {
+    explore(interleaving::long_and_short);
+}

@@ -12,6 +12,7 @@ use super::{BULK, Transaction};
 use crate::base::{KeyRange, RowChange, Run};
 use crate::bulk::{PieceFacts, Spill, Taken};
 use crate::catalog::{Index, Object, Persistence, Table};
+use crate::engine::Options;
 use crate::ids::{CommandId, RowId};
 use crate::index::{self, KeyShape, may_repeat};
 use crate::lock::{Attempt, EXCLUSIVE, LockTag, SHARED, Wait};
@@ -33,6 +34,13 @@ pub(super) struct Staging {
     failed: Option<Error>,
     /// Of the indexes of the stage's table: the keys of the row at hand.
     keys: Vec<(bool, Vec<u8>)>,
+}
+
+impl Staging {
+    /// Whether the command has inserted more than it does without a stage.
+    pub(super) fn is_much(&self, command: u32, options: &Options) -> bool {
+        self.command == command && self.rows > STAGED_AFTER * options.spill_group
+    }
 }
 
 impl Transaction {
@@ -215,7 +223,7 @@ impl Transaction {
         let (spill_size, group_rows) = (options.spill_size, options.spill_group);
         if self.staging.stage.as_ref().is_none_or(|stage| stage.storage != table.storage) {
             let deferrable = |(index, _): &(Arc<Index>, KeyShape)| table.deferrable(index.oid).is_some();
-            if self.staging.rows <= STAGED_AFTER * group_rows
+            if !self.staging.is_much(self.command, options)
                 || self.fixed.is_some()
                 || table.persistence == Persistence::Temporary
                 || indexes.iter().any(deferrable)

@@ -352,7 +352,9 @@ impl Shared {
         }
         self.drive();
         let mut state = self.state.lock();
-        if let Some(outcome) = self.outcome(&state, lsn) {
+        if let Some(outcome) = self.outcome(&state, lsn)
+            && !planted(Bug::ForgetDurable)
+        {
             return Poll::Ready(outcome);
         }
         let known = |(at, waker): &(u64, Waker)| *at == lsn.0 && waker.will_wake(context.waker());

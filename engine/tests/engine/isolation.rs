@@ -470,3 +470,128 @@ fn serializable_forbids_write_skew() {
     assert_eq!(sum(&t, &mut reader, KeyRange::all()), 30);
     commit(reader);
 }
+
+/// A queue: dead entries pile up in front, scans learn to begin behind them, and nothing that comes back is overlooked, by
+/// snapshots of any age.
+#[test]
+fn scans_skip_what_is_dead_and_nothing_else() {
+    let engine = open(options(&SimulatedDisk::new(1)));
+    let t = Fixture::of(&engine);
+    let mut seed = 7_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut model: std::collections::BTreeMap<i32, i32> = (0..400).map(|n| (n, n)).collect();
+    fill(&engine, &t, model.clone());
+    engine.checkpoint().unwrap();
+    let mut next = 400;
+    // Snapshots and what they must see for ever.
+    let mut kept: Vec<(Snapshot, std::collections::BTreeMap<i32, i32>)> = Vec::new();
+    for round in 0..60 {
+        let mut writer = begin(&engine, RC);
+        // From the front, as many as are worth a note.
+        let front: Vec<i32> = model.keys().copied().take(40).collect();
+        for id in &front {
+            assert!(block_on(t.delete(&mut writer, *id)).unwrap());
+        }
+        // What a transaction has deleted itself is there for the others: a scan of its own must not tell them otherwise.
+        let own = writer.statement_snapshot(false).unwrap();
+        let left: std::collections::BTreeMap<i32, i32> =
+            model.iter().filter(|(id, _)| !front.contains(id)).map(|(id, a)| (*id, *a)).collect();
+        assert_eq!(t.rows(&own), left, "round {round}, own");
+        drop(own);
+        assert_eq!(t.rows(&engine.snapshot()), model, "round {round}, others");
+        if random(4) == 0 {
+            writer.rollback();
+        } else {
+            commit(writer);
+            model = left;
+        }
+        let snapshot = engine.snapshot();
+        // Twice: the first scan leaves a note, the second goes by it.
+        for _ in 0..2 {
+            assert_eq!(t.rows(&snapshot), model, "round {round}");
+        }
+        if random(3) == 0 {
+            kept.push((snapshot, model.clone()));
+        }
+        // New ones at the end, and some among the dead.
+        let mut writer = begin(&engine, RC);
+        for _ in 0..40 {
+            block_on(t.insert(&mut writer, next, next)).unwrap();
+            model.insert(next, next);
+            next += 1;
+        }
+        for _ in 0..random(3) {
+            let id = random(next as u64) as i32;
+            if let std::collections::btree_map::Entry::Vacant(place) = model.entry(id) {
+                block_on(t.insert(&mut writer, id, next + 1)).unwrap();
+                place.insert(next + 1);
+            }
+        }
+        commit(writer);
+        assert_eq!(t.rows(&engine.snapshot()), model, "round {round}, with new ones");
+        for (snapshot, then) in &kept {
+            assert_eq!(t.rows(snapshot), *then, "round {round}, an old snapshot");
+        }
+        if random(5) == 0 {
+            kept.clear();
+        }
+        if random(6) == 0 {
+            engine.checkpoint().unwrap();
+        }
+    }
+}
+
+/// ALTER SEQUENCE .. RESTART: a new generation counts for its transaction alone until that commits, also across a crash.
+#[test]
+fn a_sequence_begins_anew_with_the_commit() {
+    let disk = SimulatedDisk::new(1);
+    let engine = open(options(&disk));
+    let published = |engine: &Engine| {
+        let catalog = engine.catalog();
+        match catalog.relation(catalog::oid::PUBLIC, "counter").cloned() {
+            Some(catalog::Object::Sequence(sequence)) => sequence,
+            _ => panic!("the sequence is there"),
+        }
+    };
+    let sequence = published(&engine);
+    let mut other = begin(&engine, RC);
+    let first = other.sequence_next(&sequence).unwrap();
+    assert_eq!(other.sequence_next(&sequence).unwrap(), first + 1);
+    let restarted = |transaction: &mut Transaction| {
+        let mut changed = (*published(&engine)).clone();
+        changed.generation += 1;
+        let changed = std::sync::Arc::new(changed);
+        let put = catalog::Change::Put(catalog::Object::Sequence(changed.clone()));
+        transaction.change_catalog(vec![put]).unwrap();
+        changed
+    };
+    // Rolled back, it was never there; again, it begins at its start again.
+    for _ in 0..2 {
+        let mut transaction = begin(&engine, RC);
+        let own = restarted(&mut transaction);
+        assert_eq!(transaction.sequence_next(&own).unwrap(), first);
+        assert_eq!(transaction.sequence_next(&own).unwrap(), first + 1);
+        transaction.rollback();
+    }
+    assert_eq!(other.sequence_next(&sequence).unwrap(), first + 2);
+    // Committed, everybody goes on where it is.
+    let mut transaction = begin(&engine, RC);
+    let own = restarted(&mut transaction);
+    for n in 0..5 {
+        assert_eq!(transaction.sequence_next(&own).unwrap(), first + n);
+    }
+    assert_eq!(other.sequence_next(&sequence).unwrap(), first + 3);
+    commit(transaction);
+    // Also who has looked before.
+    assert_eq!(other.sequence_next(&sequence).unwrap(), first + 5);
+    assert_eq!(other.sequence_next(&published(&engine)).unwrap(), first + 6);
+    commit(other);
+    drop(engine);
+    disk.crash();
+    let engine = open(options(&disk));
+    let mut after = begin(&engine, RC);
+    assert!(after.sequence_next(&published(&engine)).unwrap() > first + 6, "a number was given twice");
+}

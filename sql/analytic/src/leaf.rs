@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +18,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use engine::catalog::Table;
-use engine::{RowBatch, RowId, TableScan};
+use engine::{RowBatch, RowId, ScanFilter, TableScan};
 use execute::{Cancel, Context, Rows, SystemRelations, TableRules};
 use futures::{StreamExt, TryStreamExt, stream};
 use plan::ir::Plan;
@@ -86,7 +87,15 @@ pub(crate) struct TableLeaf {
     pub filter: Option<(Vector, Vec<usize>)>,
     /// Places in `columns` that the scan gives.
     pub output: Vec<usize>,
+    /// What rows must meet to be looked at, as far as SERIALIZABLE can tell.
+    pub conditions: ScanFilter,
     pub context: Context,
+}
+
+impl TableLeaf {
+    fn scan(&self, range: Option<Range<RowId>>) -> Result<TableScan> {
+        self.context.snapshot.scan_filtered(&self.table, range, &self.conditions)
+    }
 }
 
 /// Reads a table in chunks of row ids; each partition takes the next chunk when it has finished one, so that no thread is
@@ -104,7 +113,7 @@ impl ScanExec {
         let types: Vec<DataType> =
             leaf.output.iter().map(|place| value::arrow_form::data_type(leaf.types[*place])).collect();
         let schema = schema(&types);
-        let end = leaf.context.snapshot.scan(&leaf.table, None)?.bound().0;
+        let end = leaf.scan(None)?.bound().0;
         let groups = end.div_ceil(GROUP);
         let partitions = partitions.min(groups as usize).max(1);
         let chunk = (groups / (partitions as u64 * 4)).clamp(1, CHUNK_GROUPS) * GROUP;
@@ -192,7 +201,7 @@ impl Reader {
                     break;
                 }
                 let range = RowId(from)..RowId((from + self.chunk).min(self.end));
-                self.scan = Some(leaf.context.snapshot.scan(&leaf.table, Some(range)).map_err(outward)?);
+                self.scan = Some(leaf.scan(Some(range)).map_err(outward)?);
             }
             let Some(scan) = &mut self.scan else { break };
             if !scan.next(&mut self.rows).map_err(outward)? {

@@ -33,6 +33,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use engine::Columns;
 use execute::{Cancel, Context};
 use function::AggregateKind;
 use futures::StreamExt;
@@ -736,13 +737,16 @@ impl<'a> Lowering<'a> {
         if scan.row_id {
             columns.push(None);
         }
+        let mut context = self.context.clone();
+        context.snapshot = context.snapshot.of_columns(&Columns::of(scan.columns.iter().copied()));
         let leaf = TableLeaf {
             table: scan.table.clone(),
             columns,
             types: node.types.clone(),
             filter,
             output,
-            context: self.context.clone(),
+            conditions: execute::conditions(&self.context, scan),
+            context,
         };
         Ok(Lowered { exec: Arc::new(ScanExec::new(leaf, self.partitions)?), slots, place })
     }

@@ -230,6 +230,8 @@ pub(crate) struct SubplanCode {
     pub subplan: usize,
     pub bindings: Vec<(usize, Code)>,
     pub kind: SubplanTest,
+    /// The expression is computed again after each wait: the subplan goes on where it was, and is run once.
+    pub resumes: bool,
 }
 
 pub(crate) enum SubplanTest {
@@ -908,29 +910,68 @@ impl SubplanCode {
             let value = code.eval(state, row)?;
             state.outers[*outer] = value;
         }
+        if !self.resumes {
+            return self.test(state, row);
+        }
+        let mut tests = Vec::new();
+        if let SubplanTest::Quantified(quantified) = &mut self.kind {
+            tests = quantified.left(state, row)?;
+        }
+        // Only now: calls in what it is given come before it.
+        let at = state.replay.at;
+        if let Some(value) = state.replay.results.get(at) {
+            state.replay.at += 1;
+            return Ok(value.clone());
+        }
+        let value = match &mut self.kind {
+            SubplanTest::Quantified(quantified) => {
+                truth(quantified.fold(state, self.subplan, &tests, true)?)
+            }
+            _ => self.test(state, row)?,
+        };
+        state.replay.results.push(value.clone());
+        state.replay.at = state.replay.results.len();
+        Ok(value)
+    }
+
+    fn test(&mut self, state: &mut State, row: &[Datum]) -> Result<Datum> {
+        let resumes = self.resumes;
         match &mut self.kind {
-            SubplanTest::Exists => Ok(Datum::Bool(state.subplan_exists(self.subplan)?)),
-            SubplanTest::Scalar => state.subplan_scalar(self.subplan),
+            SubplanTest::Exists => Ok(Datum::Bool(state.subplan_exists(self.subplan, resumes)?)),
+            SubplanTest::Scalar => state.subplan_scalar(self.subplan, resumes),
             SubplanTest::Array { element } => {
-                let rows = state.subplan_rows(self.subplan)?;
+                let rows = state.subplan_rows(self.subplan, resumes)?;
                 let values: Vec<Datum> = rows.iter().map(|row| row[0].clone()).collect();
                 // A column of arrays gives one dimension more, of the same array type.
                 let nested = types::repr(*element) != Repr::Array
                     && values.iter().any(|value| matches!(value, Datum::Array(_)));
                 array_of(*element, nested, values)
             }
-            SubplanTest::Quantified(quantified) => Ok(truth(quantified.test(state, self.subplan, row)?)),
+            SubplanTest::Quantified(quantified) => {
+                let tests = quantified.left(state, row)?;
+                Ok(truth(quantified.fold(state, self.subplan, &tests, false)?))
+            }
         }
     }
 }
 
 impl Quantified {
-    fn test(&mut self, state: &mut State, subplan: usize, row: &[Datum]) -> Result<Option<bool>> {
+    fn left(&mut self, state: &mut State, row: &[Datum]) -> Result<Vec<Datum>> {
         let mut tests = Vec::with_capacity(self.tests.len());
         for test in &mut self.tests {
             tests.push(test.eval(state, row)?);
         }
-        let rows = state.subplan_rows(subplan)?;
+        Ok(tests)
+    }
+
+    fn fold(
+        &mut self,
+        state: &mut State,
+        subplan: usize,
+        tests: &[Datum],
+        resumes: bool,
+    ) -> Result<Option<bool>> {
+        let rows = state.subplan_rows(subplan, resumes)?;
         if rows.is_empty() {
             return Ok(Some(self.all));
         }
@@ -943,8 +984,8 @@ impl Quantified {
             if let Some(set) = &self.set
                 && !tests.iter().any(Datum::is_null)
             {
-                let hash = rows::hash_row(types, &tests);
-                if set.index.find(hash, |entry| rows::same_row(types, &tests, rows.row(entry))).is_some() {
+                let hash = rows::hash_row(types, tests);
+                if set.index.find(hash, |entry| rows::same_row(types, tests, rows.row(entry))).is_some() {
                     return Ok(Some(true));
                 }
                 if set.nulls.is_empty() {
@@ -952,7 +993,7 @@ impl Quantified {
                 }
                 let mut fold = Fold::new(false);
                 for entry in &set.nulls {
-                    let answer = compare_rows(&mut self.operators, state, &tests, rows.row(*entry))?;
+                    let answer = compare_rows(&mut self.operators, state, tests, rows.row(*entry))?;
                     if let Some(answer) = fold.add(answer) {
                         return Ok(Some(answer));
                     }
@@ -965,7 +1006,7 @@ impl Quantified {
             if number % 1024 == 1023 {
                 state.context.cancel.check()?;
             }
-            let answer = compare_rows(&mut self.operators, state, &tests, candidate)?;
+            let answer = compare_rows(&mut self.operators, state, tests, candidate)?;
             if let Some(answer) = fold.add(answer) {
                 return Ok(Some(answer));
             }

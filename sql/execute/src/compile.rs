@@ -188,9 +188,19 @@ impl<'a> Compiler<'a> {
                     }
                     _ => None,
                 };
+                // The text of a reg* value is a name, which the catalog knows.
+                let (input, from) = match function::reg_output(convert.from.oid) {
+                    Some(output) if convert.kind == ConvertKind::InOut => {
+                        let signature = Signature { args: vec![convert.from], result: Type::new(oid::TEXT) };
+                        let site = self.site(output, signature, &[None], None)?;
+                        let args = vec![input].into_boxed_slice();
+                        (Code::Call(Box::new(CallCode { site, args })), Type::new(oid::TEXT))
+                    }
+                    _ => (input, convert.from),
+                };
                 let mut code = ConvertCode {
                     input,
-                    from: convert.from,
+                    from,
                     to: convert.to,
                     kind: convert_step(convert.kind, elements),
                     explicit: convert.explicit,
@@ -494,7 +504,8 @@ impl<'a> Compiler<'a> {
                 }))
             }
         };
-        Ok(Code::Subplan(Box::new(SubplanCode { subplan: call.subplan, bindings, kind })))
+        let resumes = self.replaying;
+        Ok(Code::Subplan(Box::new(SubplanCode { subplan: call.subplan, bindings, kind, resumes })))
     }
 
     /// What stands in the rows of ARRAY(SELECT ...) of this array type: its elements, but arrays where the result

@@ -20,7 +20,7 @@ use crate::modify::Change;
 use crate::modify::foreign_key::{DeferredCheck, Queue};
 use crate::node::{Input, Step};
 use crate::rows::{self, Rows};
-use crate::state::State;
+use crate::state::{Replay, State};
 use crate::walk;
 
 /// The target of the spans of a statement (crate `sql`, `trace.rs`).
@@ -107,6 +107,22 @@ pub(crate) async fn serve(state: &mut State, tx: &mut Transaction, error: Error)
             .map_err(locking)?;
     state.answer = Some(answer);
     Ok(())
+}
+
+/// Computes what may wait: again after each wait, with what was called so far remembered. Expressions in it that wait are
+/// compiled for that ([`crate::compile::Compiler::replaying`]).
+pub(crate) async fn settled<T>(
+    state: &mut State,
+    tx: &mut Transaction,
+    mut compute: impl FnMut(&mut State) -> Result<T>,
+) -> Result<T> {
+    let mut replay = Replay::default();
+    loop {
+        match state.replayed(&mut replay, &mut compute) {
+            Ok(value) => return Ok(value),
+            Err(error) => serve(state, tx, error).await?,
+        }
+    }
 }
 
 /// [`Input::fill`] with waiting.

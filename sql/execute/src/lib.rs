@@ -14,6 +14,7 @@
 mod access;
 mod code;
 mod compile;
+mod conditions;
 mod context;
 mod cursor;
 mod driver;
@@ -24,6 +25,7 @@ mod state;
 mod vectorised;
 mod walk;
 
+pub use conditions::conditions;
 pub use context::{
     Cancel, CancelReason, Cancelled, ConstraintModes, Context, Counters, LockTimer, MemoryAccount,
     SystemRelations, TableRules, Tally,

@@ -263,37 +263,65 @@ impl State {
         Ok(outcome)
     }
 
-    /// A lock wait inside an expression cannot be resumed there.
+    /// Computes something that is computed again after each wait in it: `replay` keeps what was called so far.
+    pub fn replayed<T>(
+        &mut self,
+        replay: &mut Replay,
+        compute: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        replay.at = 0;
+        // A subplan in it may have rows of its own to wait for.
+        std::mem::swap(&mut self.replay, replay);
+        let result = compute(self);
+        std::mem::swap(&mut self.replay, replay);
+        if result.is_ok() {
+            replay.results.clear();
+        }
+        result
+    }
+
+    /// Where nothing is computed again after a wait, nothing can wait.
     fn no_waiting(&mut self, error: Error) -> Error {
         let (request, call) = (self.request.take(), self.call.take());
         if let Some((function, _)) = call {
             return Error::unsupported(
-                format!("{} in a subquery that depends on the row around it", function.name),
+                format!("{} in this subquery", function.name),
                 "Call it in the outer query, or in a WITH query.",
             );
         }
         match request {
             None => error,
             Some(_) => Error::unsupported(
-                "FOR UPDATE in a subquery that depends on the row around it",
+                "FOR UPDATE in this subquery",
                 "Lock the rows in the outer query, or in a WITH query.",
             ),
         }
     }
 
     /// The last error was no failure: the driver has something to wait for.
-    fn is_blocked(&self) -> bool {
+    pub fn is_blocked(&self) -> bool {
         self.request.is_some() || self.call.is_some()
     }
 
+    /// Of an error that comes out of a subplan: whoever computes the expression around it `resumes` after a wait.
+    fn settled<T>(&mut self, result: Result<T>, resumes: bool) -> Result<T> {
+        match resumes {
+            true => result,
+            false => result.map_err(|error| self.no_waiting(error)),
+        }
+    }
+
     /// EXISTS.
-    pub fn subplan_exists(&mut self, number: usize) -> Result<bool> {
-        let outcome = self.run_subplan(number, |state, step, _| {
-            let mut out = Rows::default();
-            step.next(state, 1, &mut out)?;
+    pub fn subplan_exists(&mut self, number: usize, resumes: bool) -> Result<bool> {
+        let outcome = self.run_subplan(number, |state, step, partial| {
+            let mut out = partial.take().unwrap_or_default();
+            if let Err(error) = step.next(state, 1, &mut out) {
+                *partial = state.is_blocked().then_some(out);
+                return Err(error);
+            }
             Ok(Outcome::Exists(!out.is_empty()))
         });
-        match outcome.map_err(|error| self.no_waiting(error))? {
+        match self.settled(outcome, resumes)? {
             Outcome::Exists(found) => Ok(found),
             Outcome::Rows(rows) => Ok(!rows.is_empty()),
             Outcome::Scalar(_) => Err(Error::internal("a subplan of two kinds")),
@@ -301,23 +329,29 @@ impl State {
     }
 
     /// The one value, NULL without a row; 21000 for more rows.
-    pub fn subplan_scalar(&mut self, number: usize) -> Result<Datum> {
-        let outcome = self.run_subplan(number, |state, step, _| {
-            let mut out = Rows::default();
-            step.next(state, 2, &mut out)?;
-            let value = out.values.first_mut().map(std::mem::take).unwrap_or_default();
-            if out.count == 1 {
-                out.clear();
-                step.next(state, 1, &mut out)?;
-                if out.count > 0 {
+    pub fn subplan_scalar(&mut self, number: usize, resumes: bool) -> Result<Datum> {
+        let outcome = self.run_subplan(number, |state, step, partial| {
+            let mut all = partial.take().unwrap_or_default();
+            let mut more = Rows::default();
+            loop {
+                more.clear();
+                if let Err(error) = step.next(state, 2 - all.count, &mut more) {
+                    *partial = state.is_blocked().then_some(all);
+                    return Err(error);
+                }
+                if more.is_empty() {
+                    break;
+                }
+                all.columns = more.columns;
+                all.count += more.count;
+                all.values.append(&mut more.values);
+                if all.count > 1 {
                     return Err(too_many_rows());
                 }
-            } else if out.count > 1 {
-                return Err(too_many_rows());
             }
-            Ok(Outcome::Scalar(value))
+            Ok(Outcome::Scalar(all.values.first_mut().map(std::mem::take).unwrap_or_default()))
         });
-        match outcome.map_err(|error| self.no_waiting(error))? {
+        match self.settled(outcome, resumes)? {
             Outcome::Scalar(value) => Ok(value),
             Outcome::Rows(rows) if rows.count > 1 => Err(too_many_rows()),
             Outcome::Rows(rows) => Ok(rows.values.first().cloned().unwrap_or_default()),
@@ -326,8 +360,9 @@ impl State {
     }
 
     /// All rows.
-    pub fn subplan_rows(&mut self, number: usize) -> Result<Arc<Rows>> {
-        self.gather_subplan(number).map_err(|error| self.no_waiting(error))
+    pub fn subplan_rows(&mut self, number: usize, resumes: bool) -> Result<Arc<Rows>> {
+        let result = self.gather_subplan(number);
+        self.settled(result, resumes)
     }
 
     /// As [`State::subplan_rows`], but a lock request stays: the driver serves it and calls again.

@@ -203,6 +203,21 @@ pub(crate) struct Needs {
     pub pinned: bool,
 }
 
+/// Whether an expression calls something that waits, itself or in a subplan that depends on the row around it. (Others
+/// are run before everything else, by the driver.)
+pub(crate) fn waits(plan: &Plan, expr: &Expr) -> bool {
+    let mut found = false;
+    each_expr(expr, &mut |expr| match expr {
+        Expr::Call(call) => found |= call.function.waits,
+        Expr::Subplan(call) if !found => {
+            let subplan = &plan.subplans[call.subplan];
+            found = !subplan.parameters.is_empty() && needs(plan, &subplan.root).locks;
+        }
+        _ => {}
+    });
+    found
+}
+
 /// Whether a plan locks rows or calls what waits somewhere: only a [`crate::Driver`] can run it.
 pub fn needs_driver(plan: &Plan) -> bool {
     needs(plan, &plan.root).locks

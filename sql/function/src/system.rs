@@ -21,7 +21,9 @@ pub fn reg_input(ty: Oid) -> Option<&'static Function> {
 
 /// The function that prints a value of a `reg*` type, `None` for other types.
 pub fn reg_output(ty: Oid) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|function| function.args == [ty] && (9030..9060).contains(&function.oid))
+    FUNCTIONS.iter().find(|function| {
+        function.args == [ty] && (9030..9060).contains(&function.oid) && function.returns == TEXT
+    })
 }
 
 /// What `pg_typeof` needs is the call site, not the value.

@@ -301,8 +301,18 @@ fn list_on(relation: usize, column: usize, ty: Type, conditions: &[Expr]) -> Opt
         {
             Some((place, List::Array((**array).clone())))
         }
+        Expr::Or(parts) => Some((place, List::Values(alternatives(relation, column, ty, parts)?))),
         _ => None,
     })
+}
+
+/// The values of `column = a OR column = b OR ..`, which says the same as `column IN (a, b, ..)`.
+fn alternatives(relation: usize, column: usize, ty: Type, parts: &[Expr]) -> Option<Vec<Expr>> {
+    let value = |part: &Expr| match value_side(relation, column, part)? {
+        (Strategy::Eq, value) => of_type(value, ty),
+        _ => None,
+    };
+    parts.iter().map(value).collect()
 }
 
 struct Range {

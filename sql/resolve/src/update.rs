@@ -109,9 +109,9 @@ impl Resolver<'_> {
                     self.set_element(table, name, &assignment.value, &mut out)?;
                 }
                 AssignmentTarget::ColumnName(name) => {
-                    let at = self.target_column(table, name)?;
                     let place = start(&assignment.value);
                     let value = self.set_value(&assignment.value)?;
+                    let at = self.target_column(table, name)?;
                     self.set(table, at, value, name_location(name), place, &mut out)?;
                 }
                 AssignmentTarget::Tuple(names) => {

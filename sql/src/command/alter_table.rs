@@ -31,28 +31,19 @@ pub async fn run(
     actions: &[AlterAction],
 ) -> Result<Outcome> {
     let done = Outcome::Tag(format!("ALTER {}", kind.noun().to_uppercase()));
-    let scope = session.scope()?;
-    let Some(found) = find_relation(&scope, name) else {
-        if if_exists {
-            session.notice(
-                "NOTICE",
-                SqlState::UNDEFINED_TABLE,
-                format!("relation \"{}\" does not exist, skipping", super::written(name)),
-            );
-            return Ok(done);
+    let mode = lock_of(actions);
+    // Another may have the name by the time it is locked.
+    let found = loop {
+        let Some(found) = find_to_alter(session, kind, name, if_exists)? else { return Ok(done) };
+        let locked = if let Object::Index(index) = &found { index.table } else { found.oid() };
+        session.lock(locked, mode).await?;
+        if find_relation(&*session.scope()?, name).is_some_and(|now| now.oid() == found.oid()) {
+            break found;
         }
-        return Err(super::relation(&scope, name).err().unwrap_or_else(|| Error::internal("no relation")));
     };
-    let actual = kind_of(&found);
-    // ALTER TABLE may rename and move relations of every kind.
-    if kind != actual && kind != ObjectKind::Table {
-        let noun =
-            if kind == ObjectKind::Index { "an index".to_string() } else { format!("a {}", kind.noun()) };
-        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {noun}", name.name)));
+    if let Object::Table(table) = &found {
+        session.must_be_settled(table, "ALTER TABLE")?;
     }
-    privilege::must_own(&scope.catalog, scope.role, owner_of(&found), actual.noun(), found.name())?;
-    let locked = if let Object::Index(index) = &found { index.table } else { found.oid() };
-    session.lock(locked, TableLockMode::AccessExclusive).await?;
     for action in actions {
         let scope = session.scope()?;
         let Some(object) = scope.catalog.get(found.oid()).cloned() else {
@@ -80,6 +71,50 @@ pub async fn run(
         }
     }
     Ok(done)
+}
+
+/// What ALTER names, if it is of that kind and the session's to change; `None`: it is not there, which IF EXISTS allows.
+fn find_to_alter(
+    session: &mut Session,
+    kind: ObjectKind,
+    name: &Name,
+    if_exists: bool,
+) -> Result<Option<Object>> {
+    let scope = session.scope()?;
+    let Some(found) = find_relation(&scope, name) else {
+        if if_exists {
+            session.notice(
+                "NOTICE",
+                SqlState::UNDEFINED_TABLE,
+                format!("relation \"{}\" does not exist, skipping", super::written(name)),
+            );
+            return Ok(None);
+        }
+        return Err(super::relation(&scope, name).err().unwrap_or_else(|| Error::internal("no relation")));
+    };
+    let actual = kind_of(&found);
+    // ALTER TABLE may rename and move relations of every kind.
+    if kind != actual && kind != ObjectKind::Table {
+        let noun =
+            if kind == ObjectKind::Index { "an index".to_string() } else { format!("a {}", kind.noun()) };
+        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {noun}", name.name)));
+    }
+    privilege::must_own(&scope.catalog, scope.role, owner_of(&found), actual.noun(), found.name())?;
+    Ok(Some(found))
+}
+
+/// The weakest lock under which the actions can be carried out.
+fn lock_of(actions: &[AlterAction]) -> TableLockMode {
+    let each = actions.iter().map(|action| match action {
+        AlterAction::AddConstraint(constraint)
+            if matches!(constraint.kind, ConstraintForm::Foreign { .. }) =>
+        {
+            TableLockMode::ShareRowExclusive
+        }
+        AlterAction::ValidateConstraint(_) => TableLockMode::ShareUpdateExclusive,
+        _ => TableLockMode::AccessExclusive,
+    });
+    each.max().unwrap_or(TableLockMode::AccessExclusive)
 }
 
 /// Rename, owner, schema: for every kind. False: not one of these.

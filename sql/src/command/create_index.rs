@@ -68,6 +68,7 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         (false, false) => TableLockMode::ShareRowExclusive,
     };
     let (scope, table) = session.own_table(&statement.table, mode).await?;
+    session.must_be_settled(&table, "CREATE INDEX")?;
     privilege::check_schema(&scope.catalog, scope.role, table.schema, 'C')?;
     // Temporary tables are nobody else's.
     let in_steps = in_steps && table.persistence == Persistence::Permanent;

@@ -338,6 +338,10 @@ impl Builder {
     /// Adds a key or check; foreign keys are kept for [`Builder::foreign_keys`].
     pub fn constraint(&mut self, session: &mut Session, constraint: TableConstraint) -> Result<()> {
         if let Some(name) = &constraint.name {
+            // A key is an index, too, and its name is taken as an index's.
+            if let ConstraintForm::Unique { using_index: None, .. } = &constraint.kind {
+                super::must_be_free(&session.scope()?.catalog, self.table.schema, name)?;
+            }
             self.constraint_name_free(name)?;
         }
         let (deferrable, initially_deferred) = (constraint.deferrable, constraint.initially_deferred);

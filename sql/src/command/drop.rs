@@ -102,7 +102,10 @@ async fn objects(
         loop {
             let Some(found) = lock_target(session, kind, name, if_exists).await? else { break };
             let now = find(&*session.scope()?, session.shared.database, kind, name);
-            if now.is_some_and(|now| now.oid() == found) {
+            if let Some(now) = now.filter(|now| now.oid() == found) {
+                if let Object::Table(table) = &now {
+                    session.must_be_settled(table, "DROP TABLE")?;
+                }
                 targets.push(found);
                 break;
             }

@@ -9,7 +9,7 @@ use crate::session::{Outcome, Session};
 use crate::statement::Name;
 
 pub async fn run(session: &mut Session, names: &[Name], mode: &str, no_wait: bool) -> Result<Outcome> {
-    if !session.in_block() {
+    if !session.in_transaction() {
         return Err(Error::new(
             SqlState::NO_ACTIVE_SQL_TRANSACTION,
             "LOCK TABLE can only be used in transaction blocks",
@@ -48,12 +48,29 @@ pub async fn run(session: &mut Session, names: &[Name], mode: &str, no_wait: boo
                 }
                 vec![table.oid]
             }
-            Object::View(view) => view.depends_on.clone(),
+            // The view, and what it reads, through other views.
+            Object::View(view) => {
+                let mut oids = vec![view.oid];
+                let mut place = 0;
+                while let Some(oid) = oids.get(place).copied() {
+                    place += 1;
+                    if let Some(view) = scope.catalog.view(oid) {
+                        let more: Vec<_> =
+                            view.depends_on.iter().filter(|oid| !oids.contains(oid)).copied().collect();
+                        oids.extend(more);
+                    }
+                }
+                oids
+            }
             other => {
                 return Err(Error::new(
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("\"{}\" is not a table or view", other.name()),
-                ));
+                    format!("cannot lock relation \"{}\"", other.name()),
+                )
+                .detail(match other {
+                    Object::Sequence(_) => "This operation is not supported for sequences.",
+                    _ => "This operation is not supported for indexes.",
+                }));
             }
         };
         for oid in oids {

@@ -214,6 +214,8 @@ pub async fn alter_sequence(
     options: &SequenceOptions,
 ) -> Result<()> {
     let scope = session.scope()?;
+    // As it is now: somebody may have changed it while its lock was waited for.
+    let sequence = scope.catalog.sequence(sequence.oid).unwrap_or(sequence);
     let mut changed = (**sequence).clone();
     let (value, called) = session.transaction()?.tx()?.sequence_state(sequence);
     apply(&mut changed, options, false)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::Isolation;
 use engine::catalog::Object;
-use value::{Datum, Error, Result, SqlState};
+use value::{Datum, Error, Oid, Result, SqlState};
 
 use crate::privilege;
 use crate::session::{Outcome, Session};
@@ -60,7 +60,7 @@ pub fn set(session: &mut Session, name: &str, local: bool, values: Option<&[Stri
         session.set_transaction(modes)?;
         return done("SET");
     }
-    if local && !session.in_block() && session.batch_statements <= 1 {
+    if local && !session.in_transaction() {
         session.notice(
             "WARNING",
             SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -162,7 +162,7 @@ pub fn set_transaction(session: &mut Session, modes: Modes, characteristics: boo
         }
         return done("SET");
     }
-    if !session.in_block() && session.batch_statements <= 1 {
+    if !session.in_transaction() {
         session.notice(
             "WARNING",
             SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -206,6 +206,13 @@ pub async fn set_constraints(
             ));
         }
     }
+    if !session.in_transaction() {
+        session.notice(
+            "WARNING",
+            SqlState::NO_ACTIVE_SQL_TRANSACTION,
+            "SET CONSTRAINTS can only be used in transaction blocks",
+        );
+    }
     let block = session.transaction()?;
     let modes = Arc::make_mut(&mut block.constraints);
     if names.is_none() {
@@ -217,12 +224,7 @@ pub async fn set_constraints(
         }
     }
     if !deferred {
-        // What was put off is looked at now; checks that hold need not be repeated at commit.
-        let (due, rest): (Vec<_>, Vec<_>) = session
-            .take_checks()
-            .into_iter()
-            .partition(|check| names.is_none() || oids.contains(&check.constraint()));
-        session.transaction()?.checks = rest;
+        let due = session.due_checks(|check| names.is_none() || oids.contains(&check.constraint()));
         if !due.is_empty() {
             session.run_checks(due).await?;
         }
@@ -285,11 +287,12 @@ pub fn session_authorization(session: &mut Session, role: Option<&str>, local: b
     done("SET")
 }
 
-pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
+pub async fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
     match what {
         "all" => {
             session.must_stand_alone("DISCARD ALL")?;
             session.discard_all();
+            drop_temporary(session).await?;
             done("DISCARD ALL")
         }
         "plans" => {
@@ -302,6 +305,24 @@ pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
             *session.shared.sequences.lock() = Default::default();
             done("DISCARD SEQUENCES")
         }
-        _ => done("DISCARD TEMP"),
+        _ => {
+            drop_temporary(session).await?;
+            done("DISCARD TEMP")
+        }
     }
+}
+
+/// Drops all temporary relations of the session, without a word about it.
+async fn drop_temporary(session: &mut Session) -> Result<()> {
+    let Some(temporary) = session.temporary else { return Ok(()) };
+    let scope = session.scope()?;
+    let relations = scope.catalog.objects().filter(|object| object.relation_schema() == Some(temporary));
+    let oids: Vec<Oid> = relations.map(Object::oid).collect();
+    if oids.is_empty() {
+        return Ok(());
+    }
+    let said = session.shared.notices.lock().len();
+    super::drop::remove(session, &oids, true).await?;
+    session.shared.notices.lock().truncate(said);
+    Ok(())
 }

@@ -22,6 +22,7 @@ pub async fn run(session: &mut Session, names: &[Name], restart: bool, cascade: 
             if let Ok(again) = super::table(&scope, name)
                 && again.oid == table.oid
             {
+                session.must_be_settled(&again, "TRUNCATE")?;
                 if !tables.iter().any(|t| t.oid == again.oid) {
                     tables.push(again);
                 }

@@ -29,7 +29,19 @@ pub async fn create(
         return Err(Error::new(SqlState::SYNTAX_ERROR, "a view is made of a query"));
     };
     let schema = session.schema_for(name, temporary || name.schema.as_deref() == Some("pg_temp")).await?;
-    let scope = session.scope()?;
+    // What it reads may not change until it is there; what changed while that was waited for is looked up again.
+    let scope = loop {
+        let scope = session.scope()?;
+        if let Ok((_, reads, _)) = qualified(&scope, tree) {
+            for relation in reads {
+                session.lock(relation, engine::TableLockMode::AccessShare).await?;
+            }
+        }
+        let now = session.scope()?;
+        if now.catalog.version == scope.catalog.version {
+            break now;
+        }
+    };
     let prepared = session.prepare("", Some(parsed.clone()), &[])?;
     if !prepared.types.is_empty() {
         return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use engine::catalog::{Change, Object, OnCommit};
+use engine::catalog::{Change, Object, OnCommit, Table};
 use engine::{Isolation, Savepoint, Transaction};
 use execute::ConstraintModes;
 use value::{Error, Oid, Result, SqlState};
@@ -31,12 +31,55 @@ pub struct Block {
     pub saved: Saved,
     pub roles: Roles,
     savepoints: Vec<Frame>,
-    /// Foreign keys to be checked at commit.
-    pub checks: Vec<execute::DeferredCheck>,
+    /// What is to be checked at commit.
+    checks: Checks,
     pub constraints: Arc<ConstraintModes>,
     pub notifications: Vec<(String, String)>,
     /// LISTEN and UNLISTEN as they stand if the transaction commits.
     pub listening: Option<Vec<String>>,
+}
+
+/// Deferred checks, each with the moment it came up: a number that grows with everything that happens to them.
+#[derive(Default)]
+struct Checks {
+    pending: Vec<(u64, execute::DeferredCheck)>,
+    /// Made already, by SET CONSTRAINTS: when they came up and when they were made. Rolling back to a savepoint in between
+    /// puts them off again, since what satisfied them may be gone.
+    made: Vec<(u64, u64, execute::DeferredCheck)>,
+    moment: u64,
+}
+
+impl Checks {
+    fn add(&mut self, checks: impl IntoIterator<Item = execute::DeferredCheck>) {
+        self.moment += 1;
+        self.pending.extend(checks.into_iter().map(|check| (self.moment, check)));
+    }
+
+    /// The checks that are made now.
+    fn make(&mut self, due: impl Fn(&execute::DeferredCheck) -> bool) -> Vec<execute::DeferredCheck> {
+        self.moment += 1;
+        let now = self.moment;
+        let (due, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|(_, check)| due(check));
+        self.pending = rest;
+        self.made.extend(due.iter().map(|(since, check)| (*since, now, check.clone())));
+        due.into_iter().map(|(_, check)| check).collect()
+    }
+
+    /// A moment to come back to.
+    fn mark(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    fn rollback(&mut self, mark: u64) {
+        self.pending.retain(|(since, _)| *since < mark);
+        let (undone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.made).into_iter().partition(|(_, made, _)| *made > mark);
+        self.made = kept;
+        let again = undone.into_iter().filter(|(since, ..)| *since < mark);
+        self.pending.extend(again.map(|(since, _, check)| (since, check)));
+    }
 }
 
 struct Frame {
@@ -44,7 +87,7 @@ struct Frame {
     savepoint: Savepoint,
     saved: Saved,
     roles: Roles,
-    checks: usize,
+    checks: u64,
     notifications: usize,
     constraints: Arc<ConstraintModes>,
     /// READ ONLY as it was outside: it is so again when the savepoint is gone.
@@ -52,6 +95,13 @@ struct Frame {
 }
 
 impl Block {
+    /// Checks that the transaction has to make before it commits.
+    pub fn put_off(&mut self, checks: Vec<execute::DeferredCheck>) {
+        if !checks.is_empty() {
+            self.checks.add(checks);
+        }
+    }
+
     fn set_read_only(&mut self, read_only: bool) {
         self.read_only = read_only;
         if let Some(tx) = &mut self.tx {
@@ -101,7 +151,7 @@ impl Session {
             saved: self.shared.settings.lock().save(),
             roles: *self.shared.roles.lock(),
             savepoints: Vec::new(),
-            checks: Vec::new(),
+            checks: Checks::default(),
             constraints: Arc::default(),
             notifications: Vec::new(),
             listening: None,
@@ -112,18 +162,35 @@ impl Session {
         self.block.as_ref().is_some_and(|b| b.explicit)
     }
 
-    /// 25001 inside a block, or behind another statement of the same string.
+    /// 25001 where the statement is not alone in its transaction.
     pub(crate) fn must_stand_alone(&self, what: &str) -> Result<()> {
-        if self.in_block() {
-            return Err(Error::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot run inside a transaction block"),
-            ));
+        if self.in_transaction() {
+            let place = match self.in_block() || self.in_simple {
+                true => "run inside a transaction block",
+                false => "be executed within a pipeline",
+            };
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, format!("{what} cannot {place}")));
         }
-        if self.batch_statements > 1 {
+        Ok(())
+    }
+
+    /// Whether the statement shares its transaction with others: of a block, or of the same string or pipeline.
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.in_block() || self.batch_statements > 1 || (self.in_simple && !self.simple.is_empty())
+    }
+
+    /// 55006 while checks of the table's rows are put off to the end of the transaction.
+    pub(crate) fn must_be_settled(&mut self, table: &Table, what: &str) -> Result<()> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if block.checks.pending.is_empty() {
+            return Ok(());
+        }
+        let catalog = block.tx()?.catalog();
+        let mut pending = block.checks.pending.iter();
+        if pending.any(|(_, check)| check.relation(&catalog) == Some(table.oid)) {
             return Err(Error::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot be executed from a function or multi-command string"),
+                SqlState::OBJECT_IN_USE,
+                format!("cannot {what} \"{}\" because it has pending trigger events", table.name),
             ));
         }
         Ok(())
@@ -258,8 +325,8 @@ impl Session {
     async fn before_commit(&mut self) -> Result<()> {
         self.hold_cursors().await?;
         let Some(block) = &mut self.block else { return Ok(()) };
-        if !block.checks.is_empty() {
-            let checks = std::mem::take(&mut block.checks);
+        let checks = block.checks.make(|_| true);
+        if !checks.is_empty() {
             self.run_checks(checks).await?;
         }
         self.carry_out_on_commit().await
@@ -303,9 +370,12 @@ impl Session {
         execute::run_deferred(checks, block.tx()?, context).await
     }
 
-    /// Deferred checks pending in this transaction.
-    pub(crate) fn take_checks(&mut self) -> Vec<execute::DeferredCheck> {
-        self.block.as_mut().map(|b| std::mem::take(&mut b.checks)).unwrap_or_default()
+    /// The deferred checks that SET CONSTRAINTS .. IMMEDIATE makes now.
+    pub(crate) fn due_checks(
+        &mut self,
+        due: impl Fn(&execute::DeferredCheck) -> bool,
+    ) -> Vec<execute::DeferredCheck> {
+        self.block.as_mut().map(|block| block.checks.make(due)).unwrap_or_default()
     }
 
     pub(crate) fn rollback_block(&mut self) {
@@ -467,7 +537,7 @@ impl Session {
             savepoint,
             saved,
             roles,
-            checks: block.checks.len(),
+            checks: block.checks.mark(),
             notifications: block.notifications.len(),
             constraints: block.constraints.clone(),
             read_only: block.read_only,
@@ -514,7 +584,7 @@ impl Session {
         block.savepoints.truncate(place + 1);
         let Some(frame) = block.savepoints.last() else { return Err(Error::internal("no savepoint")) };
         let (savepoint, saved, roles) = (frame.savepoint, frame.saved.clone(), frame.roles);
-        block.checks.truncate(frame.checks);
+        block.checks.rollback(frame.checks);
         block.notifications.truncate(frame.notifications);
         block.constraints = frame.constraints.clone();
         let read_only = frame.read_only;

@@ -207,13 +207,16 @@ impl Session {
             Statement::Notify { channel, payload } => {
                 command::notify::notify(self, channel, payload.as_deref())
             }
-            Statement::Discard(what) => command::set::discard(self, what),
+            Statement::Discard(what) => command::set::discard(self, what).await,
             Statement::Analyze { tables, .. } => command::analyze::run(self, tables).await,
             Statement::Vacuum { tables, analyze, .. } => {
                 command::analyze::vacuum(self, tables, *analyze).await
             }
             Statement::Checkpoint => command::analyze::checkpoint(self),
-            Statement::Reindex { kind, name } => {
+            Statement::Reindex { kind, name, concurrently } => {
+                if *concurrently {
+                    self.must_stand_alone("REINDEX CONCURRENTLY")?;
+                }
                 command::create_index::reindex(self, kind, name.as_ref()).await
             }
             Statement::Cluster => tag("CLUSTER"),

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use engine::RowLockMode;
 use engine::catalog::{Catalog, ConstraintKind, ForeignKey, Table};
+use engine::{RowLockMode, Transaction};
 use plan::ir::Check;
 use resolve::tree::Expr;
 use value::text::Style;
 use value::{Datum, Error, Result, SqlState, text};
 
 use crate::code::Code;
-use crate::compile::Compiler;
-use crate::context::Context;
+use crate::driver::settled;
+use crate::node::Builder;
 use crate::rows;
 use crate::state::State;
+use crate::walk;
 
 /// A foreign key seen from one of its ends.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ impl Link {
 pub(crate) struct Rules {
     computed: Vec<(usize, Code)>,
     checks: Vec<(String, Code)>,
+    /// A computed column or a check may have to wait.
+    pub waits: bool,
     not_null: Vec<usize>,
     /// Columns of unique indexes that a foreign key could refer to.
     pub keys: Vec<usize>,
@@ -56,13 +59,15 @@ pub(crate) fn column(number: i16) -> usize {
 
 impl Rules {
     pub fn new(
-        context: &Context,
+        builder: &Builder<'_>,
         catalog: &Catalog,
         table: &Arc<Table>,
         computed: &[(usize, Expr)],
         checks: &[Check],
     ) -> Result<Rules> {
-        let mut compiler = Compiler::new(context);
+        let exprs = computed.iter().map(|(_, expr)| expr).chain(checks.iter().map(|check| &check.expr));
+        let waits = exprs.clone().any(|expr| walk::waits(builder.plan, expr));
+        let mut compiler = super::compiler(builder, exprs);
         let computed = computed
             .iter()
             .map(|(column, expr)| Ok((*column, compiler.compile(expr)?)))
@@ -98,6 +103,7 @@ impl Rules {
         Ok(Rules {
             computed,
             checks,
+            waits,
             not_null: table
                 .columns
                 .iter()
@@ -120,7 +126,21 @@ impl Rules {
     }
 
     /// Fills computed columns and checks the row. `row`: the table's columns.
-    pub fn apply(&mut self, state: &mut State, table: &Table, row: &mut [Datum]) -> Result<()> {
+    pub async fn apply(
+        &mut self,
+        state: &mut State,
+        tx: &mut Transaction,
+        table: &Table,
+        row: &mut [Datum],
+    ) -> Result<()> {
+        if self.computed.is_empty() && self.checks.is_empty() {
+            return self.test(state, table, row);
+        }
+        settled(state, tx, |state| self.test(state, table, row)).await
+    }
+
+    /// [`Rules::apply`] where nothing can wait ([`Rules::waits`]).
+    pub fn test(&mut self, state: &mut State, table: &Table, row: &mut [Datum]) -> Result<()> {
         for (column, code) in &mut self.computed {
             let value = code.eval(state, row)?;
             row[*column] = value;

@@ -7,7 +7,7 @@ use value::{Datum, Error, Result};
 use super::Target;
 use super::foreign_key::Queue;
 use super::update::target_relation;
-use crate::driver::{guarded, lock_row};
+use crate::driver::{guarded, lock_row, settled};
 use crate::node::Builder;
 use crate::node::lock_rows::Rechecker;
 use crate::rows::Rows;
@@ -48,12 +48,12 @@ impl Delete {
             .await?
         {
             RowLock::Granted => snapshot
-                .get(&table, id)?
+                .unvalidated_get(&table, id)?
                 .ok_or_else(|| Error::internal("a row to delete that its own snapshot does not see"))?,
             RowLock::Moved(row) => {
                 let newest: Vec<_> =
                     self.relation.map(|relation| (relation, id, row.clone())).into_iter().collect();
-                self.recheck.run(state, source, &newest, &mut checked)?;
+                settled(state, tx, |state| self.recheck.run(state, source, &newest, &mut checked)).await?;
                 if checked.is_empty() {
                     self.checked = checked;
                     return Ok(());
@@ -68,8 +68,8 @@ impl Delete {
         guarded(&state.context, tx.delete(&table, id, &old)).await?;
         queue.deleted(&target.rules, &table, &old)?;
         let values = if target.returning.is_some() { old.decode() } else { Vec::new() };
-        let result =
-            target.done(state, id, &values, if checked.is_empty() { source } else { checked.row(0) });
+        let source = if checked.is_empty() { source } else { checked.row(0) };
+        let result = target.done(state, tx, id, &values, source).await;
         self.checked = checked;
         result
     }

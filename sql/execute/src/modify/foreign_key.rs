@@ -5,22 +5,24 @@
 //! UPDATE (its key goes away), so the two exclude each other; whoever comes second sees the first.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use engine::catalog::{Catalog, Index, IndexState, ReferentialAction, Table};
+use engine::catalog::{Catalog, ConstraintKind, Index, IndexState, ReferentialAction, Table};
 use engine::{
-    KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, Transaction, UniqueCheck, Wait,
-    concurrent,
+    ColumnRange, Columns, KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, ScanFilter, Snapshot,
+    Transaction, UniqueCheck, Wait, concurrent,
 };
 use hashbrown::HashMap;
 use value::types::{self, Repr};
 use value::{Datum, Error, Oid, Result, SqlState, Type, compare, text};
 
+use super::compiler;
 use super::constraint::{Link, Rules, column};
 use crate::code::Code;
-use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{guarded, lock_row, locking};
+use crate::driver::{guarded, lock_row, locking, settled};
+use crate::node::Builder;
 use crate::rows::{self, Rows};
 use crate::state::State;
 
@@ -36,6 +38,20 @@ impl DeferredCheck {
     /// The constraint it belongs to.
     pub fn constraint(&self) -> Oid {
         self.constraint
+    }
+
+    /// The table whose changed row is to be checked.
+    pub fn relation(&self, catalog: &Catalog) -> Option<Oid> {
+        match self.what {
+            Deferred::Referencing(_) | Deferred::Unique(_) => Some(self.child),
+            Deferred::Referenced(_) => {
+                let constraints = &catalog.table(self.child)?.constraints;
+                match &constraints.iter().find(|constraint| constraint.oid == self.constraint)?.kind {
+                    ConstraintKind::Foreign(key) => Some(key.referenced_table),
+                    _ => None,
+                }
+            }
+        }
     }
 }
 
@@ -302,7 +318,7 @@ impl Queue {
             writers.insert(child.oid, writer);
         }
         let Some(writer) = writers.get_mut(&child.oid) else { return Ok(()) };
-        let latest = tx.latest_snapshot();
+        let latest = tx.checking_snapshot();
         // Under a fixed snapshot nothing may be changed that has changed since.
         let seen_by = tx.fixed_snapshot().unwrap_or_else(|| latest.clone());
         let found = children(&state.context, &latest, &catalog, link, &parent, &gone.old, usize::MAX)?;
@@ -324,7 +340,7 @@ impl Queue {
                                 })?;
                             value::text::apply_typmod(value, child.columns[number].ty(), false)?
                         }
-                        (ReferentialAction::SetDefault, _) => writer.default(state, number)?,
+                        (ReferentialAction::SetDefault, _) => writer.default(state, tx, number).await?,
                         _ => Datum::Null,
                     };
                 }
@@ -356,7 +372,7 @@ impl Queue {
                 guarded(&state.context, tx.delete(&child, id, &old)).await?;
                 self.deleted(&writer.rules, &child, &old)?;
             } else {
-                writer.rules.apply(state, &child, &mut new)?;
+                writer.rules.apply(state, tx, &child, &mut new).await?;
                 guarded(&state.context, tx.update(&child, id, &old, &new)).await?;
                 self.updated(&state.context, &writer.rules, &child, id, &old, &new)?;
             }
@@ -374,9 +390,10 @@ struct Writer {
 impl Writer {
     fn new(state: &State, catalog: &Arc<Catalog>, table: &Arc<Table>) -> Result<Writer> {
         let rules = state.context.system.rules(table)?;
-        let mut compiler = Compiler::new(&state.context);
+        let builder = Builder { context: &state.context, plan: &state.plan, rescans: false };
+        let mut compiler = compiler(&builder, rules.defaults.iter().map(|(_, expr)| expr));
         Ok(Writer {
-            rules: Rules::new(&state.context, catalog, table, &rules.computed, &rules.checks)?,
+            rules: Rules::new(&builder, catalog, table, &rules.computed, &rules.checks)?,
             defaults: rules
                 .defaults
                 .iter()
@@ -385,9 +402,9 @@ impl Writer {
         })
     }
 
-    fn default(&mut self, state: &mut State, column: usize) -> Result<Datum> {
+    async fn default(&mut self, state: &mut State, tx: &mut Transaction, column: usize) -> Result<Datum> {
         match self.defaults.iter_mut().find(|(other, _)| *other == column) {
-            Some((_, code)) => code.eval(state, &[]),
+            Some((_, code)) => settled(state, tx, |state| code.eval(state, &[])).await,
             None => Ok(Datum::Null),
         }
     }
@@ -463,6 +480,9 @@ async fn check_referencing(
             {
                 return Err(if waited { concurrent("update") } else { tx.outdated() });
             }
+            if tx.checking_snapshot().index_get(parent, index, &bytes)?.is_some() {
+                continue;
+            }
             return Err(tx.or_serialization(missing(context, catalog, link, parent, key)));
         };
         let locked = lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await;
@@ -494,7 +514,7 @@ async fn check_referenced(
 ) -> Result<()> {
     let foreign = link.key()?;
     let Some(parent) = catalog.table(foreign.referenced_table) else { return Ok(()) };
-    let latest = tx.latest_snapshot();
+    let latest = tx.checking_snapshot();
     if children(context, &latest, catalog, link, parent, old, 1)?.is_empty() {
         return Ok(());
     }
@@ -606,6 +626,7 @@ fn children(
             && index.keys.len() >= foreign.columns.len()
             && index.keys[..foreign.columns.len()].iter().all(|part| foreign.columns.contains(&part.column))
     });
+    let latest = latest.of_columns(&Columns::of(foreign.columns.iter().map(|number| column(*number))));
     let mut found = Vec::new();
     let mut memory = Reserved::new(&context.memory);
     let mut batch = RowBatch::new();
@@ -643,7 +664,13 @@ fn children(
             }
         }
         None => {
-            let mut scan = latest.scan(child, None)?;
+            let mut filter = ScanFilter::default();
+            for (number, value) in foreign.columns.iter().zip(&wanted) {
+                let (number, bound) = (column(*number), Bound::Included(value));
+                let ty = child.columns[number].type_oid;
+                filter.require(vec![ColumnRange::new(number, ty, bound, bound)]);
+            }
+            let mut scan = latest.scan_filtered(child, None, &filter)?;
             while scan.next(&mut batch)? {
                 if take(&batch, &mut found)? {
                     break;

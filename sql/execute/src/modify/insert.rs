@@ -6,16 +6,19 @@ use plan::ir::OnConflict;
 use resolve::tree::Expr;
 use value::{Datum, Error, Oid, Result, SqlState};
 
-use super::Target;
 use super::foreign_key::Queue;
+use super::{Target, compiler};
 use crate::code::Code;
-use crate::driver::{guarded, lock_row};
+use crate::driver::{guarded, lock_row, settled};
 use crate::node::Builder;
 use crate::state::State;
+use crate::walk;
 
 pub(crate) struct Insert {
     columns: Vec<usize>,
     defaults: Vec<(usize, Code)>,
+    /// A default may have to wait.
+    waits: bool,
     conflict: Option<Conflict>,
     new: Vec<Datum>,
 }
@@ -46,30 +49,37 @@ impl Insert {
                 touched: HashSet::new(),
                 update: match &conflict.update {
                     None => None,
-                    Some(update) => Some(ConflictUpdate {
-                        assignments: update
-                            .assignments
-                            .iter()
-                            .map(|(column, expr)| Ok((*column, builder.compile(expr)?)))
-                            .collect::<Result<_>>()?,
-                        filter: builder.maybe(update.filter.as_ref())?,
-                    }),
+                    Some(update) => {
+                        let assigned = update.assignments.iter().map(|(_, expr)| expr);
+                        let mut compiler = compiler(builder, assigned.chain(&update.filter));
+                        Some(ConflictUpdate {
+                            assignments: update
+                                .assignments
+                                .iter()
+                                .map(|(column, expr)| Ok((*column, compiler.compile(expr)?)))
+                                .collect::<Result<_>>()?,
+                            filter: compiler.maybe(update.filter.as_ref())?,
+                        })
+                    }
                 },
             }),
         };
+        let mut compiler = compiler(builder, defaults.iter().map(|(_, expr)| expr));
         Ok(Insert {
             columns: columns.to_vec(),
             defaults: defaults
                 .iter()
-                .map(|(column, expr)| Ok((*column, builder.compile(expr)?)))
+                .map(|(column, expr)| Ok((*column, compiler.compile(expr)?)))
                 .collect::<Result<_>>()?,
+            waits: defaults.iter().any(|(_, expr)| walk::waits(builder.plan, expr)),
             conflict,
             new: Vec::new(),
         })
     }
 
-    /// Makes the new row and inserts it if that needs no waiting; otherwise `false`, and [`Insert::later`] goes on.
-    pub fn now(
+    /// Inserts a row if nothing about it can wait; otherwise `false`, and nothing is done: [`Insert::row`] does it. A future
+    /// for each row costs more than most inserts.
+    pub fn row_now(
         &mut self,
         target: &mut Target,
         state: &mut State,
@@ -77,27 +87,35 @@ impl Insert {
         queue: &mut Queue,
         source: &[Datum],
     ) -> Result<bool> {
-        let new = &mut self.new;
+        if self.waits || self.conflict.is_some() || target.waits() || !tx.inserts_much() {
+            return Ok(false);
+        }
+        let mut new = self.given(target, source);
+        for (column, code) in &mut self.defaults {
+            new[*column] = code.eval(state, &[])?;
+        }
+        target.rules.test(state, &target.table, &mut new)?;
+        let id = tx.insert_now(&target.table, &new)?;
+        if let Some(id) = id {
+            queue.inserted(&state.context, &target.rules, &target.table, id, &new)?;
+            target.done_now(state, id, &new, source)?;
+        }
+        self.new = new;
+        Ok(id.is_some())
+    }
+
+    /// The new row with what the input gives of it.
+    fn given(&mut self, target: &Target, source: &[Datum]) -> Vec<Datum> {
+        let mut new = std::mem::take(&mut self.new);
         new.clear();
         new.resize(target.table.columns.len(), Datum::Null);
         for (slot, column) in self.columns.iter().enumerate() {
             new[*column] = source[slot].clone();
         }
-        for (column, code) in &mut self.defaults {
-            new[*column] = code.eval(state, &[])?;
-        }
-        target.rules.apply(state, &target.table, new)?;
-        if self.conflict.is_some() {
-            return Ok(false);
-        }
-        let Some(id) = tx.insert_now(&target.table, new)? else { return Ok(false) };
-        queue.inserted(&state.context, &target.rules, &target.table, id, new)?;
-        target.done(state, id, new, source)?;
-        Ok(true)
+        new
     }
 
-    /// Inserts the row that [`Insert::now`] has made.
-    pub async fn later(
+    pub async fn row(
         &mut self,
         target: &mut Target,
         state: &mut State,
@@ -105,13 +123,24 @@ impl Insert {
         queue: &mut Queue,
         source: &[Datum],
     ) -> Result<()> {
-        let new = std::mem::take(&mut self.new);
+        let mut new = self.given(target, source);
+        if !self.defaults.is_empty() {
+            let defaults = &mut self.defaults;
+            settled(state, tx, |state| {
+                for (column, code) in &mut *defaults {
+                    new[*column] = code.eval(state, &[])?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        target.rules.apply(state, tx, &target.table, &mut new).await?;
         let table = target.table.clone();
         match &mut self.conflict {
             None => {
                 let id = guarded(&state.context, tx.insert(&table, &new)).await?;
                 queue.inserted(&state.context, &target.rules, &table, id, &new)?;
-                target.done(state, id, &new, source)?;
+                target.done(state, tx, id, &new, source).await?;
             }
             Some(conflict) => conflict.row(target, state, tx, queue, &new, source).await?,
         }
@@ -138,14 +167,14 @@ impl Conflict {
                 Inserted::Row(id) => {
                     self.touched.insert(id);
                     queue.inserted(&state.context, &target.rules, &table, id, new)?;
-                    return target.done(state, id, new, source);
+                    return target.done(state, tx, id, new, source).await;
                 }
                 Inserted::Conflict { row, .. } => row,
             };
             let Some(update) = &mut self.update else {
                 if tx.isolation() != Isolation::ReadCommitted
                     && !self.touched.contains(&id)
-                    && state.context.snapshot.get(&table, id)?.is_none()
+                    && state.context.snapshot.unvalidated_get(&table, id)?.is_none()
                 {
                     return Err(concurrent_update());
                 }
@@ -154,7 +183,8 @@ impl Conflict {
             if self.touched.contains(&id) {
                 return Err(second_time());
             }
-            if tx.isolation() != Isolation::ReadCommitted && state.context.snapshot.get(&table, id)?.is_none()
+            if tx.isolation() != Isolation::ReadCommitted
+                && state.context.snapshot.unvalidated_get(&table, id)?.is_none()
             {
                 return Err(concurrent_update());
             }
@@ -162,7 +192,7 @@ impl Conflict {
             let latest = tx.latest_snapshot();
             let seen =
                 if tx.isolation() == Isolation::ReadCommitted { &latest } else { &state.context.snapshot };
-            let Some(mut existing) = seen.get(&table, id)? else { continue };
+            let Some(mut existing) = seen.unvalidated_get(&table, id)? else { continue };
             let mut mode = engine::RowLockMode::NoKeyUpdate;
             if update.assignments.iter().any(|(column, _)| target.rules.keys.contains(column)) {
                 mode = engine::RowLockMode::Update;
@@ -186,19 +216,25 @@ impl Conflict {
             let mut scope = row.clone();
             scope.push(Datum::Int8(id.0 as i64));
             scope.extend_from_slice(new);
-            if let Some(filter) = &mut update.filter
-                && !filter.accepts(state, &scope)?
-            {
+            let accepted = settled(state, tx, |state| {
+                if let Some(filter) = &mut update.filter
+                    && !filter.accepts(state, &scope)?
+                {
+                    return Ok(false);
+                }
+                for (column, code) in &mut update.assignments {
+                    row[*column] = code.eval(state, &scope)?;
+                }
+                Ok(true)
+            });
+            if !accepted.await? {
                 return Ok(());
             }
-            for (column, code) in &mut update.assignments {
-                row[*column] = code.eval(state, &scope)?;
-            }
-            target.rules.apply(state, &table, &mut row)?;
+            target.rules.apply(state, tx, &table, &mut row).await?;
             guarded(&state.context, tx.update(&table, id, &existing, &row)).await?;
             self.touched.insert(id);
             queue.updated(&state.context, &target.rules, &table, id, &existing, &row)?;
-            return target.done(state, id, &row, source);
+            return target.done(state, tx, id, &row, source).await;
         }
     }
 }

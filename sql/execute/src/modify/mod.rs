@@ -9,14 +9,17 @@ use std::sync::Arc;
 use engine::catalog::{Catalog, Table};
 use engine::{RowId, Transaction};
 use plan::ir::{Modify, ModifyAction};
+use resolve::tree::Expr;
 use value::{Datum, Error, Result};
 
 use crate::code::Code;
+use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{charge, fill};
+use crate::driver::{charge, fill, settled};
 use crate::node::{BATCH, Builder, Input};
 use crate::rows::Rows;
 use crate::state::State;
+use crate::walk;
 
 mod constraint;
 mod delete;
@@ -45,15 +48,31 @@ pub(crate) struct Target {
     pub table: Arc<Table>,
     pub rules: Rules,
     returning: Option<Vec<Code>>,
+    returning_waits: bool,
     returned: Rows,
     memory: Reserved,
     affected: u64,
     scratch: Vec<Datum>,
 }
 
+/// The compiler for expressions that are computed by [`settled`]: those that wait are computed again after each wait.
+pub(crate) fn compiler<'a, 'e>(
+    builder: &Builder<'a>,
+    exprs: impl IntoIterator<Item = &'e Expr>,
+) -> Compiler<'a> {
+    let compiler = Compiler::new(builder.context);
+    let waits = exprs.into_iter().any(|expr| walk::waits(builder.plan, expr));
+    if waits { compiler.replaying() } else { compiler }
+}
+
 impl Target {
-    /// Counts a changed row and keeps its RETURNING list. `row`: the table's columns.
-    fn done(&mut self, state: &mut State, id: RowId, row: &[Datum], source: &[Datum]) -> Result<()> {
+    /// Whether what a new row must satisfy, or its RETURNING list, may have to wait.
+    fn waits(&self) -> bool {
+        self.returning_waits || self.rules.waits
+    }
+
+    /// [`Target::done`] where nothing can wait.
+    fn done_now(&mut self, state: &mut State, id: RowId, row: &[Datum], source: &[Datum]) -> Result<()> {
         self.affected += 1;
         let Some(returning) = &mut self.returning else { return Ok(()) };
         self.scratch.clear();
@@ -65,6 +84,36 @@ impl Target {
             let value = code.eval(state, &self.scratch)?;
             self.returned.values.push(value);
         }
+        self.returned.count += 1;
+        charge(&mut self.memory, &self.returned.values[start..])
+    }
+
+    /// Counts a changed row and keeps its RETURNING list. `row`: the table's columns.
+    async fn done(
+        &mut self,
+        state: &mut State,
+        tx: &mut Transaction,
+        id: RowId,
+        row: &[Datum],
+        source: &[Datum],
+    ) -> Result<()> {
+        self.affected += 1;
+        let Some(returning) = &mut self.returning else { return Ok(()) };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(row);
+        self.scratch.push(Datum::Int8(id.0 as i64));
+        self.scratch.extend_from_slice(source);
+        let start = self.returned.values.len();
+        let (returned, scratch) = (&mut self.returned, &self.scratch);
+        settled(state, tx, |state| {
+            returned.values.truncate(start);
+            for code in &mut *returning {
+                let value = code.eval(state, scratch)?;
+                returned.values.push(value);
+            }
+            Ok(())
+        })
+        .await?;
         self.returned.count += 1;
         charge(&mut self.memory, &self.returned.values[start..])
     }
@@ -97,7 +146,7 @@ impl Change {
             }
         };
         let returning = match &modify.returning {
-            Some(exprs) => Some(builder.list(exprs)?),
+            Some(exprs) => Some(compiler(builder, exprs).list(exprs)?),
             None => None,
         };
         Ok(Change {
@@ -105,9 +154,14 @@ impl Change {
             action,
             target: Target {
                 table: table.clone(),
-                rules: Rules::new(builder.context, catalog, table, &modify.computed, &modify.checks)?,
+                rules: Rules::new(builder, catalog, table, &modify.computed, &modify.checks)?,
                 returned: Rows::new(returning.as_ref().map_or(0, Vec::len)),
                 returning,
+                returning_waits: modify
+                    .returning
+                    .iter()
+                    .flatten()
+                    .any(|expr| walk::waits(builder.plan, expr)),
                 memory: Reserved::new(&builder.context.memory),
                 affected: 0,
                 scratch: Vec::new(),
@@ -130,8 +184,7 @@ impl Change {
         Ok(())
     }
 
-    /// Takes a row through the change if that needs no waiting: a future for each row costs more than most inserts.
-    /// `false`: [`Change::row`] does it.
+    /// Takes a row through the change if that cannot wait; `false`: [`Change::row`] does it.
     fn row_now(
         &mut self,
         state: &mut State,
@@ -140,12 +193,11 @@ impl Change {
         source: &[Datum],
     ) -> Result<bool> {
         match &mut self.action {
-            Action::Insert(insert) => insert.now(&mut self.target, state, tx, queue, source),
+            Action::Insert(insert) => insert.row_now(&mut self.target, state, tx, queue, source),
             Action::Update(_) | Action::Delete(_) => Ok(false),
         }
     }
 
-    /// To be called after [`Change::row_now`], for the same row.
     async fn row(
         &mut self,
         state: &mut State,
@@ -154,7 +206,7 @@ impl Change {
         source: &[Datum],
     ) -> Result<()> {
         match &mut self.action {
-            Action::Insert(insert) => insert.later(&mut self.target, state, tx, queue, source).await,
+            Action::Insert(insert) => insert.row(&mut self.target, state, tx, queue, source).await,
             Action::Update(update) => update.row(&mut self.target, state, tx, queue, source).await,
             Action::Delete(delete) => delete.row(&mut self.target, state, tx, queue, source).await,
         }

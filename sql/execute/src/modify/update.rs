@@ -6,7 +6,7 @@ use value::{Datum, Error, Result};
 
 use super::Target;
 use super::foreign_key::Queue;
-use crate::driver::{guarded, lock_row};
+use crate::driver::{guarded, lock_row, settled};
 use crate::node::Builder;
 use crate::node::lock_rows::Rechecker;
 use crate::rows::Rows;
@@ -64,7 +64,7 @@ impl Update {
         let id = RowId(id as u64);
         let table = target.table.clone();
         let snapshot = state.context.snapshot.clone();
-        let Some(mut old) = snapshot.get(&table, id)? else {
+        let Some(mut old) = snapshot.unvalidated_get(&table, id)? else {
             return Err(Error::internal("a row to update that its own snapshot does not see"));
         };
         let mut new = self.assign(&old, source);
@@ -79,7 +79,7 @@ impl Update {
         if let Some(row) = moved {
             let newest: Vec<_> =
                 self.relation.map(|relation| (relation, id, row.clone())).into_iter().collect();
-            self.recheck.run(state, source, &newest, &mut checked)?;
+            settled(state, tx, |state| self.recheck.run(state, source, &newest, &mut checked)).await?;
             if checked.is_empty() {
                 self.checked = checked;
                 return Ok(());
@@ -93,10 +93,11 @@ impl Update {
                 lock_row(&state.context, tx, &table, id, needed, Wait::Block, &latest).await?;
             }
         }
-        target.rules.apply(state, &table, &mut new)?;
+        target.rules.apply(state, tx, &table, &mut new).await?;
         guarded(&state.context, tx.update(&table, id, &old, &new)).await?;
         queue.updated(&state.context, &target.rules, &table, id, &old, &new)?;
-        let result = target.done(state, id, &new, if checked.is_empty() { source } else { checked.row(0) });
+        let source = if checked.is_empty() { source } else { checked.row(0) };
+        let result = target.done(state, tx, id, &new, source).await;
         checked.clear();
         self.checked = checked;
         result

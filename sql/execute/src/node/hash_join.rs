@@ -6,6 +6,7 @@
 use plan::ir::{HashJoin, JoinType};
 use value::{Datum, Oid, Result};
 
+use super::awaiting::Condition;
 use super::{BATCH, Builder, Input, Step};
 use crate::code::Code;
 use crate::context::Reserved;
@@ -21,7 +22,9 @@ pub(crate) struct HashJoinStep {
     /// When every right key is a slot, keys are read from the rows themselves.
     right_slots: Option<Vec<usize>>,
     types: Vec<Oid>,
-    condition: Option<Code>,
+    condition: Option<Condition>,
+    /// The right row whose condition has not been answered yet.
+    asked: Option<usize>,
     /// A semi join that gives the right row too.
     wide: bool,
     left_width: usize,
@@ -63,7 +66,8 @@ impl HashJoinStep {
             wide: join.wide,
             left: builder.input(&join.left)?,
             right: builder.input(&join.right)?,
-            condition: builder.maybe(join.condition.as_ref())?,
+            condition: Condition::new(builder, join.condition.as_ref())?,
+            asked: None,
             left_width: join.left.types.len(),
             right_width: join.right.types.len(),
             build: Rows::new(join.right.types.len()),
@@ -227,7 +231,7 @@ impl Step for HashJoinStep {
             if steps % 1024 == 0 {
                 state.context.cancel.check()?;
             }
-            let Some(entry) = self.candidate() else {
+            let Some(entry) = self.asked.take().or_else(|| self.candidate()) else {
                 if !self.matched {
                     match self.kind {
                         JoinType::Left | JoinType::Full => self.emit_left(out, true),
@@ -238,6 +242,13 @@ impl Step for HashJoinStep {
                 self.end_row();
                 continue;
             };
+            if self.condition.as_ref().is_some_and(Condition::waits) {
+                // Asked about again, should it unwind.
+                self.asked = Some(entry);
+                if !out.is_empty() {
+                    return Ok(());
+                }
+            }
             if left_only {
                 let passes = match &mut self.condition {
                     None => true,
@@ -248,6 +259,7 @@ impl Step for HashJoinStep {
                         condition.accepts(state, &self.row)?
                     }
                 };
+                self.asked = None;
                 if passes {
                     if self.kind == JoinType::Semi {
                         self.emit_left(out, false);
@@ -259,11 +271,13 @@ impl Step for HashJoinStep {
             let start = out.values.len();
             out.values.extend_from_slice(self.left.batch.row(self.left.at));
             out.values.extend_from_slice(self.build.row(entry));
-            if let Some(condition) = &mut self.condition
-                && !condition.accepts(state, &out.values[start..])?
-            {
-                out.values.truncate(start);
-                continue;
+            if let Some(condition) = &mut self.condition {
+                let passes = condition.accepts(state, &out.values[start..])?;
+                self.asked = None;
+                if !passes {
+                    out.values.truncate(start);
+                    continue;
+                }
             }
             out.count += 1;
             self.matched = true;
@@ -278,6 +292,8 @@ impl Step for HashJoinStep {
     }
 
     fn rescan(&mut self, state: &mut State) -> Result<()> {
+        self.asked = None;
+        self.condition.iter_mut().for_each(Condition::forget);
         self.probing = false;
         self.tail = None;
         self.left.rescan(state)?;

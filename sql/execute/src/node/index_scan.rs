@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use engine::catalog::{Index, Table};
-use engine::{IndexScan as EngineScan, KeyRange, RowBatch};
+use engine::{Columns, IndexScan as EngineScan, KeyRange, RowBatch};
 use plan::ir::IndexScan;
 use value::{Datum, Result};
 
@@ -26,6 +26,7 @@ pub(crate) struct IndexScanStep {
     any: Option<Vec<Code>>,
     any_array: Option<Code>,
     backward: bool,
+    columns: Columns,
     decoder: Decoder,
     opened: bool,
     probes: VecDeque<Probe>,
@@ -64,6 +65,7 @@ impl IndexScanStep {
             },
             any_array: builder.maybe(scan.any_array.as_ref())?,
             backward: scan.backward,
+            columns: access::columns(builder.context, &scan.columns),
             decoder: Decoder::new(builder, &scan.columns, scan.row_id, scan.filter.as_ref())?,
             opened: false,
             probes: VecDeque::new(),
@@ -212,15 +214,17 @@ impl Step for IndexScanStep {
                     return Ok(());
                 }
                 Some(Probe::Key(key)) => {
-                    if let Some((id, row)) = access::index_get(state, &self.table, &self.index, &key)? {
+                    let place = (&*self.table, &*self.index);
+                    if let Some((id, row)) = access::index_get(state, place, &self.columns, &key)? {
                         state.counters.rows_scanned += 1;
                         self.decoder.emit(state, id, &row, out)?;
                     }
                 }
                 Some(Probe::Range(range)) => {
                     if !range.is_empty() {
-                        self.scan =
-                            Some(access::index_scan(state, &self.table, &self.index, range, self.backward)?);
+                        let place = (&*self.table, &*self.index);
+                        let backward = self.backward;
+                        self.scan = Some(access::index_scan(state, place, &self.columns, range, backward)?);
                     }
                 }
             }

@@ -18,12 +18,14 @@ use crate::state::{LockRequest, Pin, State, blocked};
 pub(crate) struct Rechecker {
     step: Box<dyn Step>,
     pins: Vec<(usize, Option<Arc<Table>>, usize)>,
+    /// Something in it waits.
+    running: bool,
 }
 
 impl Rechecker {
     pub fn new(builder: &Builder<'_>, recheck: &Recheck) -> Result<Rechecker> {
         let builder = Builder { context: builder.context, plan: builder.plan, rescans: true };
-        Ok(Rechecker { step: builder.build(&recheck.plan)?, pins: recheck.pins.clone() })
+        Ok(Rechecker { step: builder.build(&recheck.plan)?, pins: recheck.pins.clone(), running: false })
     }
 
     /// Runs it for one input row. `newest`: rows of relations that are not as in the snapshot. Appends the
@@ -35,6 +37,17 @@ impl Rechecker {
         newest: &[(usize, RowId, Row)],
         out: &mut Rows,
     ) -> Result<()> {
+        // Called again after a wait in the midst of it.
+        if !std::mem::replace(&mut self.running, true) {
+            self.start(state, row, newest)?;
+        }
+        out.clear();
+        self.step.next(state, 1, out)?;
+        self.running = false;
+        Ok(())
+    }
+
+    fn start(&mut self, state: &mut State, row: &[Datum], newest: &[(usize, RowId, Row)]) -> Result<()> {
         state.counters.rechecks += 1;
         state.pins.clear();
         for (relation, table, slot) in &self.pins {
@@ -51,9 +64,7 @@ impl Rechecker {
         for (relation, id, row) in newest {
             state.pins.insert(*relation, Pin::Row(*id, row.clone()));
         }
-        self.step.rescan(state)?;
-        out.clear();
-        self.step.next(state, 1, out)
+        self.step.rescan(state)
     }
 }
 

@@ -1,14 +1,16 @@
 //! For each left row, the right rows: run again with bindings set (an index lookup, LATERAL), or read from memory
 //! when the right side does not depend on the left.
 
-use plan::ir::{JoinType, NestedLoop, TableLock};
+use plan::ir::{JoinType, NestedLoop};
 use value::{Datum, Error, Result};
 
+use super::awaiting::Condition;
 use super::{BATCH, Builder, Input, Step};
 use crate::code::Code;
 use crate::context::Reserved;
 use crate::rows::{self, Rows};
 use crate::state::State;
+use crate::walk;
 
 pub(crate) struct NestedLoopStep {
     kind: JoinType,
@@ -18,7 +20,9 @@ pub(crate) struct NestedLoopStep {
     /// Their values for the current left row: a parameter stands for a column, and whoever else is about that column (a
     /// subquery above, for an earlier row) may have set it to another value in between.
     bound: Vec<Datum>,
-    condition: Option<Code>,
+    condition: Option<Condition>,
+    /// `row` is a pair whose condition has not been answered yet.
+    asked: bool,
     /// A semi join that gives the right row too.
     wide: bool,
     left_width: usize,
@@ -57,7 +61,8 @@ impl NestedLoopStep {
             wide: join.wide,
             left: builder.input(&join.left)?,
             right: if repeated { builder.repeated(&join.right)? } else { builder.input(&join.right)? },
-            condition: builder.maybe(join.condition.as_ref())?,
+            condition: Condition::new(builder, join.condition.as_ref())?,
+            asked: false,
             left_width: join.left.types.len(),
             right_width: join.right.types.len(),
             stored: Rows::new(join.right.types.len()),
@@ -71,7 +76,7 @@ impl NestedLoopStep {
             right_at: 0,
             tail: None,
             row: Vec::new(),
-            careful: builder.plan.tables.iter().any(|table| table.lock == TableLock::RowShare),
+            careful: walk::needs(builder.plan, &join.right).locks,
             bindings,
         })
     }
@@ -101,14 +106,6 @@ impl NestedLoopStep {
     fn bind(&self, state: &mut State) {
         for ((outer, _), value) in self.bindings.iter().zip(&self.bound) {
             state.outers[*outer] = value.clone();
-        }
-    }
-
-    /// Whether the current left row goes with `self.row`'s right part.
-    fn passes(condition: &mut Option<Code>, state: &mut State, row: &[Datum]) -> Result<bool> {
-        match condition {
-            Some(condition) => condition.accepts(state, row),
-            None => Ok(true),
         }
     }
 
@@ -180,8 +177,10 @@ impl Step for NestedLoopStep {
                 state.context.cancel.check()?;
             }
             // The next right row, behind the left one in `row`.
-            self.row.truncate(self.left_width);
-            let found = if self.bindings.is_empty() {
+            let found = if self.asked {
+                true
+            } else if self.bindings.is_empty() {
+                self.row.truncate(self.left_width);
                 let found = self.right_at < self.stored.count;
                 if found {
                     self.row.extend_from_slice(self.stored.row(self.right_at));
@@ -189,6 +188,7 @@ impl Step for NestedLoopStep {
                 }
                 found
             } else {
+                self.row.truncate(self.left_width);
                 if self.careful && !out.is_empty() && self.right.at >= self.right.batch.count {
                     return Ok(());
                 }
@@ -214,8 +214,16 @@ impl Step for NestedLoopStep {
                 self.end_row();
                 continue;
             }
-            if !Self::passes(&mut self.condition, state, &self.row)? {
-                continue;
+            if let Some(condition) = &mut self.condition {
+                self.asked = true;
+                if condition.waits() && !out.is_empty() {
+                    return Ok(());
+                }
+                if !condition.accepts(state, &self.row)? {
+                    self.asked = false;
+                    continue;
+                }
+                self.asked = false;
             }
             self.matched = true;
             match self.kind {
@@ -243,6 +251,8 @@ impl Step for NestedLoopStep {
 
     fn rescan(&mut self, state: &mut State) -> Result<()> {
         self.active = false;
+        self.asked = false;
+        self.condition.iter_mut().for_each(Condition::forget);
         self.tail = None;
         self.left.rescan(state)?;
         if self.bindings.is_empty() {

@@ -1,20 +1,17 @@
 //! Reads a table in row id order. Columns that the filter needs are decoded first, the rest only for rows that pass.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use engine::catalog::Table;
-use engine::{ColumnRange, Row, RowBatch, RowId, ScanFilter, TableScan};
-use function::Strategy;
+use engine::{Columns, Row, RowBatch, RowId, ScanFilter, TableScan};
 use plan::ir::Scan;
 use resolve::tree::Expr;
-use value::types::oid;
-use value::{Datum, Oid, Result};
+use value::{Datum, Result};
 
 use super::{Builder, Step};
 use crate::access;
 use crate::code::Code;
-use crate::compile::strategy_of;
+use crate::conditions::conditions;
 use crate::rows::Rows;
 use crate::state::State;
 use crate::walk::each_expr;
@@ -91,97 +88,10 @@ impl Decoder {
     }
 }
 
-/// What SERIALIZABLE has to remember of a filter: the comparisons of a column with a value. `columns`: of the slots.
-fn scan_filter(builder: &Builder<'_>, scan: &Scan) -> Result<ScanFilter> {
-    let mut found = ScanFilter::default();
-    let Some(filter) = scan.filter.as_ref().filter(|_| builder.context.snapshot.is_validated()) else {
-        return Ok(found);
-    };
-    let parts = match filter {
-        Expr::And(parts) => &parts[..],
-        one => std::slice::from_ref(one),
-    };
-    for part in parts {
-        let list = match part {
-            Expr::Or(list) => &list[..],
-            one => std::slice::from_ref(one),
-        };
-        let mut any = Vec::new();
-        if list.iter().all(|expr| ranges(builder, scan, expr, &mut any)) {
-            found.require(any);
-        }
-    }
-    Ok(found)
-}
-
-/// Adds the ranges of a column of which the expression says that its value lies in one; false when it says something
-/// else.
-fn ranges(builder: &Builder<'_>, scan: &Scan, expr: &Expr, out: &mut Vec<ColumnRange>) -> bool {
-    let value_of = |slot: usize, value: &Expr| {
-        let column = *scan.columns.get(slot)?;
-        let ty = scan.table.columns[column].ty().oid;
-        let Ok(Code::Const(value)) = builder.compile(value) else { return None };
-        Some((column, ty, as_column(&value, ty)?))
-    };
-    match expr {
-        Expr::InList { left, list, all: false, negated: false, .. } => {
-            let Expr::Slot { index, .. } = &**left else { return false };
-            list.iter().all(|value| match value_of(*index, value) {
-                Some((column, ty, value)) => {
-                    out.push(ColumnRange::new(column, ty, Bound::Included(&value), Bound::Included(&value)));
-                    true
-                }
-                None => false,
-            })
-        }
-        Expr::Call(call) => {
-            let Some((strategy, ..)) = strategy_of(call.function) else { return false };
-            let (slot, value, strategy) = match &call.args[..] {
-                [Expr::Slot { index, .. }, value] => (*index, value, strategy),
-                [value, Expr::Slot { index, .. }] => (*index, value, strategy.commuted()),
-                _ => return false,
-            };
-            let Some((column, ty, value)) = value_of(slot, value) else { return false };
-            let (low, high) = match strategy {
-                Strategy::Eq => (Bound::Included(&value), Bound::Included(&value)),
-                Strategy::Lt => (Bound::Unbounded, Bound::Excluded(&value)),
-                Strategy::Le => (Bound::Unbounded, Bound::Included(&value)),
-                Strategy::Gt => (Bound::Excluded(&value), Bound::Unbounded),
-                Strategy::Ge => (Bound::Included(&value), Bound::Unbounded),
-                Strategy::Ne => return false,
-            };
-            out.push(ColumnRange::new(column, ty, low, high));
-            true
-        }
-        _ => false,
-    }
-}
-
-/// The value in the column's type, where that says the same in a comparison.
-fn as_column(value: &Datum, ty: Oid) -> Option<Datum> {
-    let number = match value {
-        Datum::Int2(n) => Some(i64::from(*n)),
-        Datum::Int4(n) => Some(i64::from(*n)),
-        Datum::Int8(n) => Some(*n),
-        _ => None,
-    };
-    match (ty, number, value) {
-        (oid::INT2, Some(n), _) => i16::try_from(n).ok().map(Datum::Int2),
-        (oid::INT4, Some(n), _) => i32::try_from(n).ok().map(Datum::Int4),
-        (oid::INT8, Some(n), _) => Some(Datum::Int8(n)),
-        (oid::TEXT | oid::VARCHAR, None, Datum::Text(_))
-        | (oid::DATE, None, Datum::Date(_))
-        | (oid::TIMESTAMP, None, Datum::Timestamp(_))
-        | (oid::TIMESTAMPTZ, None, Datum::TimestampTz(_))
-        | (oid::UUID, None, Datum::Uuid(_))
-        | (oid::BOOL, None, Datum::Bool(_)) => Some(value.clone()),
-        _ => None,
-    }
-}
-
 pub(crate) struct TableScanStep {
     table: Arc<Table>,
     filter: ScanFilter,
+    columns: Columns,
     decoder: Decoder,
     scan: Option<TableScan>,
     batch: RowBatch,
@@ -193,7 +103,8 @@ impl TableScanStep {
     pub fn new(builder: &Builder<'_>, scan: &Scan) -> Result<TableScanStep> {
         Ok(TableScanStep {
             table: scan.table.clone(),
-            filter: scan_filter(builder, scan)?,
+            filter: conditions(builder.context, scan),
+            columns: access::columns(builder.context, &scan.columns),
             decoder: Decoder::new(builder, &scan.columns, scan.row_id, scan.filter.as_ref())?,
             scan: None,
             batch: RowBatch::new(),
@@ -215,7 +126,7 @@ impl Step for TableScanStep {
                 state.context.cancel.check()?;
                 let scan = match &mut self.scan {
                     Some(scan) => scan,
-                    None => self.scan.insert(access::scan(state, &self.table, &self.filter)?),
+                    None => self.scan.insert(access::scan(state, &self.table, &self.filter, &self.columns)?),
                 };
                 self.at = 0;
                 if !scan.next(&mut self.batch)? {

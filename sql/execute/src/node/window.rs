@@ -78,6 +78,16 @@ impl Partition {
 
 impl WindowNode {
     pub fn new(builder: &Builder<'_>, window: &WindowStep) -> Result<WindowNode> {
+        WindowNode::over(builder, window, builder.input(&window.input)?, window.input.types.len())
+    }
+
+    /// Over an input of `width` slots, among them the window's own input's.
+    pub fn over(
+        builder: &Builder<'_>,
+        window: &WindowStep,
+        input: Input,
+        width: usize,
+    ) -> Result<WindowNode> {
         let bound = |bound: &FrameBound| -> Result<Bound> {
             Ok(match bound {
                 FrameBound::UnboundedPreceding => Bound::UnboundedPreceding,
@@ -96,7 +106,7 @@ impl WindowNode {
         keys.extend(order_types.iter().copied());
         let calls = window.calls.iter().map(|call| Call::new(builder, call)).collect::<Result<Vec<_>>>()?;
         Ok(WindowNode {
-            input: builder.input(&window.input)?,
+            input,
             partition: builder.list(&window.partition_by)?,
             order,
             order_types,
@@ -104,7 +114,7 @@ impl WindowNode {
             start: bound(&window.frame.start)?,
             end: bound(&window.frame.end)?,
             exclude: window.frame.exclude,
-            sorter: Sorter::new(window.input.types.len(), keys, None),
+            sorter: Sorter::new(width, keys, None),
             sorted: Vec::new(),
             results: Vec::new(),
             memory: Reserved::new(&builder.context.memory),

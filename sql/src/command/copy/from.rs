@@ -249,7 +249,7 @@ impl CopyIn {
         let count = inserter.affected();
         let block = session.transaction()?;
         let deferred = inserter.finish(block.tx()?).await?;
-        block.checks.extend(deferred);
+        block.put_off(deferred);
         Ok(format!("COPY {count}"))
     }
 
