@@ -18,7 +18,7 @@ use crate::privilege::{self, AclKind};
 use crate::scope::Scope;
 use crate::shared::Pending;
 use crate::statement::Name;
-use crate::{describe, grammar, lex, pg_catalog, setting};
+use crate::{describe, grammar, lex, pg_catalog, predefined, setting};
 
 fn string(args: &[Datum], n: usize) -> &str {
     match args.get(n) {
@@ -707,7 +707,9 @@ fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
             "must be a superuser to terminate superuser process",
         ));
     }
-    if !privilege::is_member(&scope.catalog, scope.role, role) {
+    if !privilege::is_member(&scope.catalog, scope.role, role)
+        && !privilege::acts_as(&scope.catalog, scope.role, predefined::SIGNAL_BACKEND)
+    {
         return Err(Error::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be a member of the role whose process is being terminated or member of pg_signal_backend",
@@ -983,10 +985,18 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
             if pg_catalog::by_oid(oid).is_some()
                 || scope.database.registered.read().iter().any(|r| r.oid == oid)
             {
-                let hidden = matches!(oid, 1260 | 12005);
+                let needed = if pg_catalog::by_oid(oid).is_none() {
+                    Some(predefined::READ_ALL_STATS)
+                } else if matches!(oid, 1260 | 12005) {
+                    Some(predefined::READ_ALL_DATA)
+                } else {
+                    None
+                };
+                let may_read =
+                    needed.is_none_or(|needed| privilege::acts_as(&scope.catalog, role, needed));
                 return bool_of(
                     privilege::is_superuser(&scope.catalog, role)
-                        || (!hidden && list.to_ascii_lowercase().contains("select")),
+                        || (may_read && list.to_ascii_lowercase().contains("select")),
                 );
             }
             let Some(object) = scope.catalog.get(oid) else { return Ok(Datum::Null) };
@@ -1034,7 +1044,8 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
             };
             match scope.catalog.schema(oid) {
                 Some(schema) => {
-                    bool_of(has_any(scope, role, schema.owner, &schema.acl, AclKind::Schema, list)?)
+                    let (owner, acl) = privilege::standing(&scope.catalog, schema);
+                    bool_of(has_any(scope, role, owner, &acl, AclKind::Schema, list)?)
                 }
                 None => bool_of(
                     privilege::is_superuser(&scope.catalog, role)
@@ -1074,8 +1085,11 @@ fn has_role(scope: &Scope, function: &Function, args: &[Datum]) -> Result<Datum>
         other => oid_at(std::slice::from_ref(other), 0),
     };
     let usage = string(rest, 1).to_ascii_lowercase().contains("usage");
+    let owner = scope.catalog.database(scope.shared.database).map(|database| database.owner);
+    let roles = privilege::roles_of(&scope.catalog, role, !usage);
     bool_of(
         privilege::is_superuser(&scope.catalog, role)
-            || privilege::roles_of(&scope.catalog, role, !usage).contains(&target),
+            || roles.contains(&target)
+            || (target == predefined::DATABASE_OWNER && owner.is_some_and(|owner| roles.contains(&owner))),
     )
 }

@@ -1217,6 +1217,13 @@ impl Resolver<'_> {
             }
             return Ok(value);
         }
+        // A name is an array of characters from 0, without slices.
+        if ty.oid == oid::NAME
+            && let [ast::Subscript::Index { index }] = subscripts
+        {
+            let index = self.subscript_index(index)?;
+            return self.plain_call("\u{1}name_at", vec![value, index], place);
+        }
         let element = element_of(ty.oid);
         if element == 0 {
             return Err(self.error(

@@ -13,7 +13,7 @@ use value::text::Style;
 use value::types::oid;
 use value::{Datum, Error, Result, SqlState, compare, datetime};
 
-use crate::privilege;
+use crate::{predefined, privilege};
 use crate::session::{Outcome, Session, blocking};
 use crate::statement::Name;
 
@@ -243,7 +243,8 @@ pub async fn vacuum(session: &mut Session, tables: &[(Name, Vec<String>)], analy
 }
 
 pub fn checkpoint(session: &mut Session) -> Result<Outcome> {
-    if !session.scope()?.superuser {
+    let scope = session.scope()?;
+    if !privilege::acts_as(&scope.catalog, scope.role, predefined::CHECKPOINT) {
         return Err(Error::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",

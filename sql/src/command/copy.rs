@@ -19,7 +19,7 @@ use value::{Datum, Error, Result, SqlState, Type};
 
 use crate::lex::quote_name;
 use crate::plan_cache::Resolved;
-use crate::privilege;
+use crate::{predefined, privilege};
 use crate::session::{Outcome, Portal, Session, copy_shape};
 use crate::statement::{Copy, CopyEndpoint, CopyFormat, CopyOptions, CopySource, Fragment};
 
@@ -137,7 +137,10 @@ pub async fn run(session: &mut Session, copy: &Copy) -> Result<Outcome> {
             ));
         }
         CopyEndpoint::File(_) => {
-            if !session.scope()?.superuser {
+            let scope = session.scope()?;
+            let needed =
+                if copy.from { predefined::READ_SERVER_FILES } else { predefined::WRITE_SERVER_FILES };
+            if !privilege::acts_as(&scope.catalog, scope.role, needed) {
                 return Err(Error::new(
                     SqlState::INSUFFICIENT_PRIVILEGE,
                     format!(

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use session::Column;
+use sqlparser::ast;
 use value::types::oid;
 use value::{Datum, Error, Result, SqlState};
 
 use super::{Portal, PortalState, Prepared, Session, plain_column};
 use crate::audit;
 use crate::command;
+use crate::setting::LogStatement;
 use crate::statement::*;
 
 /// What a utility statement gives.
@@ -260,6 +262,21 @@ fn as_parameter(error: Error) -> Error {
 }
 
 /// The words of a statement that changes the catalog or data: for read-only transactions and the audit log.
+/// What `log_statement` counts a statement as.
+pub(super) fn log_class(statement: &Statement) -> LogStatement {
+    match statement {
+        Statement::Query(query) => match &*query.ast {
+            ast::Statement::Query(_) => LogStatement::All,
+            _ => LogStatement::Mod,
+        },
+        Statement::Copy(copy) if copy.from => LogStatement::Mod,
+        Statement::Truncate { .. } => LogStatement::Mod,
+        Statement::Reindex { .. } => LogStatement::All,
+        other if changes_something(other).is_some() => LogStatement::Ddl,
+        _ => LogStatement::All,
+    }
+}
+
 fn changes_something(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
         Statement::CreateTable(_) => "CREATE TABLE",
