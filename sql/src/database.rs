@@ -18,10 +18,10 @@ use value::{Datum, Error, Oid, Result, SqlState, datetime};
 use crate::plan_cache::{CacheStats, Resolved, TextCache};
 use crate::query_log::QueryLog;
 use crate::readings::DatabaseCounts;
-use crate::{predefined, scram, statement_log};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::statement::Parsed;
+use crate::{predefined, scram, statement_log};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -403,16 +403,14 @@ pub(crate) fn database_objects(name: &str, database: Oid, owner: Oid, public_sch
             name: "public".into(),
             owner: predefined::DATABASE_OWNER,
             // As in PostgreSQL 15: everybody may use it, only the database's owner creates in it.
-            acl: Some(Acl(
-                [(predefined::DATABASE_OWNER, "UC"), (0, "U")]
-                    .map(|(grantee, letters)| AclItem {
-                        grantee,
-                        grantor: predefined::DATABASE_OWNER,
-                        privileges: letters.into(),
-                        grantable: String::new(),
-                    })
-                    .to_vec(),
-            )),
+            acl: Some(Acl([(predefined::DATABASE_OWNER, "UC"), (0, "U")]
+                .map(|(grantee, letters)| AclItem {
+                    grantee,
+                    grantor: predefined::DATABASE_OWNER,
+                    privileges: letters.into(),
+                    grantable: String::new(),
+                })
+                .to_vec())),
             comment: Some("standard public schema".into()),
         }),
     ]

@@ -44,9 +44,11 @@ pub fn missing(catalog: &Catalog) -> Vec<Object> {
                 MONITOR => &[READ_ALL_SETTINGS, READ_ALL_STATS, STAT_SCAN_TABLES],
                 _ => &[],
             };
-            let member_of = groups
-                .iter()
-                .map(|group| Membership { role: *group, admin: false, grantor: oid::BOOTSTRAP_SUPERUSER });
+            let member_of = groups.iter().map(|group| Membership {
+                role: *group,
+                admin: false,
+                grantor: oid::BOOTSTRAP_SUPERUSER,
+            });
             Object::Role(Arc::new(Role {
                 oid: *role,
                 name: (*name).to_string(),

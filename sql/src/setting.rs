@@ -101,7 +101,10 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("log_connections", "Whether a session that begins is logged."),
     ("log_disconnections", "Whether the end of a session is logged, with how long it lasted."),
     ("log_duration", "Whether the duration of every statement is logged."),
-    ("log_statement", "Which statements are logged when they begin, their literals left out: ddl, mod or all."),
+    (
+        "log_statement",
+        "Which statements are logged when they begin, their literals left out: ddl, mod or all.",
+    ),
     ("idle_session_timeout", "A session idle outside of a transaction for longer is ended."),
     ("transaction_timeout", "A session whose transaction lasts longer is ended."),
     ("lock_timeout", "A statement that waits longer for a lock fails."),

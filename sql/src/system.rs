@@ -211,8 +211,12 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             }
             _ => Ok(Datum::Null),
         },
-        "pg_get_functiondef"
-        | "pg_get_function_arg_default"
+        "pg_export_snapshot" => Err(Error::unsupported(
+            "pg_export_snapshot",
+            "Read all in one transaction; pg_dump does so without -j.",
+        )),
+        "pg_get_functiondef" => function_definition(oid_at(args, 0)),
+        "pg_get_function_arg_default"
         | "pg_get_function_sqlbody"
         | "pg_get_triggerdef"
         | "pg_get_partkeydef"
@@ -224,7 +228,6 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         | "pg_get_wal_replay_pause_state"
         | "pg_partition_root"
         | "pg_current_logfile"
-        | "pg_export_snapshot"
         | "pg_collation_actual_version"
         | "pg_database_collation_actual_version"
         | "pg_settings_get_flags"
@@ -692,6 +695,31 @@ fn index_property(scope: &Scope, args: &[Datum]) -> Result<Datum> {
     })
 }
 
+/// CREATE FUNCTION of a built-in function.
+fn function_definition(wanted: Oid) -> Result<Datum> {
+    if let Some(aggregate) = function::aggregate_by_oid(wanted) {
+        return Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{}\" is an aggregate function", aggregate.name),
+        ));
+    }
+    let Some(found) = function::function_by_oid(wanted) else { return Ok(Datum::Null) };
+    let list: Vec<String> = found.args.iter().map(|ty| types::format_type(*ty, -1)).collect();
+    let volatility = match found.volatility {
+        function::Volatility::Immutable => " IMMUTABLE",
+        function::Volatility::Stable => " STABLE",
+        function::Volatility::Volatile => "",
+    };
+    let strict = if found.strict { " STRICT" } else { "" };
+    Ok(text(&format!(
+        "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\n{volatility} PARALLEL SAFE{strict}\nAS $function${}$function$\n",
+        lex::quote_name(found.name),
+        list.join(", "),
+        types::format_type(found.returns, -1),
+        found.name,
+    )))
+}
+
 fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
     let target = scope.database.sessions.get(&pid).map(|s| s.roles.lock().session);
     let Some(role) = target else {
@@ -992,8 +1020,7 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
                 } else {
                     None
                 };
-                let may_read =
-                    needed.is_none_or(|needed| privilege::acts_as(&scope.catalog, role, needed));
+                let may_read = needed.is_none_or(|needed| privilege::acts_as(&scope.catalog, role, needed));
                 return bool_of(
                     privilege::is_superuser(&scope.catalog, role)
                         || (may_read && list.to_ascii_lowercase().contains("select")),

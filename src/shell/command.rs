@@ -8,6 +8,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use super::client::{self, Client};
+use super::condition::{self, Conditions};
 use super::describe::{self, Found};
 use super::input::{self, Splitter};
 use super::output::{Expanded, Format, Table};
@@ -144,6 +145,9 @@ const COMMANDS: &[(&[&str], &str, &str, Run)] = &[
     }),
     (&["o", "out"], "[FILE|\\|PROGRAM]", "sends results to a file or program, or here again", out),
     (&["echo", "qecho", "warn"], "[TEXT]", "writes a text (\\warn: to the standard error)", echo),
+    (&["if", "elif", "else", "endif"], "[VALUE]", "parts of a script that run if a value is true", |_, _| {
+        Ok(())
+    }),
     (&["set"], "[NAME [VALUE]]", "sets a variable, used as :name, :'name' or :\"name\"", set),
     (&["unset"], "NAME", "removes a variable", |shell, call| {
         for name in &call.arguments {
@@ -197,8 +201,12 @@ pub const NAMES: &[&str] = &[
     "gexec",
     "gset",
     "gx",
+    "elif",
+    "else",
+    "endif",
     "h",
     "i",
+    "if",
     "ir",
     "l",
     "l+",
@@ -232,6 +240,12 @@ pub fn run(
     };
     let (name, rest) = text.split_at(end);
     let rest = rest.trim_start();
+    if Conditions::is_command(name) {
+        return conditional(shell, name, rest, splitter, place);
+    }
+    if !shell.conditions.active() {
+        return Ok(());
+    }
     let variables = shell.variables.clone();
     let arguments = input::arguments(rest, &|name| variables.get(name).cloned());
     let place = place.clone();
@@ -253,6 +267,27 @@ pub fn run(
             Err(Stop(exit::STATEMENT))
         }
     }
+}
+
+/// `\if` and its kin. What is no truth value counts as false, and a script goes on, as in psql; what does not fit together
+/// ends it.
+fn conditional(shell: &mut Shell, name: &str, text: &str, splitter: &mut Splitter, place: &Place) -> Outcome {
+    let variables = shell.variables.clone();
+    let value = || {
+        let words = input::arguments(text, &|name| variables.get(name).cloned());
+        let word = words.join(" ");
+        condition::truth(&word).ok_or_else(|| {
+            format!("unrecognized value \"{word}\" for \"\\{name} expression\": Boolean expected")
+        })
+    };
+    let ran = shell.conditions.run(name, splitter, value);
+    let Err(error) = ran else { return Ok(()) };
+    if error.starts_with("unrecognized") {
+        eprintln!("{}{error}", prefix(place, 0));
+        return Ok(());
+    }
+    eprintln!("{}\\{name}: {error}", prefix(place, 0));
+    Err(Stop(exit::STATEMENT))
 }
 
 fn unknown(name: &str) -> String {

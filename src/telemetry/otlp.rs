@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(full.headers[0].1.to_str().expect("text"), "a b");
         assert!(full.resource.contains(&KeyValue::text("service.name", "shop-db")));
         assert!(full.resource.contains(&KeyValue::text("zone", "a")));
-        assert!(!full.sampler.wants(None));
+        assert!(full.sampler.choose(None).is_none());
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4318"),

@@ -13,9 +13,9 @@ use value::text::Style;
 use value::types::oid;
 use value::{Datum, Error, Result, SqlState, compare, datetime};
 
-use crate::{predefined, privilege};
 use crate::session::{Outcome, Session, blocking};
 use crate::statement::Name;
+use crate::{predefined, privilege};
 
 /// Rows looked at per table: as PostgreSQL's 300 per statistics target of 100.
 const SAMPLE: usize = 30_000;

@@ -19,9 +19,9 @@ use value::{Datum, Error, Result, SqlState, Type};
 
 use crate::lex::quote_name;
 use crate::plan_cache::Resolved;
-use crate::{predefined, privilege};
 use crate::session::{Outcome, Portal, Session, copy_shape};
 use crate::statement::{Copy, CopyEndpoint, CopyFormat, CopyOptions, CopySource, Fragment};
+use crate::{predefined, privilege};
 
 /// Rows inserted by one run of the plan.
 const BATCH: usize = 1000;

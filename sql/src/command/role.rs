@@ -7,10 +7,10 @@ use engine::catalog::{Change, FIRST_USER_OID, Membership, Object, Role};
 use value::types::oid;
 use value::{Datum, Error, Oid, Result, SqlState, Type};
 
-use crate::{predefined, privilege};
 use crate::scope::Scope;
 use crate::session::{Outcome, Session};
 use crate::statement::RoleOptions;
+use crate::{predefined, privilege};
 use crate::{scram, setting};
 
 /// Held by whoever changes roles.

@@ -22,8 +22,8 @@ use value::array::Dimension;
 use value::types::{self as value_types, oid};
 use value::{Array, Datum, Error, Oid, Result, SqlState, Type};
 
-use crate::{predefined, privilege};
 use crate::scope::Scope;
+use crate::{predefined, privilege};
 
 /// One line of `relations.txt`.
 pub struct Relation {

@@ -6,8 +6,8 @@ use value::{Datum, Error, Result, SqlState};
 
 use super::{Filled, acl, array, letter, maybe_text, text, texts};
 use crate::database::public_settings;
-use crate::{predefined, privilege};
 use crate::scope::Scope;
+use crate::{predefined, privilege};
 
 fn each_role(scope: &Scope) -> impl Iterator<Item = &Role> {
     scope.catalog.objects().filter_map(|o| match o {

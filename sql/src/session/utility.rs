@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use session::Column;
-use sqlparser::ast;
 use value::types::oid;
 use value::{Datum, Error, Result, SqlState};
 
@@ -265,10 +264,8 @@ fn as_parameter(error: Error) -> Error {
 /// What `log_statement` counts a statement as.
 pub(super) fn log_class(statement: &Statement) -> LogStatement {
     match statement {
-        Statement::Query(query) => match &*query.ast {
-            ast::Statement::Query(_) => LogStatement::All,
-            _ => LogStatement::Mod,
-        },
+        Statement::Query(query) if query.is_query() => LogStatement::All,
+        Statement::Query(_) => LogStatement::Mod,
         Statement::Copy(copy) if copy.from => LogStatement::Mod,
         Statement::Truncate { .. } => LogStatement::Mod,
         Statement::Reindex { .. } => LogStatement::All,
