@@ -355,7 +355,7 @@ select
 \if :{?x} \echo defined \else \echo undefined \endif
 \if :{?y} \echo defined \else \echo undefined \endif
 select 9 as n, 'it''s' as q \gset \echo :n
-\set y 5 \ select :y, :'q';
+\set y 5 \\ select :y, :'q';
 \if false
 \if true
 \echo inner
@@ -367,7 +367,7 @@ select 'a;
 b';
 \! echo never
 \endif
-\echo 'a \ b' done \x \ select 1 as one, 2 as two;
+\echo 'a \\ b' done \x \\ select 1 as one, 2 as two;
 "#;
     fs::write(&file, script).expect("written");
     let theirs = succeed(server.libpq("psql").args(["-X", "-q", "-f"]).arg(&file));
@@ -375,7 +375,7 @@ b';
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), theirs);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("if.sql:19: unrecognized value \"maybe\" for \"\\if expression\""), "{said}");
+    assert!(said.contains("if.sql:20: unrecognized value \"maybe\" for \"\\if expression\""), "{said}");
     for (text, line, message) in [
         ("\\else\n", 1, "\\else: no matching \\if"),
         ("\\if 1\n\\else\n\\elif 1\n\\endif\n", 3, "\\elif: cannot occur after \\else"),
@@ -434,6 +434,11 @@ const SAME: &[&str] = &[
     "\\dtv shop.*",
     "\\dn",
     "\\du clerk",
+    "\\db",
+    "\\dconfig work_mem",
+    "ALTER ROLE clerk SET work_mem = '1MB';\n\\drds\n\\drds nobody",
+    "\\sv shop.spent",
+    "\\sf pg_catalog.upper(text)",
     "\\echo a 'b c' :x",
     "\\set x 5\nSELECT :x AS x, :'x' AS t;",
 ];

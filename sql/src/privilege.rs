@@ -159,23 +159,18 @@ pub fn acting_owner(catalog: &Catalog, object: &Object) -> Oid {
     }
 }
 
-/// Owner and access list of a schema, with the owner of its database in the place of pg_database_owner.
+/// Owner and access list of a schema as they work: what pg_database_owner holds, the owner of its database holds.
 pub fn standing(catalog: &Catalog, schema: &Schema) -> (Oid, Option<Acl>) {
     let Some(owner) = catalog.database(schema.database).map(|database| database.owner) else {
         return (schema.owner, schema.acl.clone());
     };
-    let put = |role: &mut Oid| {
-        if *role == predefined::DATABASE_OWNER {
-            *role = owner;
-        }
-    };
-    let (mut holder, mut acl) = (schema.owner, schema.acl.clone());
-    put(&mut holder);
-    for item in acl.iter_mut().flat_map(|acl| &mut acl.0) {
-        put(&mut item.grantee);
-        put(&mut item.grantor);
+    let mut acl = schema.acl.clone();
+    if let Some(acl) = &mut acl {
+        let held: Vec<AclItem> =
+            acl.0.iter().filter(|item| item.grantee == predefined::DATABASE_OWNER).cloned().collect();
+        acl.0.extend(held.into_iter().map(|item| AclItem { grantee: owner, ..item }));
     }
-    (holder, acl)
+    (if schema.owner == predefined::DATABASE_OWNER { owner } else { schema.owner }, acl)
 }
 
 /// What pg_read_all_data and pg_write_all_data give without any list.

@@ -79,6 +79,13 @@ const COMMANDS: &[(&[&str], &str, &str, Run)] = &[
         "lists functions, types, extensions, access privileges",
         list,
     ),
+    (
+        &["db", "dconfig", "drds"],
+        "[PATTERN]",
+        "lists tablespaces, settings that are not as built in, settings of roles and databases",
+        list,
+    ),
+    (&["sv", "sf"], "NAME", "shows the definition of a view or function", definition),
     (&["l", "list"], "[PATTERN]", "lists databases", list),
     (&["x"], "[on|off|auto]", "one line per value instead of columns side by side", expanded),
     (&["timing"], "[on|off]", "shows how long statements take", |shell, call| {
@@ -191,6 +198,9 @@ pub const NAMES: &[&str] = &[
     "du",
     "dv",
     "dT",
+    "db",
+    "dconfig",
+    "drds",
     "dx",
     "e",
     "echo",
@@ -218,6 +228,8 @@ pub const NAMES: &[&str] = &[
     "r",
     "s",
     "set",
+    "sf",
+    "sv",
     "t",
     "timing",
     "unset",
@@ -393,6 +405,27 @@ fn list(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
         show().map_err(|error| Trouble::Says(error.to_string()))?;
     }
     Ok(shell.say(&String::from_utf8_lossy(&text))?)
+}
+
+fn definition(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
+    let Some(name) = call.arguments.first() else { return Err("of what?".to_owned().into()) };
+    let name = input::literal(name);
+    if call.name.starts_with("sf") {
+        let kind = if name.contains('(') { "regprocedure" } else { "regproc" };
+        let question =
+            format!("SELECT pg_catalog.pg_get_functiondef({name}::pg_catalog.{kind}::pg_catalog.oid)");
+        let rows = shell.collect(&question, call.place, &mut NoLines)?;
+        return Ok(shell.say(rows.text(0, 0))?);
+    }
+    let question = format!(
+        "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relkind, pg_catalog.pg_get_viewdef(c.oid, true) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {name}::pg_catalog.regclass"
+    );
+    let rows = shell.collect(&question, call.place, &mut NoLines)?;
+    if rows.text(0, 1) != "v" {
+        return Err(format!("\"{}\" is not a view", rows.text(0, 0)).into());
+    }
+    let text = rows.text(0, 2).trim_end_matches(';');
+    Ok(shell.say(&format!("CREATE OR REPLACE VIEW {} AS\n{text}\n", rows.text(0, 0)))?)
 }
 
 // -- connections ----------------------------------------------------------------------------------------------------------------

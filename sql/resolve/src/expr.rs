@@ -1177,13 +1177,11 @@ impl Resolver<'_> {
                 self.known(field)
             }
             Expr::SetCall(call) if call.function.columns.len() > 1 => {
-                let columns = call.function.columns;
+                let columns = call.columns();
                 match columns.iter().position(|(column, _)| *column == name) {
-                    Some(index) => Ok(Expr::Field {
-                        ty: Type::new(columns[index].1),
-                        input: Box::new(Expr::SetCall(call)),
-                        index,
-                    }),
+                    Some(index) => {
+                        Ok(Expr::Field { ty: columns[index].1, input: Box::new(Expr::SetCall(call)), index })
+                    }
                     None => Err(missing(self, "record data type")),
                 }
             }
@@ -1289,9 +1287,9 @@ fn record_fields(relation: &Relation, column: usize) -> Option<Vec<(String, Type
         return None;
     };
     match &query.targets.get(column)?.expr {
-        Expr::SetCall(call) if call.function.columns.len() > 1 => Some(
-            call.function.columns.iter().map(|(name, ty)| ((*name).to_string(), Type::new(*ty))).collect(),
-        ),
+        Expr::SetCall(call) if call.function.columns.len() > 1 => {
+            Some(call.columns().into_iter().map(|(name, ty)| (name.to_string(), ty)).collect())
+        }
         Expr::Row { fields, .. } => {
             Some(fields.iter().enumerate().map(|(n, field)| (format!("f{}", n + 1), field.ty())).collect())
         }

@@ -169,13 +169,13 @@ impl Resolver<'_> {
                 .map(|(at, field)| Ok((format!("f{}", at + 1), self.known(field)?)))
                 .collect(),
             Expr::SetCall(call) if call.function.columns.len() > 1 => {
-                let columns = call.function.columns;
+                let columns = call.columns();
                 Ok(columns
-                    .iter()
+                    .into_iter()
                     .enumerate()
                     .map(|(index, (name, ty))| {
                         let input = Box::new(Expr::SetCall(call.clone()));
-                        ((*name).to_owned(), Expr::Field { input, index, ty: Type::new(*ty) })
+                        (name.to_owned(), Expr::Field { input, index, ty })
                     })
                     .collect())
             }
