@@ -52,7 +52,7 @@ fn asyncpg() {
 
 #[test]
 fn jdbc() {
-    driver("java", "Jdbc.java");
+    driver("java", "jdbc.java");
 }
 
 #[test]

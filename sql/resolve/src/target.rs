@@ -3,7 +3,7 @@
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 use sqlparser::tokenizer::Location;
 use value::types::{self, oid};
-use value::{Oid, Result, SqlState, Type};
+use value::{Oid, Result, SqlState};
 
 use crate::names::{identifier, name_location, split_name};
 use crate::scope::{Resolver, start};

@@ -257,7 +257,8 @@ public class Jdbc {
         show("column privileges", m.getColumnPrivileges(null, "public", "jdbc_line", "pos"));
         show("best", m.getBestRowIdentifier(null, "public", "jdbc_line", DatabaseMetaData.bestRowSession, true));
         show("table types", m.getTableTypes());
-        show("functions", m.getFunctions(null, "pg_catalog", "initcap"));
+        // What is built in has no descriptions here.
+        show("functions", m.getFunctions(null, "pg_catalog", "initcap"), "REMARKS");
         show("function columns", m.getFunctionColumns(null, "pg_catalog", "initcap", null));
         show("procedures", m.getProcedures(null, "public", "%"));
         show("client", m.getClientInfoProperties());
@@ -271,13 +272,17 @@ public class Jdbc {
             while (r.next()) names.add(r.getString(1));
             must(names.contains(c.getCatalog()), "catalogs");
         }
+        // Among types of one code the order is that of the server's catalog.
         try (ResultSet r = m.getTypeInfo()) {
+            Set<String> lines = new TreeSet<>();
             while (r.next()) {
                 String name = r.getString("TYPE_NAME");
                 if (List.of("int4", "int8", "text", "numeric", "timestamptz", "bytea", "uuid", "jsonb", "_text", "serial").contains(name)) {
-                    say("type", name, r.getInt("DATA_TYPE"), r.getInt("PRECISION"), r.getBoolean("CASE_SENSITIVE"), r.getBoolean("AUTO_INCREMENT"));
+                    lines.add(name + " " + r.getInt("DATA_TYPE") + " " + r.getInt("PRECISION") + " " + r.getBoolean("CASE_SENSITIVE")
+                        + " " + r.getBoolean("AUTO_INCREMENT"));
                 }
             }
+            lines.forEach(line -> say("type", line));
         }
     }
 
