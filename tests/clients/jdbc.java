@@ -34,7 +34,8 @@ public class Jdbc {
 
     /** A result's names, types and values, without the columns that differ from server to server. */
     static void show(String title, ResultSet rows, String... skipped) throws SQLException {
-        Set<String> without = new HashSet<>(Arrays.asList(skipped));
+        Set<String> without = new TreeSet<>(String.CASE_INSENSITIVE_ORDER);
+        without.addAll(Arrays.asList(skipped));
         ResultSetMetaData shape = rows.getMetaData();
         StringBuilder head = new StringBuilder();
         for (int i = 1; i <= shape.getColumnCount(); i++) {
