@@ -259,7 +259,7 @@ public class Jdbc {
         show("best", m.getBestRowIdentifier(null, "public", "jdbc_line", DatabaseMetaData.bestRowSession, true));
         show("table types", m.getTableTypes());
         // What is built in has no descriptions here.
-        show("functions", m.getFunctions(null, "pg_catalog", "initcap"), "REMARKS");
+        show("functions", m.getFunctions(null, "pg_catalog", "initcap"), "REMARKS", "FUNCTION_CAT");
         show("function columns", m.getFunctionColumns(null, "pg_catalog", "initcap", null));
         show("procedures", m.getProcedures(null, "public", "%"));
         show("client", m.getClientInfoProperties());
