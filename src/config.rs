@@ -20,6 +20,8 @@ use crate::cli::{self, StartArgs};
 
 /// Name of the configuration file in the data directory.
 pub const FILE: &str = "startdb.toml";
+/// Directory of more of them, beside the file.
+pub const INCLUDED: &str = "conf.d";
 /// Where the postgres image looks for scripts of the first start.
 const INIT_DIRECTORY: &str = "/docker-entrypoint-initdb.d";
 
@@ -502,6 +504,7 @@ impl Config {
                     Stop::Invalid(format!("{name}: could not read \"{}\": {error}", file.display()))
                 })?;
                 config.read_file(&file, &text, true)?;
+                config.read_included(&file, true)?;
             }
             None => {
                 let file = directory.join(FILE);
@@ -519,6 +522,7 @@ impl Config {
                         return Err(Stop::Invalid(format!("could not read \"{}\": {error}", file.display())));
                     }
                 }
+                config.read_included(&file, false)?;
             }
         }
         if directory_given || !config.origins.contains_key("storage.data_dir") {
@@ -647,6 +651,44 @@ impl Config {
         Ok(())
     }
 
+    /// The files `*.toml` of the directory `conf.d` beside a configuration file, in the order of their names: each wins over those
+    /// before it.
+    fn read_included(&mut self, file: &Path, chosen: bool) -> Result<(), Stop> {
+        let directory = file.with_file_name(INCLUDED);
+        let failed = |path: &Path, error: std::io::Error| {
+            Stop::Invalid(format!("could not read \"{}\": {error}", path.display()))
+        };
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound
+                        | std::io::ErrorKind::NotADirectory
+                        | std::io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(failed(&directory, error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| failed(&directory, error))?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let main = self.file.clone();
+        for path in files {
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+            self.read_file(&path, &text, chosen)?;
+        }
+        self.file = main;
+        Ok(())
+    }
+
     fn read_file(&mut self, path: &Path, text: &str, chosen: bool) -> Result<(), Stop> {
         let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
         let wrong = |line: usize, what: String| Stop::Invalid(format!("{}:{line}: {what}", path.display()));
@@ -758,7 +800,7 @@ fn flatten(name: &str, table: toml::de::DeTable<'_>, pairs: &mut Vec<(String, us
 /// A configuration file with every setting: its meaning, its default, its other names.
 pub fn sample() -> String {
     let mut text = String::from(
-        "# Configuration of StartDB: DATA/startdb.toml, or a file given with --config. Lines show the defaults; remove the # to change one.\n# The environment (STARTDB_SECTION__KEY) and flags (-c section.key=value) win over this file.\n",
+        "# Configuration of StartDB: DATA/startdb.toml, or a file given with --config. Lines show the defaults; remove the # to change one.\n# Files conf.d/*.toml beside this one are read after it, in the order of their names.\n# The environment (STARTDB_SECTION__KEY) and flags (-c section.key=value) win over this file.\n",
     );
     let mut section = "";
     for setting in SETTINGS {
@@ -824,12 +866,14 @@ fn secret(
     name: &'static str,
     file_name: &'static str,
 ) -> Result<Option<(&'static str, String)>, Stop> {
-    let from_file = match variable(file_name) {
-        Some(file) => Some((file_name, read_secret(file_name, &PathBuf::from(file))?)),
-        None => None,
-    };
+    let file = variable(file_name);
+    // That there are two is said before the file is looked at: it may well not be there.
     let value = variable(name).map(|value| (name, value));
-    one_of(&format!("value of {name}"), value, from_file)
+    let twin = file.clone().map(|file| (file_name, file));
+    match (one_of(&format!("value of {name}"), value, twin)?, file) {
+        (Some(_), Some(file)) => Ok(Some((file_name, read_secret(file_name, Path::new(&file))?))),
+        (given, _) => Ok(given),
+    }
 }
 
 pub(crate) fn read_secret(name: &str, file: &Path) -> Result<String, Stop> {
@@ -1049,6 +1093,25 @@ mod tests {
                 assert!(error.contains(part), "{text}: {error}");
             }
         }
+        // What is in conf.d comes after the file, by name.
+        write("[network]\nmax_connections = 7\n[sql]\nwork_mem = \"9MB\"\n");
+        let included = folder.path().join(INCLUDED);
+        std::fs::create_dir(&included).expect("made");
+        for (name, text) in [
+            ("20-more.toml", "[network]\nmax_connections = 9\n"),
+            ("10-first.toml", "[network]\nmax_connections = 8\n[wal]\nsegment_size = \"1MB\"\n"),
+            ("30-not.txt", "nonsense"),
+        ] {
+            std::fs::write(included.join(name), text).expect("written");
+        }
+        let found = config_of(&[], &[]).expect("valid");
+        assert_eq!((found.server.max_connections, found.server.wal_segment_size), (9, 1 << 20));
+        assert_eq!(found.sql, [("work_mem".to_owned(), "9MB".to_owned())]);
+        assert!(found.origin("network.max_connections").to_string().ends_with("20-more.toml:2"));
+        std::fs::write(included.join("20-more.toml"), "[network]\nmax_connection = 9\n").expect("written");
+        let error = config_of(&[], &[]).expect_err("refused");
+        assert!(error.contains("20-more.toml:2:") && error.contains("network.max_connections"), "{error}");
+        std::fs::remove_dir_all(&included).expect("removed");
         let other = folder.path().join("other.toml");
         std::fs::write(&other, "[storage]\ndata_dir = \"/data\"\n").expect("written");
         let path = other.to_str().expect("utf-8");

@@ -19,7 +19,7 @@ const MARKER: &str = "startdb.format";
 /// Exists from the first moment of a first start to its end.
 const UNFINISHED: &str = "startdb.initializing";
 /// What may stand in a directory that is given to us: what file systems make at a mount point, and our configuration.
-const HARMLESS: &[&str] = &["lost+found", crate::config::FILE];
+const HARMLESS: &[&str] = &["lost+found", crate::config::FILE, crate::config::INCLUDED];
 
 /// A directory that a start may use.
 #[derive(Debug)]

@@ -15,8 +15,11 @@ use value::{Error, Result, SqlState};
 use crate::config::AuthMethod;
 use crate::{Config, container, directory, health, init, memory, metrics, notify, telemetry};
 
-/// How long running statements may take to end at a shutdown before they are cut off.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long clients may go on after SIGTERM, before they are ended as after SIGINT.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement that was cancelled may take to end at a shutdown before its connection is cut off. Together with the
+/// other one less than the ten seconds after which containers are killed.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// A running server. Dropping it without [`Server::stop`] is a crash, as far as the data is concerned: nothing
 /// acknowledged is lost.
@@ -44,6 +47,8 @@ struct Parts {
     bound: Option<wire::Bound>,
     /// The port of a later start: clients are told to wait.
     early: Option<wire::Handle>,
+    /// Answers those who ask for its health meanwhile.
+    starting: Starting,
 }
 
 impl Server {
@@ -138,10 +143,9 @@ impl Server {
         options.checkpoint_wal_bytes = settings.checkpoint_wal_bytes;
         options.checkpoint_interval = settings.checkpoint_interval;
         let starting = Starting::announce(&runtime, config.http, options.progress.clone());
-        let engine = Engine::open(options);
-        starting.end(&runtime);
-        let engine = engine?;
-        let parts = Parts { runtime, registry, network, listen, bound, early };
+        let engine = Engine::open(options)?;
+        starting.opened.store(true, Ordering::Release);
+        let parts = Parts { runtime, registry, network, listen, bound, early, starting };
         let assembled = Server::assemble(config, &engine, parts, prepared, signals);
         if assembled.is_err()
             && let Err(error) = engine.close()
@@ -158,7 +162,7 @@ impl Server {
         prepared: &directory::Prepared,
         signals: &Signals,
     ) -> Result<Server> {
-        let Parts { runtime, mut registry, network, listen, bound, early } = parts;
+        let Parts { runtime, mut registry, network, listen, bound, early, starting } = parts;
         // From here on the directory is ours: a check with the secret of an earlier start must fail.
         let health = health::Secret::new(&config.data_dir);
         let mut first_password = None;
@@ -201,6 +205,7 @@ impl Server {
         let guarded = Arc::new(health::Guarded::new(database.clone(), engine.clone(), &health, &listen));
         // Who sees that it is ready may stop it at once, and that is a clean stop.
         let ends = signals.running();
+        starting.end(&runtime);
         let (pg, http) = runtime.block_on(async {
             let readiness = {
                 let (ready, engine) = (ready.clone(), engine.clone());
@@ -276,6 +281,9 @@ impl Server {
         })?;
         tracing::info!(signal = caught, "stopping");
         notify::tell("STOPPING=1");
+        if caught == "SIGTERM" {
+            server.wait_for_clients();
+        }
         let stopped = server.stop();
         telemetry::stop();
         stopped
@@ -324,7 +332,23 @@ impl Server {
         self.http.address()
     }
 
-    /// Takes no more clients, lets running statements end, writes a last checkpoint.
+    /// Takes no more clients and gives those who are connected time to end by themselves, unless SIGINT comes.
+    fn wait_for_clients(&mut self) {
+        self.ready.store(false, Ordering::Release);
+        self.pg.close();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        self.runtime.block_on(async {
+            while self.pg.clients() > 0 {
+                tokio::select! {
+                    end = self.ends.recv() => if end != Some("SIGTERM") { return },
+                    () = tokio::time::sleep_until(until) => return,
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                }
+            }
+        });
+    }
+
+    /// Takes no more clients, ends those who are connected (57P01), writes a last checkpoint.
     pub fn stop(mut self) -> Result<()> {
         self.ready.store(false, Ordering::Release);
         drop(self.health);
@@ -465,11 +489,13 @@ impl Signals {
     }
 }
 
-/// Answers `/readyz` with the progress while the log is replayed, if that takes a while. (Clients of the database are answered by
-/// its own port.)
+/// Answers `/livez` and `/readyz` while the log is replayed and while the scripts of a first start run, if that takes a while. (Clients
+/// of the database are answered by its own port, or not at all.)
 struct Starting {
     end: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+    /// The log is replayed.
+    opened: Arc<AtomicBool>,
 }
 
 impl Starting {
@@ -479,7 +505,12 @@ impl Starting {
         progress: Arc<engine::OpenProgress>,
     ) -> Starting {
         let (end, ended) = tokio::sync::oneshot::channel();
+        let opened = Arc::new(AtomicBool::new(false));
+        let now = opened.clone();
         let ready = Arc::new(move || {
+            if now.load(Ordering::Acquire) {
+                return Err(String::from("the first start is not done"));
+            }
             let (records, megabytes) = (progress.records(), progress.bytes() >> 20);
             Err(format!("replaying the log: {records} records, {megabytes} MB so far"))
         });
@@ -500,7 +531,7 @@ impl Starting {
                 Err(error) => tracing::warn!(%error, "the progress cannot be told yet"),
             }
         });
-        Starting { end, task }
+        Starting { end, task, opened }
     }
 
     fn end(self, runtime: &Runtime) {

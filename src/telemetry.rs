@@ -43,7 +43,7 @@ pub fn start(config: &Config) {
     }
     if let Some(settings) = settings {
         let sampler = settings.sampler;
-        sql::set_trace_sampler(Box::new(move |parent| sampler.wants(parent)));
+        sql::set_trace_sampler(Box::new(move |parent| sampler.choose(parent).map(layer::trace_text)));
         tracing::info!(endpoint = settings.endpoint.to_string(), "statements are traced");
         otlp::start(settings);
     }

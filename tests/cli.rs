@@ -57,8 +57,29 @@ fn the_same_thing_twice_names_both() {
     let text = refused(command.env("POSTGRES_USER", "a").env("STARTDB_USER", "b"));
     assert!(text.contains("POSTGRES_USER") && text.contains("STARTDB_USER"), "{text}");
     let (_folder, mut command) = fresh();
+    command.env("POSTGRES_PASSWORD", "a").env("POSTGRES_PASSWORD_FILE", "/nowhere");
+    let text = refused(&mut command);
+    assert!(text.contains("by POSTGRES_PASSWORD and by POSTGRES_PASSWORD_FILE"), "{text}");
+}
+
+/// Wherever a name comes from, the nearest one is named, and nothing is made.
+#[test]
+fn unknown_names_get_the_nearest() {
+    let (folder, mut command) = fresh();
     let text = refused(command.args(["-c", "nothing.here=1"]));
     assert!(text.contains("nothing.here"), "{text}");
+    let (_folder, mut command) = fresh();
+    let text = refused(command.args(["-c", "network.listn=127.0.0.1:1"]));
+    assert!(text.contains("did you mean \"network.listen\"?"), "{text}");
+    let (_folder, mut command) = fresh();
+    let text = refused(command.env("STARTDB_WAL__SEGMENT_SIZ", "1MB"));
+    assert!(text.contains("STARTDB_WAL__SEGMENT_SIZ") && text.contains("wal.segment_size"), "{text}");
+    let (_folder, mut command) = fresh();
+    let text = refused(command.args(["-c", "work_men=1MB"]));
+    assert!(text.contains("work_mem"), "{text}");
+    let text = String::from_utf8_lossy(&run(binary().args(["start", "--lisen", "x"])).stderr).into_owned();
+    assert!(text.contains("'--listen'"), "{text}");
+    assert!(!folder.path().join("data").exists());
 }
 
 #[test]
@@ -149,19 +170,28 @@ fn the_first_start_makes_everything() {
     child.wait().expect("ended");
 }
 
+/// SIGINT ends those who are connected; SIGTERM waits for them, but not long.
 #[test]
 fn signals_stop_it_cleanly() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signals in [&[Signal::INT][..], &[Signal::TERM], &[Signal::TERM, Signal::INT]] {
         let mut server = Server::start();
         let mut idle = server.connect();
         let mut busy = server.connect();
         busy.run("CREATE TABLE t (a int)");
         let begin = Instant::now();
-        server.signal(signal);
+        let busy = std::thread::spawn(move || busy.refusal("SELECT pg_sleep(60)"));
+        std::thread::sleep(Duration::from_millis(200));
+        for signal in signals {
+            server.signal(*signal);
+            std::thread::sleep(Duration::from_millis(300));
+        }
         let status = server.wait(Duration::from_secs(15));
+        let took = begin.elapsed();
         assert!(status.success(), "{status}\n{}", server.log());
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-        // The idle client is told why, not just cut off.
+        let (least, most) = if signals.contains(&Signal::INT) { (0, 4) } else { (5, 9) };
+        assert!((least..most).contains(&took.as_secs()), "{signals:?}: {took:?}");
+        // Clients are told why, not just cut off.
+        assert_eq!(busy.join().expect("refused").state(), "57P01");
         if let Ok((tag, body)) = idle.receive() {
             assert_eq!(tag, b'E');
             assert!(String::from_utf8_lossy(&body).contains("57P01"));
@@ -171,6 +201,36 @@ fn signals_stop_it_cleanly() {
         // The second start says that passwords are no longer looked at.
         assert!(server.log().contains("password options are ignored"), "{}", server.log());
     }
+}
+
+/// After SIGTERM whoever is connected may end what was begun; nobody else gets in.
+#[test]
+fn a_transaction_ends_in_peace() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (a int); BEGIN; INSERT INTO t VALUES (1)");
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(200));
+    let refused = server.login().try_connect().err().expect("refused");
+    assert_eq!(
+        (refused.state(), refused.fields().message()),
+        ("57P03", "the database system is shutting down")
+    );
+    assert!(
+        crate::server::get(server.http, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 503"))
+    );
+    client.run("INSERT INTO t VALUES (2); COMMIT");
+    drop(client);
+    assert!(server.wait(Duration::from_secs(4)).success());
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    server.launch();
+    assert_eq!(server.connect().value("SELECT sum(a) FROM t"), "3");
+    // With nobody there it ends at once.
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    assert!(server.wait(Duration::from_secs(4)).success());
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 #[test]

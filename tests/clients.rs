@@ -14,6 +14,9 @@ fn driver(program: &'static str, script: &str) {
     let server = Server::start();
     let run = |mut command: Command| {
         let node_path = programs::cache().join("node/node_modules");
+        if program == "java" {
+            command.args(["-cp", programs::JDBC]);
+        }
         let command = command.arg(source("clients").join(script)).arg(source("clients/failing.sql"));
         succeed(command.env("NODE_PATH", node_path).env("PYTHONUNBUFFERED", "1").env("TZ", "UTC"))
     };
@@ -45,6 +48,11 @@ fn psycopg3() {
 #[test]
 fn asyncpg() {
     driver("python", "asyncpg_client.py");
+}
+
+#[test]
+fn jdbc() {
+    driver("java", "jdbc.java");
 }
 
 #[test]

@@ -157,6 +157,16 @@ fn scripts_run_once_before_the_first_client() {
     // The port is closed, and the health check says so, until the last script is done.
     assert!(TcpStream::connect(place.listen).is_err());
     assert_eq!(place.health(), Some(4));
+    // The HTTP port tells it lives, and is not ready.
+    let answer = |path: &str| get(place.http, path).unwrap_or_default();
+    let begin = Instant::now();
+    while !answer("/readyz").starts_with("HTTP/1.1 503") {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{}", answer("/readyz"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(answer("/readyz").contains("the first start is not done"), "{}", answer("/readyz"));
+    assert!(answer("/livez").starts_with("HTTP/1.1 200"));
+    assert!(TcpStream::connect(place.listen).is_err());
     fs::remove_file(&inside).expect("removed");
     place.wait_ready(&mut child);
     assert_eq!(place.health(), Some(0));

@@ -742,4 +742,36 @@ fn serializable_remembers_what_was_looked_at() {
              INSERT INTO queue SELECT generate_series(1, 100); COMMIT",
         );
     }
+
+/// What PostgreSQL's predefined roles open to those who are no superusers.
+#[test]
+fn roles_that_watch_and_signal() {
+    let server = Server::start();
+    let mut admin = server.connect();
+    admin.run("CREATE ROLE watcher LOGIN PASSWORD 'w'; CREATE ROLE worker LOGIN PASSWORD 'w'");
+    let mut watcher = server.login().user("watcher", "w").connect();
+    let mut worker = server.login().user("worker", "w").connect();
+    admin.run("SELECT 'seen by the watcher'");
+    worker.run("SELECT 'also seen'");
+    let seen = |who: &Client| format!("SELECT query FROM pg_stat_activity WHERE pid = {}", who.pid);
+    assert_eq!(watcher.value(&seen(&worker)), "<insufficient privilege>");
+    let refused = watcher.refusal("SELECT query FROM startdb.queries");
+    assert_eq!((refused.state(), refused.message()), ("42501", "permission denied for view queries"));
+    assert!(refused.hint().contains("pg_read_all_stats"), "{}", refused.hint());
+    assert_eq!(watcher.value("SELECT has_table_privilege('startdb.queries', 'select')"), "f");
+    let (cancel, end) = (
+        format!("SELECT pg_cancel_backend({})", worker.pid),
+        format!("SELECT pg_terminate_backend({})", worker.pid),
+    );
+    assert_eq!(watcher.refusal(&cancel).state(), "42501");
+    admin.run("GRANT pg_monitor, pg_signal_backend TO watcher");
+    assert_eq!(watcher.value(&seen(&worker)), "SELECT 'also seen'");
+    assert_eq!(watcher.value("SELECT has_table_privilege('startdb.queries', 'select')"), "t");
+    watcher.run("SELECT query FROM startdb.queries");
+    watcher.run("SELECT reason FROM startdb.recommendations");
+    assert_eq!(watcher.value(&end), "t");
+    // A superuser's session is not theirs to end.
+    let refused = watcher.refusal(&format!("SELECT pg_terminate_backend({})", admin.pid));
+    assert_eq!(refused.message(), "must be a superuser to terminate superuser process");
+    assert_eq!(admin.value("SELECT 1"), "1");
 }

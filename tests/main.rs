@@ -8,6 +8,7 @@ mod clients;
 mod copy;
 mod crash;
 mod deploy;
+mod dump;
 mod durability;
 mod first_start;
 mod history;

@@ -9,6 +9,9 @@ const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 /// Where Debian's postgresql-client-15 keeps the programs that extensions are tested with.
 const POSTGRES_TEST: &str = "/usr/lib/postgresql/15/lib/pgxs/src/test/isolation";
 
+/// Where Debian's libpostgresql-jdbc-java keeps the driver.
+pub const JDBC: &str = "/usr/share/java/postgresql.jar";
+
 /// True when every program is there. Without: a message, or with `STARTDB_TESTS=all` a failure.
 pub fn have(programs: &[&str]) -> bool {
     let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
@@ -25,6 +28,8 @@ pub fn have(programs: &[&str]) -> bool {
 pub fn find(name: &str) -> Option<PathBuf> {
     match name {
         "python" => Some(cache().join("python/bin/python")).filter(|path| path.exists()),
+        // The program is run from its source, which takes a compiler.
+        "java" => on_path("javac").and_then(|_| on_path("java")).filter(|_| Path::new(JDBC).exists()),
         "node-pg" => on_path("node").filter(|_| cache().join("node/node_modules/pg").exists()),
         "grafana-schema" => {
             on_path("node").filter(|_| cache().join("node/node_modules/@grafana/schema").exists())

@@ -144,9 +144,9 @@ impl Server {
         command
     }
 
-    /// Ends by SIGTERM and gives what it ended with.
+    /// Ends it cleanly, clients or not, and gives what it ended with.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        self.signal(Signal::INT);
         self.wait(Duration::from_secs(30))
     }
 

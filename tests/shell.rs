@@ -319,6 +319,74 @@ SELECT 'last'
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
+/// Parts of a script that depend on a value, and several commands on a line, are as in psql.
+#[test]
+fn conditions_are_those_of_psql() {
+    if !have(&["psql"]) {
+        return;
+    }
+    let server = Server::start();
+    let file = server.folder().join("if.sql");
+    let script = r#"\if true
+select 1 as a;
+\elif true
+select 2;
+\else
+select 3;
+\endif
+\if off
+select 4;
+\elif yes
+select 5;
+\endif
+select
+\if 0
+ 6
+\else
+ 7
+\endif
+;
+\if maybe
+\echo no
+\else
+\echo else
+\endif
+\set x 1
+\if :{?x} \echo defined \else \echo undefined \endif
+\if :{?y} \echo defined \else \echo undefined \endif
+select 9 as n, 'it''s' as q \gset \echo :n
+\set y 5 \\ select :y, :'q';
+\if false
+\if true
+\echo inner
+\else
+\echo other
+\endif
+\echo :nothing
+select 'a;
+b';
+\! echo never
+\endif
+\echo 'a \\ b' done \x \\ select 1 as one, 2 as two;
+"#;
+    fs::write(&file, script).expect("written");
+    let theirs = succeed(server.libpq("psql").args(["-X", "-q", "-f"]).arg(&file));
+    let output = run(shell(&server, &["-q", "-f"]).arg(&file));
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), theirs);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("if.sql:20: unrecognized value \"maybe\" for \"\\if expression\""), "{said}");
+    for (text, line, message) in [
+        ("\\else\n", 1, "\\else: no matching \\if"),
+        ("\\if 1\n\\else\n\\elif 1\n\\endif\n", 3, "\\elif: cannot occur after \\else"),
+        ("\n\\if 1\n", 2, "the file ends before \\endif"),
+    ] {
+        fs::write(&file, text).expect("written");
+        let (said, code) = refused(shell(&server, &["-q", "-f"]).arg(&file));
+        assert!(code == 3 && said.contains(&format!("if.sql:{line}:")) && said.contains(message), "{said}");
+    }
+}
+
 const SCHEMA: &str = r"
 CREATE SCHEMA shop;
 CREATE TABLE shop.customer (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name varchar(40) NOT NULL, email text UNIQUE,
@@ -366,6 +434,11 @@ const SAME: &[&str] = &[
     "\\dtv shop.*",
     "\\dn",
     "\\du clerk",
+    "\\db",
+    "\\dconfig work_mem",
+    "ALTER ROLE clerk SET work_mem = '1MB';\n\\drds\n\\drds nobody",
+    "\\sv shop.spent",
+    "\\sf pg_catalog.upper(text)",
     "\\echo a 'b c' :x",
     "\\set x 5\nSELECT :x AS x, :'x' AS t;",
 ];

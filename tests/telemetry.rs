@@ -62,8 +62,12 @@ fn metrics_are_clean_and_bounded() {
     let count = || ask("").1.lines().filter(|line| !line.starts_with('#')).count();
     let before = count();
     // Statements with nothing in common, tables, failures of many kinds: none of it makes series without end.
-    for n in 0..3000 {
-        client.run(&format!("SELECT a AS c{n} FROM t WHERE b = 'x{n}' AND a + {n} > {n}"));
+    let statements: u64 = std::env::var("METRICS_STATEMENTS").map_or(3000, |n| n.parse().expect("a number"));
+    for first in (0..statements).step_by(100) {
+        let some = first..statements.min(first + 100);
+        let text: String =
+            some.map(|n| format!("SELECT a AS c{n} FROM t WHERE b = 'x{n}' AND a + {n} > {n};")).collect();
+        client.simple(&text).expect("statements");
     }
     for n in 0..40 {
         client.run(&format!("CREATE TABLE more_{n} (a int)"));
@@ -77,6 +81,7 @@ fn metrics_are_clean_and_bounded() {
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
     let after = count();
     assert!(after <= 500 && before <= after, "{before} series, then {after}");
+    println!("{after} series after {statements} distinct statements");
     for name in [
         "startdb_query_duration_seconds_bucket{le=\"0.0001\",type=\"select\"}",
         "startdb_wal_sync_seconds_bucket{le=\"+Inf\"}",
@@ -285,6 +290,65 @@ fn logs_say_who_what_and_how_long() {
     assert!(!server.log().contains("not to be seen"), "a literal is in the log");
 }
 
+/// What PostgreSQL's settings ask for is in the log, without a literal.
+#[test]
+fn logs_hold_what_settings_ask_for() {
+    let server = Server::start_with(&["log_connections=on", "log_disconnections=on"]);
+    let lines = |target: &str, message: &str| -> Vec<Value> {
+        log_lines(&server, target).into_iter().filter(|line| line["message"] == message).collect()
+    };
+    let mut client = server.connect();
+    let pid = u64::from(client.pid);
+    let authorized = wait_for("the connection", Duration::from_secs(5), || {
+        lines("session", "connection authorized")
+            .into_iter()
+            .find(|line| line["session"].as_u64() == Some(pid))
+    });
+    assert_eq!((&authorized["user"], &authorized["database"]), (&"postgres".into(), &"postgres".into()));
+    let statements = || -> Vec<String> {
+        let all = lines("statement", "statement");
+        all.iter().map(|line| line["statement"].as_str().unwrap_or("?").to_string()).collect()
+    };
+    client.run("CREATE TABLE quiet (a int)");
+    client.run("SET log_statement = 'ddl'");
+    client.run("CREATE TABLE t (a text DEFAULT 'not to be seen')");
+    client.run("INSERT INTO t VALUES ('not to be seen')");
+    client.run("SET log_statement = 'mod'");
+    client.run("INSERT INTO t VALUES ('not to be seen')");
+    client.run("SELECT 'not to be seen'");
+    client.run("SET log_statement = 'all'");
+    client.extended("SELECT a FROM t WHERE a = $1", &[Some("not to be seen")]).expect("rows");
+    client.run("SET log_statement = 'none'");
+    client.run("SELECT 'unlogged'");
+    client.run("SET log_duration = on");
+    client.run("SELECT 'not to be seen'");
+    client.run("SET log_duration = off");
+    drop(client);
+    let ended = wait_for("the disconnection", Duration::from_secs(5), || {
+        lines("session", "disconnection").into_iter().find(|line| line["session"].as_u64() == Some(pid))
+    });
+    assert!(ended["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{ended}");
+    assert_eq!(
+        statements(),
+        [
+            "create table t (a text default $1)",
+            "insert into t values ($1)",
+            "select a from t where a = $1",
+            "set log_statement = $1",
+        ]
+    );
+    let durations: Vec<Value> = log_lines(&server, "statement")
+        .into_iter()
+        .filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("duration: ")))
+        .collect();
+    // Of the SELECT and of the two SETs around it; it says how long, not what.
+    assert!(
+        durations.len() >= 2 && durations.iter().all(|line| line["statement"].is_null()),
+        "{durations:?}"
+    );
+    assert!(!server.log().contains("not to be seen"), "a literal is in the log");
+}
+
 /// Passwords, keys and values go through every way in and every failure, and none comes out in the log.
 #[test]
 fn secrets_stay_out_of_the_log() {
@@ -420,6 +484,15 @@ fn traces_reach_a_collector() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     assert!(!text.contains("not to be seen") && !text.contains("untraced"), "{text}");
+    // The log names the trace too.
+    client.run("SET log_statement = 'all'");
+    client.run(&format!("SELECT 1 AS traced /*traceparent='00-{TRACE}-{PARENT}-01'*/"));
+    client.run("SET log_statement = 'none'");
+    let line = wait_for("the line", Duration::from_secs(5), || {
+        let all = log_lines(&server, "statement");
+        all.into_iter().find(|line| line["statement"].as_str().is_some_and(|text| text.contains("traced")))
+    });
+    assert_eq!(line["trace_id"], TRACE);
     // A failure, by the extended protocol, and a wait for a row lock.
     let mut other = server.connect();
     other.run("BEGIN; UPDATE orders SET customer = 'x' WHERE id = 1");

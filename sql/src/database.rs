@@ -18,10 +18,10 @@ use value::{Datum, Error, Oid, Result, SqlState, datetime};
 use crate::plan_cache::{CacheStats, Resolved, TextCache};
 use crate::query_log::QueryLog;
 use crate::readings::DatabaseCounts;
-use crate::scram;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::statement::Parsed;
+use crate::{predefined, scram, statement_log};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -130,6 +130,13 @@ impl Database {
     pub fn open(engine: Engine, options: Options) -> Result<Arc<Database>> {
         if engine.catalog().database_named("template1").is_none() {
             bootstrap(&engine, &options)?;
+        }
+        // Also for a directory that was made before one of them existed.
+        let roles = predefined::missing(&engine.catalog());
+        if !roles.is_empty() {
+            let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+            transaction.change_catalog(roles.into_iter().map(Change::Put).collect())?;
+            transaction.commit()?.durable.wait()?;
         }
         let catalog = engine.catalog();
         let secret = catalog
@@ -312,6 +319,9 @@ impl Database {
         let shared = Arc::new(shared);
         shared.counts.sessions.fetch_add(1, Ordering::Relaxed);
         self.sessions.insert(pid, shared.clone());
+        if statement_log::wanted(&shared, "log_connections") {
+            statement_log::connected(&shared);
+        }
         Ok(Session::new(me, shared))
     }
 
@@ -391,12 +401,16 @@ pub(crate) fn database_objects(name: &str, database: Oid, owner: Oid, public_sch
             oid: public_schema,
             database,
             name: "public".into(),
-            owner,
-            // As in PostgreSQL 15: everybody may use it, only the owner creates in it.
-            acl: Some(Acl(vec![
-                AclItem { grantee: owner, grantor: owner, privileges: "UC".into(), grantable: String::new() },
-                AclItem { grantee: 0, grantor: owner, privileges: "U".into(), grantable: String::new() },
-            ])),
+            owner: predefined::DATABASE_OWNER,
+            // As in PostgreSQL 15: everybody may use it, only the database's owner creates in it.
+            acl: Some(Acl([(predefined::DATABASE_OWNER, "UC"), (0, "U")]
+                .map(|(grantee, letters)| AclItem {
+                    grantee,
+                    grantor: predefined::DATABASE_OWNER,
+                    privileges: letters.into(),
+                    grantable: String::new(),
+                })
+                .to_vec())),
             comment: Some("standard public schema".into()),
         }),
     ]

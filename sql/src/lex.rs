@@ -55,6 +55,28 @@ pub fn truncate_name(name: &str) -> &str {
     &name[..end]
 }
 
+/// An expression without the parentheses around the whole of it.
+pub fn inner(text: &str) -> &str {
+    let mut text = text.trim();
+    loop {
+        let Ok(tokens) = tokens(text) else { return text };
+        let mut depth = 0usize;
+        let closes_first = tokens.iter().position(|token| {
+            match text.get(token.start..token.end) {
+                Some("(") => depth += 1,
+                Some(")") => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 0
+        });
+        let enclosed = text.starts_with('(') && tokens.len() > 2 && closes_first == Some(tokens.len() - 1);
+        if !enclosed || !text.ends_with(')') {
+            return text;
+        }
+        text = text[1..text.len() - 1].trim();
+    }
+}
+
 /// All tokens of a text. 42601 for a literal, quoted name or comment that does not end.
 pub fn tokens(text: &str) -> Result<Vec<Token>> {
     let bytes = text.as_bytes();
@@ -277,6 +299,20 @@ pub use function::{is_reserved, quote_ident as quote_name, quote_literal as quot
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parentheses_around_the_whole_go() {
+        for (text, expected) in [
+            ("((a > 0))", "a > 0"),
+            ("(a > 0) AND (b > 0)", "(a > 0) AND (b > 0)"),
+            ("((a > 0) AND (b > 0))", "(a > 0) AND (b > 0)"),
+            ("(a = ')')", "a = ')'"),
+            ("lower(a)", "lower(a)"),
+            ("()", "()"),
+        ] {
+            assert_eq!(inner(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn statements_and_literals() {

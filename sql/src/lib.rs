@@ -18,6 +18,7 @@ mod lex;
 mod literal;
 mod pg_catalog;
 mod plan_cache;
+mod predefined;
 mod privilege;
 mod query_log;
 mod readings;

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use engine::catalog::{Acl, AclItem, Catalog, Object, Table, View, oid};
+use engine::catalog::{Acl, AclItem, Catalog, Object, Schema, Table, View, oid};
 use plan::ir::{Plan, TableUse};
 use value::{Error, Oid, Result, SqlState};
 
-use crate::lex;
+use crate::{lex, predefined};
 
 /// What an access list stands on; decides which letters it may have and what the default is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,13 +145,55 @@ pub fn owns(catalog: &Catalog, role: Oid, owner: Oid) -> bool {
     role == owner || is_superuser(catalog, role) || roles_of(catalog, role, false).contains(&owner)
 }
 
+/// Superuser, or has the rights of one of the predefined roles.
+pub fn acts_as(catalog: &Catalog, role: Oid, predefined: Oid) -> bool {
+    is_superuser(catalog, role) || roles_of(catalog, role, false).contains(&predefined)
+}
+
+/// The owner an object's rights are measured by: pg_database_owner stands for whoever owns the object's database.
+pub fn acting_owner(catalog: &Catalog, object: &Object) -> Oid {
+    let owner = crate::command::owner_of(object);
+    match object {
+        Object::Schema(schema) if owner == predefined::DATABASE_OWNER => standing(catalog, schema).0,
+        _ => owner,
+    }
+}
+
+/// Owner and access list of a schema as they work: what pg_database_owner holds, the owner of its database holds.
+pub fn standing(catalog: &Catalog, schema: &Schema) -> (Oid, Option<Acl>) {
+    let Some(owner) = catalog.database(schema.database).map(|database| database.owner) else {
+        return (schema.owner, schema.acl.clone());
+    };
+    let mut acl = schema.acl.clone();
+    if let Some(acl) = &mut acl {
+        let held: Vec<AclItem> =
+            acl.0.iter().filter(|item| item.grantee == predefined::DATABASE_OWNER).cloned().collect();
+        acl.0.extend(held.into_iter().map(|item| AclItem { grantee: owner, ..item }));
+    }
+    (if schema.owner == predefined::DATABASE_OWNER { owner } else { schema.owner }, acl)
+}
+
+/// What pg_read_all_data and pg_write_all_data give without any list.
+fn given_by_role(roles: &BTreeSet<Oid>, kind: AclKind) -> &'static str {
+    match (kind, roles.contains(&predefined::READ_ALL_DATA), roles.contains(&predefined::WRITE_ALL_DATA)) {
+        (AclKind::Table, true, true) => "rawd",
+        (AclKind::Table, true, false) => "r",
+        (AclKind::Table, false, true) => "awd",
+        (AclKind::Sequence, true, true) => "rw",
+        (AclKind::Sequence, true, false) => "r",
+        (AclKind::Sequence, false, true) => "w",
+        (AclKind::Schema, true, _) | (AclKind::Schema, _, true) => "U",
+        _ => "",
+    }
+}
+
 /// The letters a role holds on an object, and those it may pass on.
 pub fn held(catalog: &Catalog, role: Oid, owner: Oid, acl: &Option<Acl>, kind: AclKind) -> (String, String) {
     if is_superuser(catalog, role) {
         return (kind.all().to_string(), kind.all().to_string());
     }
     let roles = roles_of(catalog, role, false);
-    let (mut letters, mut grantable) = (String::new(), String::new());
+    let (mut letters, mut grantable) = (String::from(given_by_role(&roles, kind)), String::new());
     for item in written_out(acl, owner, kind).0 {
         if item.grantee == 0 || roles.contains(&item.grantee) {
             letters.push_str(&item.privileges);
@@ -190,7 +232,8 @@ pub fn check_schema(catalog: &Catalog, role: Oid, schema: Oid, letter: char) -> 
     let Some(schema) = catalog.schema(schema) else { return Ok(()) };
     // What everybody reads; nobody creates in them but through their own commands.
     let system = schema.oid < engine::catalog::FIRST_USER_OID && schema.oid != oid::PUBLIC;
-    if (system && letter == 'U') || has(catalog, role, schema.owner, &schema.acl, AclKind::Schema, letter) {
+    let (owner, acl) = standing(catalog, schema);
+    if (system && letter == 'U') || has(catalog, role, owner, &acl, AclKind::Schema, letter) {
         Ok(())
     } else {
         Err(denied("schema", &schema.name))

@@ -41,7 +41,7 @@ use crate::plan_cache::{CommandKind, Resolved};
 use crate::privilege;
 use crate::query_log;
 use crate::scope::Scope;
-use crate::setting::{self, Executor};
+use crate::setting::{self, Executor, LogStatement};
 use crate::shared::{PreparedInfo, Roles, Shared};
 use crate::statement::{Fragment, Modes, Parsed, Statement};
 use crate::statement_log;
@@ -866,6 +866,10 @@ impl Session {
         }
         self.trace.running();
         self.begin_statement(&text)?;
+        if self.effective().log_statement != LogStatement::None {
+            let class = utility::log_class(&parsed.statement);
+            statement_log::begun(&self.shared, &text, class, self.trace.id());
+        }
         if *PANICS_ARE_PLANTED && text.contains("statement_panic") {
             panic!("planted");
         }
@@ -1121,7 +1125,7 @@ impl Session {
     /// The statement is done, for the log of those that take long.
     fn logged_in_time(&mut self, rows: u64) {
         if let Some((text, begun)) = self.current.take() {
-            statement_log::finished(&self.shared, &text, begun.elapsed(), rows);
+            statement_log::finished(&self.shared, &text, begun.elapsed(), rows, self.trace.id());
         }
     }
 
@@ -1356,7 +1360,7 @@ impl Session {
     fn failed(&mut self, error: &Error) {
         self.trace.failed(error);
         if let Some((text, begun)) = self.current.take() {
-            statement_log::failed(&self.shared, &text, Some(begun.elapsed()), error);
+            statement_log::failed(&self.shared, &text, Some(begun.elapsed()), error, self.trace.id());
         }
         if error.state() == SqlState::DEADLOCK_DETECTED {
             self.shared.counts.deadlocks.fetch_add(1, Ordering::Relaxed);
@@ -1435,6 +1439,9 @@ impl Drop for Session {
         self.shared.state.unlock_all_advisory();
         self.database.temporary_schemas.lock().remove(&self.shared.pid);
         self.database.sessions.remove(&self.shared.pid);
+        if statement_log::wanted(&self.shared, "log_disconnections") {
+            statement_log::disconnected(&self.shared);
+        }
     }
 }
 

@@ -98,6 +98,13 @@ pub const EFFECTS: &[(&str, &str)] = &[
         "log_min_error_statement",
         "Whether statements that fail are logged, their literals left out: log, fatal and panic say no.",
     ),
+    ("log_connections", "Whether a session that begins is logged."),
+    ("log_disconnections", "Whether the end of a session is logged, with how long it lasted."),
+    ("log_duration", "Whether the duration of every statement is logged."),
+    (
+        "log_statement",
+        "Which statements are logged when they begin, their literals left out: ddl, mod or all.",
+    ),
     ("idle_session_timeout", "A session idle outside of a transaction for longer is ended."),
     ("transaction_timeout", "A session whose transaction lasts longer is ended."),
     ("lock_timeout", "A statement that waits longer for a lock fails."),
@@ -487,6 +494,17 @@ pub struct Settings {
     is_superuser_now: bool,
 }
 
+/// Which statements `log_statement` asks for; each takes in those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogStatement {
+    None,
+    /// What changes the catalog.
+    Ddl,
+    /// What changes data.
+    Mod,
+    All,
+}
+
 /// Settings that change behaviour, in usable form.
 #[derive(Clone, Debug)]
 pub struct Effective {
@@ -511,6 +529,10 @@ pub struct Effective {
     pub log_min_duration: Option<Duration>,
     /// `log_min_error_statement` takes in errors.
     pub log_errors: bool,
+    /// `log_duration`.
+    pub log_duration: bool,
+    /// `log_statement`.
+    pub log_statement: LogStatement,
     pub plan_cache: bool,
     pub executor: Executor,
     /// Stands for everything that a plan may depend on besides the catalog.
@@ -558,6 +580,8 @@ impl Settings {
                 min_messages: 6,
                 log_min_duration: None,
                 log_errors: true,
+                log_duration: false,
+                log_statement: LogStatement::None,
                 plan_cache: true,
                 executor: Executor::Auto,
                 plan_key: Arc::from(""),
@@ -862,6 +886,13 @@ impl Settings {
             min_messages: SEVERITIES.iter().position(|s| *s == text("client_min_messages")).unwrap_or(6),
             log_min_duration: text("log_min_duration_statement").parse().ok().map(Duration::from_millis),
             log_errors: !matches!(text("log_min_error_statement").as_str(), "log" | "fatal" | "panic"),
+            log_duration: on("log_duration"),
+            log_statement: match text("log_statement").as_str() {
+                "ddl" => LogStatement::Ddl,
+                "mod" => LogStatement::Mod,
+                "all" => LogStatement::All,
+                _ => LogStatement::None,
+            },
             plan_cache: on("startdb.plan_cache"),
             executor: match text("startdb.executor").as_str() {
                 "row" => Executor::Row,

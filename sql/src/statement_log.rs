@@ -1,5 +1,6 @@
-//! Log lines about statements: those that fail (`log_min_error_statement`) and those that take long
-//! (`log_min_duration_statement`).
+//! Log lines about statements: those that begin (`log_statement`), those that fail (`log_min_error_statement`), those that take
+//! long (`log_min_duration_statement`, `log_duration`); and about sessions (`log_connections`, `log_disconnections`). A
+//! statement that is traced has its `trace_id` in each of its lines.
 //!
 //! Invariant: a literal of a statement never gets into the log, because any literal may be a secret. Statements are written
 //! with `$n` in place of their literals, parameters are left out, and the messages of errors that repeat what
@@ -7,16 +8,41 @@
 
 use std::time::Duration;
 
-use value::Error;
+use session::Peer;
+use value::{Error, datetime};
 
 use crate::database::peer_text;
 use crate::lex;
+use crate::setting::LogStatement;
 use crate::shared::Shared;
 
+/// Logs a statement that begins, if the session wants to see what is of its class.
+pub fn begun(shared: &Shared, text: &str, class: LogStatement, trace: Option<&str>) {
+    if class > shared.settings.lock().effective().log_statement {
+        return;
+    }
+    let (user, application) = who(shared);
+    tracing::info!(
+        target: "statement",
+        session = shared.pid,
+        user,
+        database = shared.database_name,
+        application,
+        address = peer_text(&shared.peer),
+        trace_id = trace,
+        statement = lex::normalised(text, false),
+        "statement",
+    );
+}
+
 /// Logs a statement that took longer than the session wants to bear in silence.
-pub fn finished(shared: &Shared, text: &str, took: Duration, rows: u64) {
-    let least = shared.settings.lock().effective().log_min_duration;
-    if least.is_some_and(|least| took >= least) {
+pub fn finished(shared: &Shared, text: &str, took: Duration, rows: u64, trace: Option<&str>) {
+    let (least, always) = {
+        let settings = shared.settings.lock();
+        (settings.effective().log_min_duration, settings.effective().log_duration)
+    };
+    let long = least.is_some_and(|least| took >= least);
+    if long || always {
         let milliseconds = milliseconds(took);
         let (user, application) = who(shared);
         tracing::info!(
@@ -29,14 +55,16 @@ pub fn finished(shared: &Shared, text: &str, took: Duration, rows: u64) {
             sqlstate = "00000",
             duration_ms = milliseconds,
             rows,
-            statement = lex::normalised(text, false),
+            trace_id = trace,
+            // `log_duration` alone says how long, not what.
+            statement = long.then(|| lex::normalised(text, false)),
             "duration: {milliseconds:.3} ms",
         );
     }
 }
 
 /// Logs a statement that failed; `took` is unknown for one that never began.
-pub fn failed(shared: &Shared, text: &str, took: Option<Duration>, error: &Error) {
+pub fn failed(shared: &Shared, text: &str, took: Option<Duration>, error: &Error, trace: Option<&str>) {
     if !shared.settings.lock().effective().log_errors {
         return;
     }
@@ -50,10 +78,47 @@ pub fn failed(shared: &Shared, text: &str, took: Option<Duration>, error: &Error
         address = peer_text(&shared.peer),
         sqlstate = error.state().as_str(),
         duration_ms = took.map(milliseconds),
+        trace_id = trace,
         statement = lex::normalised(text, false),
         "{}",
         redacted(error),
     );
+}
+
+/// Logs a session that begins.
+pub fn connected(shared: &Shared) {
+    let (user, application) = who(shared);
+    tracing::info!(
+        target: "session",
+        session = shared.pid,
+        user,
+        database = shared.database_name,
+        application,
+        address = peer_text(&shared.peer),
+        tls = matches!(shared.peer, Peer::Tcp { tls: true, .. }),
+        "connection authorized",
+    );
+}
+
+/// Logs the end of a session.
+pub fn disconnected(shared: &Shared) {
+    let (user, application) = who(shared);
+    let lasted = datetime::now().saturating_sub(shared.started_at).max(0);
+    tracing::info!(
+        target: "session",
+        session = shared.pid,
+        user,
+        database = shared.database_name,
+        application,
+        address = peer_text(&shared.peer),
+        duration_ms = lasted as f64 / 1000.0,
+        "disconnection",
+    );
+}
+
+/// Whether the session is somebody's and has this setting on.
+pub fn wanted(shared: &Shared, setting: &str) -> bool {
+    shared.peer != Peer::Internal && shared.settings.lock().show(setting).as_deref() == Some("on")
 }
 
 /// To the microsecond.

@@ -18,7 +18,7 @@ use crate::privilege::{self, AclKind};
 use crate::scope::Scope;
 use crate::shared::Pending;
 use crate::statement::Name;
-use crate::{describe, grammar, lex, pg_catalog, setting};
+use crate::{describe, grammar, lex, pg_catalog, predefined, setting};
 
 fn string(args: &[Datum], n: usize) -> &str {
     match args.get(n) {
@@ -211,8 +211,12 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
             }
             _ => Ok(Datum::Null),
         },
-        "pg_get_functiondef"
-        | "pg_get_function_arg_default"
+        "pg_export_snapshot" => Err(Error::unsupported(
+            "pg_export_snapshot",
+            "Read all in one transaction; pg_dump does so without -j.",
+        )),
+        "pg_get_functiondef" => function_definition(oid_at(args, 0)),
+        "pg_get_function_arg_default"
         | "pg_get_function_sqlbody"
         | "pg_get_triggerdef"
         | "pg_get_partkeydef"
@@ -695,6 +699,31 @@ fn index_property(scope: &Scope, args: &[Datum]) -> Result<Datum> {
     })
 }
 
+/// CREATE FUNCTION of a built-in function.
+fn function_definition(wanted: Oid) -> Result<Datum> {
+    if let Some(aggregate) = function::aggregate_by_oid(wanted) {
+        return Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{}\" is an aggregate function", aggregate.name),
+        ));
+    }
+    let Some(found) = function::function_by_oid(wanted) else { return Ok(Datum::Null) };
+    let list: Vec<String> = found.args.iter().map(|ty| types::format_type(*ty, -1)).collect();
+    let volatility = match found.volatility {
+        function::Volatility::Immutable => " IMMUTABLE",
+        function::Volatility::Stable => " STABLE",
+        function::Volatility::Volatile => "",
+    };
+    let strict = if found.strict { " STRICT" } else { "" };
+    Ok(text(&format!(
+        "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\n{volatility} PARALLEL SAFE{strict}\nAS $function${}$function$\n",
+        lex::quote_name(found.name),
+        list.join(", "),
+        types::format_type(found.returns, -1),
+        found.name,
+    )))
+}
+
 fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
     let target = scope.database.sessions.get(&pid).map(|s| s.roles.lock().session);
     let Some(role) = target else {
@@ -710,7 +739,9 @@ fn signal(scope: &Scope, name: &str, pid: i32) -> Result<Datum> {
             "must be a superuser to terminate superuser process",
         ));
     }
-    if !privilege::is_member(&scope.catalog, scope.role, role) {
+    if !privilege::is_member(&scope.catalog, scope.role, role)
+        && !privilege::acts_as(&scope.catalog, scope.role, predefined::SIGNAL_BACKEND)
+    {
         return Err(Error::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be a member of the role whose process is being terminated or member of pg_signal_backend",
@@ -986,10 +1017,17 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
             if pg_catalog::by_oid(oid).is_some()
                 || scope.database.registered.read().iter().any(|r| r.oid == oid)
             {
-                let hidden = matches!(oid, 1260 | 12005);
+                let needed = if pg_catalog::by_oid(oid).is_none() {
+                    Some(predefined::READ_ALL_STATS)
+                } else if matches!(oid, 1260 | 12005) {
+                    Some(predefined::READ_ALL_DATA)
+                } else {
+                    None
+                };
+                let may_read = needed.is_none_or(|needed| privilege::acts_as(&scope.catalog, role, needed));
                 return bool_of(
                     privilege::is_superuser(&scope.catalog, role)
-                        || (!hidden && list.to_ascii_lowercase().contains("select")),
+                        || (may_read && list.to_ascii_lowercase().contains("select")),
                 );
             }
             let Some(object) = scope.catalog.get(oid) else { return Ok(Datum::Null) };
@@ -1037,7 +1075,8 @@ fn has_privilege(scope: &Scope, function: &Function, args: &[Datum]) -> Result<D
             };
             match scope.catalog.schema(oid) {
                 Some(schema) => {
-                    bool_of(has_any(scope, role, schema.owner, &schema.acl, AclKind::Schema, list)?)
+                    let (owner, acl) = privilege::standing(&scope.catalog, schema);
+                    bool_of(has_any(scope, role, owner, &acl, AclKind::Schema, list)?)
                 }
                 None => bool_of(
                     privilege::is_superuser(&scope.catalog, role)
@@ -1077,8 +1116,11 @@ fn has_role(scope: &Scope, function: &Function, args: &[Datum]) -> Result<Datum>
         other => oid_at(std::slice::from_ref(other), 0),
     };
     let usage = string(rest, 1).to_ascii_lowercase().contains("usage");
+    let owner = scope.catalog.database(scope.shared.database).map(|database| database.owner);
+    let roles = privilege::roles_of(&scope.catalog, role, !usage);
     bool_of(
         privilege::is_superuser(&scope.catalog, role)
-            || privilege::roles_of(&scope.catalog, role, !usage).contains(&target),
+            || roles.contains(&target)
+            || (target == predefined::DATABASE_OWNER && owner.is_some_and(|owner| roles.contains(&owner))),
     )
 }

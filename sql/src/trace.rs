@@ -34,10 +34,12 @@ pub struct Trace {
     /// The statement of this root has run: the next one gets its own.
     used: bool,
     traceparent: Option<Arc<str>>,
+    /// Of a statement that is traced: 32 hexadecimal digits.
+    id: Option<Arc<str>>,
 }
 
-/// Decides whether a statement is traced, given the `traceparent` of its comment.
-pub type Sampler = Box<dyn Fn(Option<&str>) -> bool + Send + Sync>;
+/// Decides whether a statement is traced, given the `traceparent` of its comment; the id of its trace if it is.
+pub type Sampler = Box<dyn Fn(Option<&str>) -> Option<String> + Send + Sync>;
 
 static SAMPLER: OnceLock<Sampler> = OnceLock::new();
 
@@ -58,7 +60,7 @@ macro_rules! child {
 
 impl Default for Trace {
     fn default() -> Trace {
-        Trace { root: Span::none(), decided: false, used: false, traceparent: None }
+        Trace { root: Span::none(), decided: false, used: false, traceparent: None, id: None }
     }
 }
 
@@ -95,10 +97,12 @@ impl Trace {
     fn open(&mut self, shared: &Shared, text: &str) {
         self.used = false;
         self.decided = true;
-        if !SAMPLER.get().is_some_and(|sampler| sampler(self.traceparent.as_deref())) {
+        let id = SAMPLER.get().and_then(|sampler| sampler(self.traceparent.as_deref()));
+        self.id = id.map(Arc::from);
+        let Some(id) = self.id.as_deref() else {
             self.root = Span::none();
             return;
-        }
+        };
         let summary = summary(text);
         let operation = summary.split(' ').next().unwrap_or_default();
         let settings = shared.settings.lock();
@@ -118,8 +122,9 @@ impl Trace {
             target: TARGET,
             parent: None,
             "statement",
-            // The names below are OpenTelemetry's; these two say how to make a span of them.
+            // The names below are OpenTelemetry's; these three say how to make a span of them.
             otel.name = summary,
+            trace_id = id,
             traceparent = self.traceparent.as_deref(),
             db.system.name = "postgresql",
             db.namespace = namespace,
@@ -140,6 +145,11 @@ impl Trace {
     /// The statement runs.
     pub fn running(&mut self) {
         self.used = true;
+    }
+
+    /// The id of the trace, for the log.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     /// What the comment said, for a statement that is kept.

@@ -8,6 +8,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use super::client::{self, Client};
+use super::condition::{self, Conditions};
 use super::describe::{self, Found};
 use super::input::{self, Splitter};
 use super::output::{Expanded, Format, Table};
@@ -78,6 +79,13 @@ const COMMANDS: &[(&[&str], &str, &str, Run)] = &[
         "lists functions, types, extensions, access privileges",
         list,
     ),
+    (
+        &["db", "dconfig", "drds"],
+        "[PATTERN]",
+        "lists tablespaces, settings that are not as built in, settings of roles and databases",
+        list,
+    ),
+    (&["sv", "sf"], "NAME", "shows the definition of a view or function", definition),
     (&["l", "list"], "[PATTERN]", "lists databases", list),
     (&["x"], "[on|off|auto]", "one line per value instead of columns side by side", expanded),
     (&["timing"], "[on|off]", "shows how long statements take", |shell, call| {
@@ -144,6 +152,9 @@ const COMMANDS: &[(&[&str], &str, &str, Run)] = &[
     }),
     (&["o", "out"], "[FILE|\\|PROGRAM]", "sends results to a file or program, or here again", out),
     (&["echo", "qecho", "warn"], "[TEXT]", "writes a text (\\warn: to the standard error)", echo),
+    (&["if", "elif", "else", "endif"], "[VALUE]", "parts of a script that run if a value is true", |_, _| {
+        Ok(())
+    }),
     (&["set"], "[NAME [VALUE]]", "sets a variable, used as :name, :'name' or :\"name\"", set),
     (&["unset"], "NAME", "removes a variable", |shell, call| {
         for name in &call.arguments {
@@ -187,6 +198,9 @@ pub const NAMES: &[&str] = &[
     "du",
     "dv",
     "dT",
+    "db",
+    "dconfig",
+    "drds",
     "dx",
     "e",
     "echo",
@@ -197,8 +211,12 @@ pub const NAMES: &[&str] = &[
     "gexec",
     "gset",
     "gx",
+    "elif",
+    "else",
+    "endif",
     "h",
     "i",
+    "if",
     "ir",
     "l",
     "l+",
@@ -210,6 +228,8 @@ pub const NAMES: &[&str] = &[
     "r",
     "s",
     "set",
+    "sf",
+    "sv",
     "t",
     "timing",
     "unset",
@@ -232,6 +252,12 @@ pub fn run(
     };
     let (name, rest) = text.split_at(end);
     let rest = rest.trim_start();
+    if Conditions::is_command(name) {
+        return conditional(shell, name, rest, splitter, place);
+    }
+    if !shell.conditions.active() {
+        return Ok(());
+    }
     let variables = shell.variables.clone();
     let arguments = input::arguments(rest, &|name| variables.get(name).cloned());
     let place = place.clone();
@@ -253,6 +279,27 @@ pub fn run(
             Err(Stop(exit::STATEMENT))
         }
     }
+}
+
+/// `\if` and its kin. What is no truth value counts as false, and a script goes on, as in psql; what does not fit together
+/// ends it.
+fn conditional(shell: &mut Shell, name: &str, text: &str, splitter: &mut Splitter, place: &Place) -> Outcome {
+    let variables = shell.variables.clone();
+    let value = || {
+        let words = input::arguments(text, &|name| variables.get(name).cloned());
+        let word = words.join(" ");
+        condition::truth(&word).ok_or_else(|| {
+            format!("unrecognized value \"{word}\" for \"\\{name} expression\": Boolean expected")
+        })
+    };
+    let ran = shell.conditions.run(name, splitter, value);
+    let Err(error) = ran else { return Ok(()) };
+    if error.starts_with("unrecognized") {
+        eprintln!("{}{error}", prefix(place, 0));
+        return Ok(());
+    }
+    eprintln!("{}\\{name}: {error}", prefix(place, 0));
+    Err(Stop(exit::STATEMENT))
 }
 
 fn unknown(name: &str) -> String {
@@ -358,6 +405,27 @@ fn list(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
         show().map_err(|error| Trouble::Says(error.to_string()))?;
     }
     Ok(shell.say(&String::from_utf8_lossy(&text))?)
+}
+
+fn definition(shell: &mut Shell, call: Call<'_>) -> Result<(), Trouble> {
+    let Some(name) = call.arguments.first() else { return Err("of what?".to_owned().into()) };
+    let name = input::literal(name);
+    if call.name.starts_with("sf") {
+        let kind = if name.contains('(') { "regprocedure" } else { "regproc" };
+        let question =
+            format!("SELECT pg_catalog.pg_get_functiondef({name}::pg_catalog.{kind}::pg_catalog.oid)");
+        let rows = shell.collect(&question, call.place, &mut NoLines)?;
+        return Ok(shell.say(rows.text(0, 0))?);
+    }
+    let question = format!(
+        "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relkind, pg_catalog.pg_get_viewdef(c.oid, true) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {name}::pg_catalog.regclass"
+    );
+    let rows = shell.collect(&question, call.place, &mut NoLines)?;
+    if rows.text(0, 1) != "v" {
+        return Err(format!("\"{}\" is not a view", rows.text(0, 0)).into());
+    }
+    let text = rows.text(0, 2).trim_end_matches(';');
+    Ok(shell.say(&format!("CREATE OR REPLACE VIEW {} AS\n{text}\n", rows.text(0, 0)))?)
 }
 
 // -- connections ----------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,9 @@ pub fn describe(client: &mut Client, command: &str, pattern: Option<&str>) -> Re
         ("dT", _) => types(client, pattern, system)?,
         ("dx", _) => extensions(client, pattern)?,
         ("dp" | "z", _) => privileges(client, pattern)?,
+        ("db", _) => tablespaces(client, pattern)?,
+        ("dconfig", _) => configuration(client, pattern)?,
+        ("drds", _) => role_settings(client, pattern)?,
         (letters, _) => {
             let Some(kinds) = letters.strip_prefix('d').filter(|kinds| !kinds.is_empty()) else {
                 return Ok(None);
@@ -541,6 +544,52 @@ WHERE true{} ORDER BY 1",
             and(&wanted)
         ))?,
     ))
+}
+
+fn tablespaces(client: &mut Client, pattern: Option<&str>) -> Result<Found, Failure> {
+    let wanted = pattern.map(|pattern| conditions(pattern, "''", "spcname", "")).unwrap_or_default();
+    Ok(one(
+        "List of tablespaces",
+        client.rows(&format!(
+            "SELECT spcname AS \"Name\", pg_catalog.pg_get_userbyid(spcowner) AS \"Owner\", pg_catalog.pg_tablespace_location(oid) AS \"Location\" FROM pg_catalog.pg_tablespace WHERE true{} ORDER BY 1",
+            and(&wanted)
+        ))?,
+    ))
+}
+
+/// Settings that fit, or those that are not as they are built in.
+fn configuration(client: &mut Client, pattern: Option<&str>) -> Result<Found, Failure> {
+    let (title, wanted) = match pattern {
+        Some(pattern) => (
+            "List of configuration parameters",
+            conditions(&pattern.to_lowercase(), "''", "pg_catalog.lower(s.name)", ""),
+        ),
+        None => (
+            "List of non-default configuration parameters",
+            vec!["s.source <> 'default' AND s.setting IS DISTINCT FROM s.boot_val".to_owned()],
+        ),
+    };
+    Ok(one(
+        title,
+        client.rows(&format!(
+            "SELECT s.name AS \"Parameter\", pg_catalog.current_setting(s.name) AS \"Value\" FROM pg_catalog.pg_settings s WHERE true{} ORDER BY 1",
+            and(&wanted)
+        ))?,
+    ))
+}
+
+fn role_settings(client: &mut Client, pattern: Option<&str>) -> Result<Found, Failure> {
+    let wanted = pattern.map(|pattern| conditions(pattern, "''", "r.rolname", "")).unwrap_or_default();
+    let rows = client.rows(&format!(
+        "SELECT r.rolname AS \"Role\", d.datname AS \"Database\", pg_catalog.array_to_string(s.setconfig, E'\\n') AS \"Settings\"
+FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+  LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE true{} ORDER BY 1, 2",
+        and(&wanted)
+    ))?;
+    if rows.rows.is_empty() {
+        return Ok(Found::Nothing("Did not find any settings.".to_owned()));
+    }
+    Ok(one("List of settings", rows))
 }
 
 fn privileges(client: &mut Client, pattern: Option<&str>) -> Result<Found, Failure> {

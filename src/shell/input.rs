@@ -1,8 +1,8 @@
 //! Text as it is typed or read, line by line, cut into statements and backslash commands.
 //!
 //! A semicolon ends a statement unless it stands in quotes, a dollar quote, a comment or parentheses, as in psql. A backslash
-//! outside of quotes begins a command, which reaches to the end of the line. Variables (`:name`, `:'name'`, `:"name"`) are put in
-//! while cutting, because they may hold anything but must not open a quote.
+//! outside of quotes begins a command, which reaches to the next backslash or the end of the line; behind `\\` SQL goes on. Variables
+//! (`:name`, `:'name'`, `:"name"`, `:{?name}`) are put in while cutting, because they may hold anything but must not open a quote.
 
 /// What a line of input turned out to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,23 +46,58 @@ pub struct Splitter {
     /// Lines taken so far.
     lines: usize,
     begin: usize,
+    /// The line that is being cut, how far it is, and what stands before that place, also over a variable that was put in.
+    line: Vec<char>,
+    place: usize,
+    before: Option<char>,
 }
+
+/// Commands whose arguments may hold backslashes: everything to the end of the line is theirs.
+const WHOLE_LINE: &[&str] = &["copy", "!", "h", "help"];
 
 impl Default for Splitter {
     fn default() -> Splitter {
-        Splitter { buffer: String::new(), inside: Inside::Plain, parentheses: 0, lines: 0, begin: 0 }
+        Splitter {
+            buffer: String::new(),
+            inside: Inside::Plain,
+            parentheses: 0,
+            lines: 0,
+            begin: 0,
+            line: Vec::new(),
+            place: 0,
+            before: None,
+        }
     }
 }
 
 impl Splitter {
     /// Takes the next line, without its end, and gives what is complete by it.
     pub fn line(&mut self, line: &str, variables: Variables<'_>) -> Vec<Piece> {
+        self.take_line(line);
+        std::iter::from_fn(|| self.next_piece(variables)).collect()
+    }
+
+    /// Takes the next line, without its end; [`Self::next_piece`] gives what is complete by it.
+    pub fn take_line(&mut self, line: &str) {
         self.lines += 1;
-        let mut pieces = Vec::new();
-        let characters: Vec<char> = line.chars().collect();
-        let mut place = 0;
-        // What stands before `place`, also over a variable that was put in.
-        let mut before: Option<char> = None;
+        self.line = line.chars().collect();
+        // The end of the line belongs to the statement, unless none has begun.
+        self.line.push('\n');
+        self.place = 0;
+        self.before = None;
+    }
+
+    /// The next statement or command that ends on the line. Between two of them variables may change.
+    pub fn next_piece(&mut self, variables: Variables<'_>) -> Option<Piece> {
+        let characters = std::mem::take(&mut self.line);
+        let piece = self.cut_piece(&characters, variables);
+        self.line = characters;
+        piece
+    }
+
+    fn cut_piece(&mut self, characters: &[char], variables: Variables<'_>) -> Option<Piece> {
+        let mut place = self.place;
+        let mut before = self.before;
         while let Some(&character) = characters.get(place) {
             let next = characters.get(place + 1).copied();
             match self.inside.clone() {
@@ -97,10 +132,17 @@ impl Splitter {
                         before = Some(';');
                         continue;
                     }
+                    ('\\', Some('\\')) => {
+                        place += 2;
+                        continue;
+                    }
                     ('\\', _) => {
-                        let text: String = characters[place + 1..].iter().collect();
-                        pieces.push(Piece::Command { text: text.trim().to_owned(), line: self.lines });
-                        break;
+                        let end = command_end(characters, place + 1);
+                        let text: String = characters[place + 1..end].iter().collect();
+                        // What follows on the line is no part of a statement that has begun.
+                        self.place = end;
+                        self.before = None;
+                        return Some(Piece::Command { text: text.trim().to_owned(), line: self.lines });
                     }
                     (':', Some(':')) => {
                         self.take(&[':', ':']);
@@ -121,9 +163,13 @@ impl Splitter {
                     (')', _) => self.parentheses = self.parentheses.saturating_sub(1),
                     (';', _) if self.parentheses == 0 => {
                         self.take(&[';']);
-                        pieces.extend(self.cut().map(Piece::Statement));
                         place += 1;
                         before = None;
+                        if let Some(statement) = self.cut() {
+                            self.place = place;
+                            self.before = None;
+                            return Some(Piece::Statement(statement));
+                        }
                         continue;
                     }
                     _ => {}
@@ -174,11 +220,16 @@ impl Splitter {
             before = Some(character);
             place += 1;
         }
-        // The end of the line belongs to the statement, unless none has begun.
-        if !self.buffer.is_empty() {
-            self.buffer.push('\n');
-        }
-        pieces
+        self.place = characters.len();
+        None
+    }
+
+    /// What was gathered since `kept` was copied from this one is forgotten; lines are not read again.
+    pub fn go_back_to(&mut self, kept: &Splitter) {
+        self.buffer.clone_from(&kept.buffer);
+        self.inside = kept.inside.clone();
+        self.parentheses = kept.parentheses;
+        self.begin = kept.begin;
     }
 
     fn take(&mut self, characters: &[char]) {
@@ -235,6 +286,35 @@ impl Splitter {
     }
 }
 
+/// Where the command that begins at `start`, behind its backslash, ends.
+fn command_end(characters: &[char], start: usize) -> usize {
+    let name_end = match characters.get(start) {
+        Some('!' | '?') => start + 1,
+        _ => (start..characters.len())
+            .find(|place| characters[*place].is_whitespace() || matches!(characters[*place], '(' | '\\'))
+            .unwrap_or(characters.len()),
+    };
+    let name: String = characters[start..name_end].iter().collect();
+    let arguments = (name_end..characters.len()).find(|place| !characters[*place].is_whitespace());
+    let piped = arguments.is_some_and(|place| characters[place] == '|');
+    if WHOLE_LINE.contains(&name.as_str()) || piped {
+        return characters.len();
+    }
+    let mut quote = None;
+    let mut place = name_end;
+    while let Some(&character) = characters.get(place) {
+        match (quote, character) {
+            (None, '\\') => return place,
+            (None, '\'' | '"') => quote = Some(character),
+            (Some('\''), '\\') => place += 1,
+            (Some(open), _) if open == character => quote = None,
+            _ => {}
+        }
+        place += 1;
+    }
+    characters.len()
+}
+
 pub fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_' || character == '$'
 }
@@ -250,6 +330,12 @@ fn dollar_tag(characters: &[char]) -> Option<String> {
 
 /// A variable at the beginning of the text: what stands for it, and how many characters it takes. Unknown ones stay as they are.
 fn variable(characters: &[char], variables: Variables<'_>) -> Option<(String, usize)> {
+    if characters.get(1..3) == Some(&['{', '?']) {
+        let end = characters.iter().position(|character| *character == '}')?;
+        let name: String = characters[3..end].iter().collect();
+        let known = if variables(&name).is_some() { "TRUE" } else { "FALSE" };
+        return Some((known.to_owned(), end + 1));
+    }
     let quote = characters.get(1).copied().filter(|quote| matches!(quote, '\'' | '"'));
     let start = if quote.is_some() { 2 } else { 1 };
     let name: String = characters[start.min(characters.len())..]
@@ -422,6 +508,13 @@ mod tests {
             ("f(a; b); c", vec![(1, "f(a; b);"), (1, "c")]),
             ("select 1\\; select 2;", vec![(1, "select 1; select 2;")]),
             ("\\d x\nselect 1 \\gx\n", vec![(1, "\\d x"), (2, "\\gx"), (2, "select 1")]),
+            (
+                "\\x \\echo 'a\\'b' c\\\\ select 1;",
+                vec![(1, "\\x"), (1, "\\echo 'a\\'b' c"), (1, "select 1;")],
+            ),
+            ("\\copy t from f delimiter E'\\t'", vec![(1, "\\copy t from f delimiter E'\\t'")]),
+            ("select 1 \\g | grep '\\.'", vec![(1, "\\g | grep '\\.'"), (1, "select 1")]),
+            ("select :{?v}, :{?w};", vec![(1, "select TRUE, FALSE;")]),
             (
                 "select :v, :'v', :\"v\", ':v', x::v, :w, a[1:2];",
                 vec![(1, "select it's, 'it''s', \"it's\", ':v', x::v, :w, a[1:2];")],

@@ -7,6 +7,7 @@
 mod client;
 mod command;
 mod complete;
+mod condition;
 mod describe;
 mod editor;
 mod input;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use client::{Client, Failure, Rows};
 use client::{Event, Report};
+use condition::Conditions;
 use editor::{Editor, Line};
 use input::{Piece, Splitter};
 pub use output::Format;
@@ -237,6 +239,8 @@ pub struct Shell {
     progress: Arc<Progress>,
     /// Scripts that are being read, the innermost last.
     scripts: Vec<PathBuf>,
+    /// Of the script that is being read, or of what is typed.
+    conditions: Conditions,
     /// Names of the catalog may have changed since the editor learned them.
     catalog_stale: bool,
     ended: bool,
@@ -262,6 +266,7 @@ impl Shell {
             screen_size: None,
             progress,
             scripts: Vec::new(),
+            conditions: Conditions::default(),
             catalog_stale: true,
             ended: false,
             collected: None,
@@ -328,6 +333,9 @@ impl Shell {
                 Ok(Line::Text(text)) => text,
                 Ok(Line::Interrupted) => {
                     splitter = Splitter::default();
+                    if self.conditions.escape() {
+                        eprintln!("\\if: escaped");
+                    }
                     continue;
                 }
                 Ok(Line::End) => {
@@ -381,6 +389,9 @@ impl Shell {
 
     fn prompt(&self, open: bool) -> String {
         let Some(client) = &self.client else { return "startdb[not connected]> ".to_owned() };
+        if !self.conditions.active() {
+            return format!("startdb[{}]@> ", client.target().database);
+        }
         let transaction = match client.status() {
             b'T' => "*",
             b'E' => "!",
@@ -399,9 +410,18 @@ impl Shell {
         lines: &mut dyn Lines,
         carry_on: bool,
     ) -> Outcome {
-        let variables = self.variables.clone();
-        for piece in splitter.line(line, &|name| variables.get(name).cloned()) {
+        splitter.take_line(line);
+        loop {
+            let (variables, active) = (&self.variables, self.conditions.active());
+            let variable = |name: &str| variables.get(name).filter(|_| active).cloned();
+            let Some(piece) = splitter.next_piece(&variable) else { break };
             let outcome = match piece {
+                Piece::Statement(_) if !active => {
+                    if self.interactive {
+                        eprintln!("query ignored; use \\endif or Ctrl-C to leave the \\if");
+                    }
+                    Ok(())
+                }
                 Piece::Statement(statement) => {
                     let place = Place { line: statement.line, ..place.clone() };
                     self.last_query.clone_from(&statement.text);
@@ -465,6 +485,18 @@ impl Shell {
     /// A script to its end, or to its first error.
     pub fn script(&mut self, reader: Box<dyn Read>, name: &str) -> Outcome {
         let mut script = Script { reader: BufReader::with_capacity(64 << 10, reader), taken: 0 };
+        let outer = std::mem::take(&mut self.conditions);
+        let outcome = self.script_lines(&mut script, name);
+        let unfinished = !self.conditions.is_empty();
+        self.conditions = outer;
+        if unfinished && outcome.is_ok() && !self.ended {
+            eprintln!("{name}:{}: ERROR: the file ends before \\endif", script.taken);
+            return Err(Stop(exit::STATEMENT));
+        }
+        outcome
+    }
+
+    fn script_lines(&mut self, script: &mut Script, name: &str) -> Outcome {
         let mut splitter = Splitter::default();
         let place = Place { name: Some(name.to_owned()), line: 0 };
         loop {
@@ -482,7 +514,7 @@ impl Shell {
             let text = if script.taken == 1 { text.trim_start_matches('\u{feff}') } else { text };
             let text = text.to_owned();
             let taken = script.taken;
-            self.line(&text, &mut splitter, &place, &mut script, false)?;
+            self.line(&text, &mut splitter, &place, script, false)?;
             splitter.skip_lines(script.taken - taken);
             if self.ended {
                 return Ok(());
@@ -494,12 +526,12 @@ impl Shell {
             return Err(Stop(exit::STATEMENT));
         }
         match splitter.rest() {
-            Some(statement) => {
+            Some(statement) if self.conditions.active() => {
                 let place = Place { line: statement.line, ..place };
                 self.last_query.clone_from(&statement.text);
-                self.execute(&statement.text, &place, &mut script)
+                self.execute(&statement.text, &place, script)
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 

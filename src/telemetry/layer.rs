@@ -33,6 +33,11 @@ impl Parent {
     }
 }
 
+/// The identity of a trace as `traceparent` and the log spell it.
+pub fn trace_text(trace: [u8; 16]) -> String {
+    trace.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != N * 2 || !digits.iter().all(|d| d.is_ascii_digit() || (b'a'..=b'f').contains(d)) {
@@ -59,6 +64,7 @@ struct Open {
 struct Fields {
     name: Option<String>,
     traceparent: Option<String>,
+    trace: Option<[u8; 16]>,
     failed: Option<String>,
     attributes: Vec<KeyValue>,
 }
@@ -71,6 +77,7 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "otel.name" => self.name = Some(value.to_string()),
+            "trace_id" => self.trace = hex(value),
             "traceparent" => self.traceparent = Some(value.to_string()),
             name => {
                 if name == "error.type" {
@@ -123,7 +130,7 @@ where
             None => fields.traceparent.as_deref().and_then(Parent::parse).map(|p| (p.trace, p.span)),
         };
         let open = Open {
-            trace: parent.map_or_else(rand::random, |(trace, _)| trace),
+            trace: parent.map(|(trace, _)| trace).or(fields.trace).unwrap_or_else(rand::random),
             id: rand::random(),
             parent: parent.map(|(_, span)| span),
             begun: SystemTime::now(),

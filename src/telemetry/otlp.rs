@@ -163,14 +163,14 @@ impl Sampler {
         Ok(Sampler { follow_parent, ratio })
     }
 
-    /// Whether a statement with this `traceparent` is traced.
-    pub fn wants(&self, traceparent: Option<&str>) -> bool {
-        if self.follow_parent
-            && let Some(parent) = traceparent.and_then(Parent::parse)
-        {
-            return parent.sampled;
-        }
-        self.ratio >= 1.0 || (self.ratio > 0.0 && rand::random::<f64>() < self.ratio)
+    /// The trace of a statement with this `traceparent`, if it is to be traced.
+    pub fn choose(&self, traceparent: Option<&str>) -> Option<[u8; 16]> {
+        let parent = traceparent.and_then(Parent::parse);
+        let wanted = match parent {
+            Some(parent) if self.follow_parent => parent.sampled,
+            _ => self.ratio >= 1.0 || (self.ratio > 0.0 && rand::random::<f64>() < self.ratio),
+        };
+        wanted.then(|| parent.map_or_else(rand::random, |parent| parent.trace))
     }
 }
 
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(full.headers[0].1.to_str().expect("text"), "a b");
         assert!(full.resource.contains(&KeyValue::text("service.name", "shop-db")));
         assert!(full.resource.contains(&KeyValue::text("zone", "a")));
-        assert!(!full.sampler.wants(None));
+        assert!(full.sampler.choose(None).is_none());
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4318"),
@@ -508,10 +508,11 @@ mod tests {
     fn parents_decide_for_their_children() {
         let parent = |flags: &str| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
         let follow = Sampler::named("parentbased_always_off", None).expect("a sampler");
-        assert!(
-            follow.wants(Some(&parent("01"))) && !follow.wants(Some(&parent("00"))) && !follow.wants(None)
-        );
+        let trace = follow.choose(Some(&parent("01"))).expect("traced");
+        assert_eq!(trace[..2], [0x0a, 0xf7]);
+        assert!(follow.choose(Some(&parent("00"))).is_none() && follow.choose(None).is_none());
         let always = Sampler::named("always_on", None).expect("a sampler");
-        assert!(always.wants(Some(&parent("00"))) && always.wants(None) && always.wants(Some("nonsense")));
+        assert_eq!(always.choose(Some(&parent("00"))), Some(trace));
+        assert!(always.choose(None).is_some() && always.choose(Some("nonsense")).is_some());
     }
 }

@@ -51,6 +51,19 @@ fn offset(text: &str, at: usize) -> usize {
     text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte)
 }
 
+/// `name[n]`: the byte there as a "char". The bytes behind the text are zeros, which print as nothing.
+fn name_at(_: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
+    const NAME_BYTES: i32 = 64;
+    match args {
+        [Datum::Text(name), Datum::Int4(at)] if (0..NAME_BYTES).contains(at) => {
+            let byte = name.as_bytes().get(*at as usize).copied();
+            Ok(Datum::text(byte.map_or_else(String::new, |byte| char::from(byte).to_string())))
+        }
+        [Datum::Text(_), Datum::Int4(_)] => Ok(Datum::Null),
+        _ => Err(mismatch(args)),
+    }
+}
+
 fn map_case(text: &str, one: fn(char) -> Option<char>) -> String {
     text.chars().map(|c| one(c).unwrap_or(c)).collect()
 }
@@ -781,6 +794,7 @@ fn hash_int8(value: i64) -> Datum {
 }
 
 pub(crate) static FUNCTIONS: &[Function] = &[
+    f(9330, "\u{1}name_at", &[NAME, INT4], CHAR, name_at).total(),
     f(1258, "textcat", &[TEXT, TEXT], TEXT, thunk!([Datum::Text(a), Datum::Text(b)] => { if a.len() + b.len() > MAX_BYTES { return Err(too_long()); } text_of([&**a, &**b].concat()) })),
     f(2003, "textanycat", &[TEXT, ANYNONARRAY], TEXT, thunk!(call; [Datum::Text(a), b] => text_of([&**a, &*cast_to_text(b, type_at(call, 1), call.env.style())].concat()))).stable(),
     f(2004, "anytextcat", &[ANYNONARRAY, TEXT], TEXT, thunk!(call; [a, Datum::Text(b)] => text_of([&*cast_to_text(a, type_at(call, 0), call.env.style()), &**b].concat()))).stable(),

@@ -365,6 +365,10 @@ impl Resolver<'_> {
                     args.as_ref().is_none_or(|args| args == declared).then_some(oid)
                 });
                 let Some(oid) = candidates.next() else {
+                    // Functions that nobody calls by name, as types' input functions, are known to the catalogs alone.
+                    if let Some(input) = function::reg_input(ty) {
+                        return self.names.env().system(input, &[Datum::text(text)]).map(Some);
+                    }
                     return Err(Error::new(
                         SqlState::UNDEFINED_FUNCTION,
                         format!("function \"{text}\" does not exist"),

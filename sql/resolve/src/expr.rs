@@ -15,7 +15,7 @@ use value::{Datum, Error, Oid, Result, SqlState, Type};
 
 use crate::names::{identifier, split_name};
 use crate::scope::{Resolver, query_start, start};
-use crate::tree::{Call, Expr, Query, Sublink, SublinkKind, Subscript};
+use crate::tree::{Call, Expr, Query, Relation, RelationKind, Sublink, SublinkKind, Subscript};
 use crate::types::{interval_type_typmod, resolve_type};
 
 /// Calls may stand inside each other this deep: what runs them recurses.
@@ -1177,13 +1177,22 @@ impl Resolver<'_> {
                 self.known(field)
             }
             Expr::SetCall(call) if call.function.columns.len() > 1 => {
-                let columns = call.function.columns;
+                let columns = call.columns();
                 match columns.iter().position(|(column, _)| *column == name) {
-                    Some(index) => Ok(Expr::Field {
-                        ty: Type::new(columns[index].1),
-                        input: Box::new(Expr::SetCall(call)),
-                        index,
-                    }),
+                    Some(index) => {
+                        Ok(Expr::Field { ty: columns[index].1, input: Box::new(Expr::SetCall(call)), index })
+                    }
+                    None => Err(missing(self, "record data type")),
+                }
+            }
+            Expr::Column { levels_up, relation, ty, column } if ty.oid == oid::RECORD => {
+                let level = self.levels.len() - 1 - levels_up;
+                let relations = &self.levels[level].relations;
+                let fields = relations.get(relation).and_then(|found| record_fields(found, column));
+                let found =
+                    fields.and_then(|fields| fields.into_iter().enumerate().find(|(_, f)| f.0 == name));
+                match found {
+                    Some((index, (_, field))) => Ok(Expr::Field { ty: field, input: Box::new(value), index }),
                     None => Err(missing(self, "record data type")),
                 }
             }
@@ -1216,6 +1225,13 @@ impl Resolver<'_> {
                 value = self.operator("->", value, index, at)?;
             }
             return Ok(value);
+        }
+        // A name is an array of characters from 0, without slices.
+        if ty.oid == oid::NAME
+            && let [ast::Subscript::Index { index }] = subscripts
+        {
+            let index = self.subscript_index(index)?;
+            return self.plain_call("\u{1}name_at", vec![value, index], place);
         }
         let element = element_of(ty.oid);
         if element == 0 {
@@ -1262,6 +1278,25 @@ impl Resolver<'_> {
                 Err(self.error(SqlState::DATATYPE_MISMATCH, "array subscript must have type integer", place))
             }
         }
+    }
+}
+
+/// Names and types of the fields of a record that a subquery's column holds, as far as the subquery shows where it comes from.
+fn record_fields(relation: &Relation, column: usize) -> Option<Vec<(String, Type)>> {
+    let (RelationKind::Subquery(query) | RelationKind::View { query, .. }) = &relation.kind else {
+        return None;
+    };
+    match &query.targets.get(column)?.expr {
+        Expr::SetCall(call) if call.function.columns.len() > 1 => {
+            Some(call.columns().into_iter().map(|(name, ty)| (name.to_string(), ty)).collect())
+        }
+        Expr::Row { fields, .. } => {
+            Some(fields.iter().enumerate().map(|(n, field)| (format!("f{}", n + 1), field.ty())).collect())
+        }
+        Expr::Column { levels_up: 0, relation, column, .. } => {
+            record_fields(query.relations.get(*relation)?, *column)
+        }
+        _ => None,
     }
 }
 

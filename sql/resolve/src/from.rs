@@ -621,10 +621,9 @@ impl Resolver<'_> {
         let plain = names::split_name(name)?.pop().unwrap_or_default();
         let (columns, nameless) = match &resolved {
             Expr::SetCall(set) if set.function.columns.len() > 1 => (
-                set.function
-                    .columns
-                    .iter()
-                    .map(|(name, ty)| OutputColumn { name: (*name).to_owned(), ty: Type::new(*ty) })
+                set.columns()
+                    .into_iter()
+                    .map(|(name, ty)| OutputColumn { name: name.to_owned(), ty })
                     .collect(),
                 false,
             ),

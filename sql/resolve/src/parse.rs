@@ -62,6 +62,13 @@ pub struct Parsed {
     pub source: Arc<str>,
 }
 
+impl Parsed {
+    /// SELECT and its kin, not INSERT, UPDATE or DELETE.
+    pub fn is_query(&self) -> bool {
+        matches!(*self.ast, ast::Statement::Query(_))
+    }
+}
+
 /// A statement that is dropped without recursion trouble. Do not clone the statement inside: share the `Ast`.
 #[derive(Debug)]
 pub struct Ast {
@@ -249,12 +256,39 @@ fn significant(piece: &[TokenWithSpan], text: &str, offsets: &Offsets<'_>) -> Re
                 at = found + 1;
                 continue;
             }
+            Token::Word(word)
+                if word.value.eq_ignore_ascii_case("operator") && word.quote_style.is_none() =>
+            {
+                if let Some((operator, next)) = quantified_operator(piece, at) {
+                    comment = false;
+                    out.push(piece[operator].clone());
+                    at = next;
+                    continue;
+                }
+            }
             _ => {}
         }
         comment = false;
         out.push(token.clone());
     }
     Ok(out)
+}
+
+/// Where the operator of `OPERATOR(pg_catalog.=) ANY (...)` stands, and where ANY does: the parser knows ANY and ALL behind plain
+/// operators only. `at` is behind the word OPERATOR.
+fn quantified_operator(piece: &[TokenWithSpan], at: usize) -> Option<(usize, usize)> {
+    let mut places = (at..piece.len()).filter(|place| !is_space(&piece[*place].token));
+    let mut next = || places.next().map(|place| (place, &piece[place].token));
+    let is_word = |token: &Token, names: &[&str]| matches!(token, Token::Word(word) if names.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
+    matches!(next()?.1, Token::LParen).then_some(())?;
+    let (mut operator, token) = next()?;
+    if is_word(token, &["pg_catalog"]) {
+        matches!(next()?.1, Token::Period).then_some(())?;
+        operator = next()?.0;
+    }
+    matches!(next()?.1, Token::RParen).then_some(())?;
+    let (quantifier, token) = next()?;
+    is_word(token, &["any", "all", "some"]).then_some((operator, quantifier))
 }
 
 /// What stands in the quotes of a literal and of those that continue it, quotes undoubled and nothing else decoded.

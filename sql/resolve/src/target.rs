@@ -3,7 +3,7 @@
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 use sqlparser::tokenizer::Location;
 use value::types::{self, oid};
-use value::{Oid, Result, SqlState, Type};
+use value::{Oid, Result, SqlState};
 
 use crate::names::{identifier, name_location, split_name};
 use crate::scope::{Resolver, start};
@@ -169,13 +169,13 @@ impl Resolver<'_> {
                 .map(|(at, field)| Ok((format!("f{}", at + 1), self.known(field)?)))
                 .collect(),
             Expr::SetCall(call) if call.function.columns.len() > 1 => {
-                let columns = call.function.columns;
+                let columns = call.columns();
                 Ok(columns
-                    .iter()
+                    .into_iter()
                     .enumerate()
                     .map(|(index, (name, ty))| {
                         let input = Box::new(Expr::SetCall(call.clone()));
-                        ((*name).to_owned(), Expr::Field { input, index, ty: Type::new(*ty) })
+                        (name.to_owned(), Expr::Field { input, index, ty })
                     })
                     .collect())
             }

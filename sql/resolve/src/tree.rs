@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::catalog::{Table, View};
 use function::{Aggregate, Function, SetFunction, WindowFunction};
+use value::types::{self, oid};
 use value::{Datum, Oid, Type};
 
 /// A statement that reads or changes rows.
@@ -518,6 +519,25 @@ pub struct SetCall {
     pub function: &'static SetFunction,
     pub args: Vec<Expr>,
     pub ty: Type,
+}
+
+impl SetCall {
+    /// Names and types of the columns, polymorphic ones as the arguments make them.
+    pub fn columns(&self) -> Vec<(&'static str, Type)> {
+        let element = || {
+            self.function.args.iter().zip(&self.args).find_map(|(declared, arg)| match *declared {
+                oid::ANYARRAY => Some(types::element_of(arg.ty().oid)),
+                oid::ANYELEMENT => Some(arg.ty().oid),
+                _ => None,
+            })
+        };
+        let actual = |declared: Oid| match declared {
+            oid::ANYELEMENT => element().unwrap_or(declared),
+            oid::ANYARRAY => element().map_or(declared, types::array_of),
+            other => other,
+        };
+        self.function.columns.iter().map(|(name, ty)| (*name, Type::new(actual(*ty)))).collect()
+    }
 }
 
 #[derive(Clone, Debug)]

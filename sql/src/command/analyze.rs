@@ -13,9 +13,9 @@ use value::text::Style;
 use value::types::oid;
 use value::{Datum, Error, Result, SqlState, compare, datetime};
 
-use crate::privilege;
 use crate::session::{Outcome, Session, blocking};
 use crate::statement::Name;
+use crate::{predefined, privilege};
 
 /// Rows looked at per table: as PostgreSQL's 300 per statistics target of 100.
 const SAMPLE: usize = 30_000;
@@ -243,7 +243,8 @@ pub async fn vacuum(session: &mut Session, tables: &[(Name, Vec<String>)], analy
 }
 
 pub fn checkpoint(session: &mut Session) -> Result<Outcome> {
-    if !session.scope()?.superuser {
+    let scope = session.scope()?;
+    if !privilege::acts_as(&scope.catalog, scope.role, predefined::CHECKPOINT) {
         return Err(Error::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",

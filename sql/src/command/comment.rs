@@ -6,7 +6,7 @@ use engine::TableLockMode;
 use engine::catalog::{Change, Object};
 use value::{Error, Result, SqlState};
 
-use super::{kind_of, owner_of};
+use super::kind_of;
 use crate::privilege;
 use crate::session::{Outcome, Session};
 use crate::statement::{CommentTarget, ObjectKind};
@@ -59,7 +59,8 @@ pub async fn run(session: &mut Session, target: &CommentTarget, text: Option<&st
             return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied"));
         }
     } else {
-        privilege::must_own(&scope.catalog, scope.role, owner_of(&object), kind.noun(), object.name())?;
+        let owner = privilege::acting_owner(&scope.catalog, &object);
+        privilege::must_own(&scope.catalog, scope.role, owner, kind.noun(), object.name())?;
     }
     session.lock(object.oid(), TableLockMode::ShareUpdateExclusive).await?;
     let scope = session.scope()?;

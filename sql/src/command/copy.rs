@@ -7,6 +7,7 @@ use value::{Error, Result, SqlState};
 
 use crate::session::{Outcome, Session};
 use crate::statement::{Copy, CopyEndpoint, CopyFormat, CopyOptions};
+use crate::{predefined, privilege};
 
 mod from;
 mod to;
@@ -125,7 +126,10 @@ pub async fn run(session: &mut Session, copy: &Copy) -> Result<Outcome> {
             ));
         }
         CopyEndpoint::File(_) => {
-            if !session.scope()?.superuser {
+            let scope = session.scope()?;
+            let needed =
+                if copy.from { predefined::READ_SERVER_FILES } else { predefined::WRITE_SERVER_FILES };
+            if !privilege::acts_as(&scope.catalog, scope.role, needed) {
                 return Err(Error::new(
                     SqlState::INSUFFICIENT_PRIVILEGE,
                     format!(

@@ -149,7 +149,7 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
             let number = changed.columns.len() as i16 + 1;
             changed.columns.push(hidden_column(number, Type::new(oid::BOOL), &text.text));
             hidden = true;
-            Some((number, text.text.clone()))
+            Some((number, crate::lex::inner(&text.text).to_string()))
         }
     };
     let mut include = Vec::new();

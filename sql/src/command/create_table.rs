@@ -372,7 +372,7 @@ impl Builder {
                 self.table.constraints.push(Constraint {
                     oid: session.database.engine.new_oid(),
                     name,
-                    kind: ConstraintKind::Check { expression: fragment.text.clone() },
+                    kind: ConstraintKind::Check { expression: lex::inner(&fragment.text).to_string() },
                     deferrable: false,
                     initially_deferred: false,
                     validated: !constraint.not_valid,

@@ -11,7 +11,7 @@ use engine::catalog::{Catalog, Change, ConstraintKind, Object, Table};
 use value::{Error, Oid, Result, SqlState};
 
 use super::create_table::{columns_named, sequences_of};
-use super::{find_relation, kind_of, owner_of};
+use super::{find_relation, kind_of};
 use crate::privilege;
 use crate::scope::Scope;
 use crate::session::{Outcome, Session};
@@ -166,7 +166,8 @@ async fn lock_target(
         )
         .hint(hint));
     }
-    privilege::must_own(&scope.catalog, scope.role, owner_of(&found), kind.noun(), found.name())?;
+    let owner = privilege::acting_owner(&scope.catalog, &found);
+    privilege::must_own(&scope.catalog, scope.role, owner, kind.noun(), found.name())?;
     if let Object::Index(index) = &found {
         session.lock(index.table, TableLockMode::AccessExclusive).await?;
         let scope = session.scope()?;

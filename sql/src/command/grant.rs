@@ -103,9 +103,10 @@ fn change(session: &mut Session, grant: &Grant, object: &Object, grantees: &[Oid
     let Some((owner, acl, kind)) = privilege::access_of(object) else {
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is an index", object.name())));
     };
-    let (_, grantable) = privilege::held(&scope.catalog, scope.role, owner, acl, kind);
+    let acting = privilege::acting_owner(&scope.catalog, object);
+    let (_, grantable) = privilege::held(&scope.catalog, scope.role, acting, acl, kind);
     // Rights given by a superuser or a member of the owner count as the owner's.
-    let as_owner = privilege::owns(&scope.catalog, scope.role, owner);
+    let as_owner = privilege::owns(&scope.catalog, scope.role, acting);
     let grantor = if as_owner { owner } else { scope.role };
     let noun = super::kind_of(object).noun();
     let mut letters = String::new();

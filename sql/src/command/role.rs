@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use engine::TableLockMode;
-use engine::catalog::{Change, Membership, Object, Role};
+use engine::catalog::{Change, FIRST_USER_OID, Membership, Object, Role};
 use value::types::oid;
 use value::{Datum, Error, Oid, Result, SqlState, Type};
 
-use crate::privilege;
 use crate::scope::Scope;
 use crate::session::{Outcome, Session};
 use crate::statement::RoleOptions;
+use crate::{predefined, privilege};
 use crate::{scram, setting};
 
 /// Held by whoever changes roles.
@@ -91,14 +91,7 @@ pub async fn create(
     if options.superuser == Some(true) && !scope.superuser {
         return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "must be superuser to create superusers"));
     }
-    if name.starts_with("pg_") || name == "public" || name == "none" {
-        let error = Error::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"));
-        return Err(if name.starts_with("pg_") {
-            error.detail("Role names starting with \"pg_\" are reserved.")
-        } else {
-            error
-        });
-    }
+    predefined::not_reserved(name)?;
     if scope.catalog.role_named(name).is_some() {
         return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
     }
@@ -148,6 +141,8 @@ pub async fn alter(
     let scope = session.scope()?;
     let mut changed = (*role).clone();
     if let Some(to) = rename {
+        predefined::not_reserved(name)?;
+        predefined::not_reserved(to)?;
         may_change(&scope, options, role.superuser)?;
         if role.oid == session.shared.login_role {
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
@@ -157,6 +152,7 @@ pub async fn alter(
         }
         changed.name = to.to_string();
     } else {
+        predefined::not_fixed(name)?;
         // Everybody may change the own password.
         let only_password = options.password.is_some()
             && [options.superuser, options.create_db, options.create_role, options.inherit, options.login]
@@ -216,6 +212,7 @@ pub async fn alter_setting(
             return Err(Error::unsupported("ALTER ROLE ALL SET", "Use ALTER DATABASE ... SET."));
         }
         let found = session.role_named(target)?;
+        predefined::not_fixed(&found.name)?;
         let scope = session.scope()?;
         if found.oid != scope.role {
             may_change(&scope, &RoleOptions::default(), found.superuser)?;
@@ -254,6 +251,15 @@ pub async fn membership(
             let group = session.role_named(role_name)?;
             let member = session.role_named(member_name)?;
             let scope = session.scope()?;
+            if group.oid == predefined::DATABASE_OWNER {
+                return Err(Error::internal(format!("role \"{}\" cannot have explicit members", group.name)));
+            }
+            if member.oid == predefined::DATABASE_OWNER {
+                return Err(Error::internal(format!(
+                    "role \"{}\" cannot be a member of any role",
+                    member.name
+                )));
+            }
             let administers = scope.superuser
                 || scope.catalog.role(scope.role).is_some_and(|r| {
                     (r.create_role && !group.superuser)
@@ -327,6 +333,12 @@ pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<
     let creator = scope.catalog.role(scope.role).is_some_and(|r| r.create_role);
     if !(scope.superuser || creator && !role.superuser) {
         return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied to drop role"));
+    }
+    if role.oid < FIRST_USER_OID {
+        return Err(Error::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop role {} because it is required by the database system", role.name),
+        ));
     }
     if role.oid == scope.role {
         return Err(Error::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));

@@ -64,7 +64,8 @@ pub async fn alter(session: &mut Session, name: &str, action: &SchemaAction) -> 
     let Some(schema) = scope.catalog.schema_named(session.shared.database, name) else {
         return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")));
     };
-    privilege::must_own(&scope.catalog, scope.role, schema.owner, "schema", name)?;
+    let owner = privilege::standing(&scope.catalog, schema).0;
+    privilege::must_own(&scope.catalog, scope.role, owner, "schema", name)?;
     let mut schema = schema.clone();
     match action {
         SchemaAction::Rename(to) => {

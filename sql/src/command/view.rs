@@ -70,7 +70,8 @@ pub async fn create(
         let ty = if column.type_oid == oid::UNKNOWN { oid::TEXT } else { column.type_oid };
         made.push(ViewColumn { name: own, type_oid: ty, typmod: column.typmod });
     }
-    let (mut text, depends_on, star) = qualified(&scope, tree)?;
+    let names: Vec<&str> = output.iter().map(|column| column.name.as_str()).collect();
+    let (mut text, depends_on, star) = qualified(&scope, tree, &names)?;
     let renamed = !columns.is_empty();
     if star || renamed {
         let inner: Vec<String> = output.iter().map(|c| lex::quote_name(&c.name)).collect();
@@ -141,10 +142,12 @@ pub async fn create(
     Ok(Outcome::Tag("CREATE VIEW".into()))
 }
 
-/// The query with qualified names, the relations it reads, and whether it has a `*` in its outermost list.
-pub fn qualified(
+/// The query with qualified names, the relations it reads, and whether there is a `*` left in its outermost list. `output`: the
+/// names of its columns.
+fn qualified(
     scope: &Arc<Scope>,
     query: &Arc<resolve::parse::Parsed>,
+    output: &[&str],
 ) -> Result<(String, Vec<Oid>, bool)> {
     let ast::Statement::Query(query) = &*query.ast else {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "a view is made of a query"));
@@ -153,8 +156,35 @@ pub fn qualified(
     let mut qualifier = Qualifier { scope, ctes: Vec::new(), depends_on: Vec::new() };
     let _: ControlFlow<()> = VisitMut::visit(&mut query, &mut qualifier);
     let depends_on = std::mem::take(&mut qualifier.depends_on);
+    pin_star(&mut query.body, output);
     let star = fn_star(&query.body);
     Ok((query.to_string(), depends_on, star))
+}
+
+/// Writes the columns in the place of a `*` that stands for all there is: one relation, one `*`.
+fn pin_star(body: &mut ast::SetExpr, output: &[&str]) {
+    let ast::SetExpr::Select(select) = body else { return };
+    let stars: Vec<usize> = (0..select.projection.len())
+        .filter(|n| {
+            matches!(
+                select.projection[*n],
+                ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..)
+            )
+        })
+        .collect();
+    let (&[star], [from]) = (stars.as_slice(), select.from.as_slice()) else { return };
+    let length = (output.len() + 1).checked_sub(select.projection.len());
+    let columns = length.and_then(|length| output.get(star..star + length));
+    let (true, Some(columns)) = (from.joins.is_empty(), columns) else { return };
+    if columns.iter().enumerate().any(|(n, name)| columns[..n].contains(name)) {
+        return;
+    }
+    let named = columns.iter().map(|name| {
+        let quoted = lex::quote_name(name);
+        let ident = if quoted == **name { Ident::new(*name) } else { Ident::with_quote('"', *name) };
+        ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident))
+    });
+    select.projection.splice(star..=star, named);
 }
 
 fn fn_star(body: &ast::SetExpr) -> bool {

@@ -10,6 +10,7 @@ use super::{Filled, array, maybe_text, role_name, text, texts};
 use crate::command::set::description;
 use crate::scope::Scope;
 use crate::setting::{self, Context, SettingType};
+use crate::{predefined, privilege};
 
 pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
     Some(match name {
@@ -198,14 +199,16 @@ fn settings(scope: &Scope) -> Filled {
 }
 
 fn activity(scope: &Scope) -> Filled {
+    let all = privilege::acts_as(&scope.catalog, scope.role, predefined::READ_ALL_STATS);
+    let own_roles = privilege::roles_of(&scope.catalog, scope.role, false);
     let rows = scope
         .database
         .sessions
         .iter()
         .map(|s| {
             let roles = *s.roles.lock();
-            // Other people's queries are for superusers only.
-            let mine = scope.superuser || roles.session == scope.role;
+            // Other people's queries are for those who may read statistics, or act as them.
+            let mine = all || own_roles.contains(&roles.session);
             let activity = s.activity.lock().clone();
             let name = if s.pid == scope.shared.pid {
                 scope.shared.settings.lock().show("application_name")

@@ -20,10 +20,10 @@ use resolve::SystemRelation;
 use resolve::tree::OutputColumn;
 use value::array::Dimension;
 use value::types::{self as value_types, oid};
-use value::{Array, Datum, Error, Oid, Result, Type};
+use value::{Array, Datum, Error, Oid, Result, SqlState, Type};
 
-use crate::privilege;
 use crate::scope::Scope;
+use crate::{predefined, privilege};
 
 /// One line of `relations.txt`.
 pub struct Relation {
@@ -114,6 +114,12 @@ pub fn rows(scope: &Scope, schema: &str, name: &str, columns: &[usize]) -> Resul
     if schema == "startdb" {
         let source = scope.database.registered.read().iter().find(|r| r.name == name).map(|r| r.rows.clone());
         let Some(source) = source else { return Err(Error::internal(format!("no relation startdb.{name}"))) };
+        // They show what everybody runs, as pg_stat_statements does.
+        if !privilege::acts_as(&scope.catalog, scope.role, predefined::READ_ALL_STATS) {
+            let denied = format!("permission denied for view {name}");
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, denied)
+                .hint("It is for superusers and members of pg_read_all_stats."));
+        }
         let mut all = source()?;
         for row in &mut all {
             let picked = columns.iter().map(|c| row.get(*c).cloned().unwrap_or(Datum::Null)).collect();

@@ -27,6 +27,8 @@ pub fn rows(scope: &Scope, name: &str) -> Option<Filled> {
         "pg_views" => views(scope),
         "pg_indexes" => indexes_view(scope),
         "pg_rewrite" => rewrites(scope),
+        "pg_extension" => extensions(),
+        "pg_init_privs" => first_lists(scope),
         _ => return None,
     })
 }
@@ -45,18 +47,10 @@ fn namespaces(scope: &Scope) -> Filled {
         (fixed::STARTDB_SCHEMA, "startdb"),
     ];
     let owner = fixed::BOOTSTRAP_SUPERUSER;
-    let usage = format!("={}/{}", "U", role_name(scope, owner));
     let mut rows: Vec<Vec<Datum>> = system
         .iter()
         .map(|(oid, name)| {
-            let list = if *name == "pg_toast" {
-                Datum::Null
-            } else {
-                super::array(
-                    oid::ACLITEM,
-                    vec![text(&format!("{0}=UC/{0}", role_name(scope, owner))), text(&usage)],
-                )
-            };
+            let list = if *name == "pg_toast" { Datum::Null } else { system_list(scope) };
             vec![Datum::Oid(*oid), text(name), Datum::Oid(owner), list]
         })
         .collect();
@@ -75,6 +69,49 @@ fn namespaces(scope: &Scope) -> Filled {
         ]);
     }
     Filled { columns: &["oid", "nspname", "nspowner", "nspacl"], rows }
+}
+
+/// The list a system schema starts with, and has.
+fn system_list(scope: &Scope) -> Datum {
+    let owner = role_name(scope, fixed::BOOTSTRAP_SUPERUSER);
+    super::array(oid::ACLITEM, vec![text(&format!("{owner}=UC/{owner}")), text(&format!("=U/{owner}"))])
+}
+
+/// What is ours beside PostgreSQL's catalogs, the schema `startdb`, belongs to an extension: pg_dump leaves its members out, for they
+/// are there in every database.
+const EXTENSION: Oid = 13002;
+
+fn extensions() -> Filled {
+    Filled {
+        columns: &["oid", "extname", "extowner", "extnamespace", "extrelocatable", "extversion"],
+        rows: vec![vec![
+            Datum::Oid(EXTENSION),
+            text("startdb"),
+            Datum::Oid(fixed::BOOTSTRAP_SUPERUSER),
+            Datum::Oid(fixed::STARTDB_SCHEMA),
+            Datum::Bool(false),
+            text(env!("CARGO_PKG_VERSION")),
+        ]],
+    }
+}
+
+/// Access lists that are as they were made; a dump leaves them out.
+fn first_lists(scope: &Scope) -> Filled {
+    Filled {
+        columns: &["objoid", "classoid", "objsubid", "privtype", "initprivs"],
+        rows: [fixed::PG_CATALOG, fixed::INFORMATION_SCHEMA, fixed::STARTDB_SCHEMA]
+            .iter()
+            .map(|schema| {
+                vec![
+                    Datum::Oid(*schema),
+                    Datum::Oid(NAMESPACE),
+                    Datum::Int4(0),
+                    letter(if *schema == fixed::STARTDB_SCHEMA { 'e' } else { 'i' }),
+                    system_list(scope),
+                ]
+            })
+            .collect(),
+    }
 }
 
 fn schema_of(name: &str) -> Oid {
@@ -676,6 +713,7 @@ const CONSTRAINT: Oid = 2606;
 const NAMESPACE: Oid = 2615;
 const ATTRDEF: Oid = 2604;
 const REWRITE: Oid = 2618;
+const EXTENSION_CLASS: Oid = 3079;
 
 fn descriptions(scope: &Scope) -> Filled {
     let mut rows = Vec::new();
@@ -707,6 +745,7 @@ fn descriptions(scope: &Scope) -> Filled {
             _ => {}
         }
     }
+    add(EXTENSION, EXTENSION_CLASS, 0, &Some(String::from("what StartDB tells of itself")));
     Filled { columns: &["objoid", "classoid", "objsubid", "description"], rows }
 }
 
@@ -723,6 +762,10 @@ fn depends(scope: &Scope) -> Filled {
             letter(kind),
         ]);
     };
+    add(NAMESPACE, fixed::STARTDB_SCHEMA, 0, EXTENSION_CLASS, EXTENSION, 0, 'e');
+    for relation in scope.database.registered.read().iter() {
+        add(CLASS, relation.oid, 0, EXTENSION_CLASS, EXTENSION, 0, 'e');
+    }
     for object in visible(scope) {
         if let Some(schema) = object.relation_schema() {
             add(CLASS, object.oid(), 0, NAMESPACE, schema, 0, 'n');

@@ -7,6 +7,7 @@ use value::{Datum, Error, Result, SqlState};
 use super::{Filled, acl, array, letter, maybe_text, text, texts};
 use crate::database::public_settings;
 use crate::scope::Scope;
+use crate::{predefined, privilege};
 
 fn each_role(scope: &Scope) -> impl Iterator<Item = &Role> {
     scope.catalog.objects().filter_map(|o| match o {
@@ -21,7 +22,7 @@ fn until(role: &Role) -> Datum {
 
 pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
     let secret = |what: &str| {
-        if scope.superuser {
+        if privilege::acts_as(&scope.catalog, scope.role, predefined::READ_ALL_DATA) {
             Ok(())
         } else {
             Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for {what}")))
@@ -240,10 +241,6 @@ pub fn rows(scope: &Scope, name: &str) -> Result<Option<Filled>> {
             }
             Filled { columns: &["objoid", "classoid", "description"], rows }
         }
-        "pg_extension" => Filled {
-            columns: &["oid", "extname", "extowner", "extnamespace", "extrelocatable", "extversion"],
-            rows: Vec::new(),
-        },
         _ => return Ok(None),
     }))
 }

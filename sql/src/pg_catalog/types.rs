@@ -137,6 +137,9 @@ pub fn signature(wanted: Oid) -> Option<(&'static str, Vec<Oid>, Oid)> {
     if let Some(found) = function::set_functions().find(|f| f.oid == wanted) {
         return Some((found.name, found.args.to_vec(), found.returns));
     }
+    if let Some(found) = function::window_functions().find(|f| f.oid == wanted) {
+        return Some((found.name, found.args.to_vec(), found.returns));
+    }
     IO_FUNCTIONS.iter().find(|f| f.oid == wanted).map(|f| (f.name, f.args.clone(), f.returns))
 }
 

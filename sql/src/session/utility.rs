@@ -10,6 +10,7 @@ use value::{Datum, Error, Result, SqlState};
 use super::{Portal, PortalState, Prepared, Session, plain_column};
 use crate::audit;
 use crate::command;
+use crate::setting::LogStatement;
 use crate::statement::*;
 
 /// What a utility statement gives.
@@ -263,6 +264,19 @@ fn as_parameter(error: Error) -> Error {
 }
 
 /// The words of a statement that changes the catalog or data: for read-only transactions and the audit log.
+/// What `log_statement` counts a statement as.
+pub(super) fn log_class(statement: &Statement) -> LogStatement {
+    match statement {
+        Statement::Query(query) if query.is_query() => LogStatement::All,
+        Statement::Query(_) => LogStatement::Mod,
+        Statement::Copy(copy) if copy.from => LogStatement::Mod,
+        Statement::Truncate { .. } => LogStatement::Mod,
+        Statement::Reindex { .. } => LogStatement::All,
+        other if changes_something(other).is_some() => LogStatement::Ddl,
+        _ => LogStatement::All,
+    }
+}
+
 fn changes_something(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
         Statement::CreateTable(_) => "CREATE TABLE",

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -77,11 +77,23 @@ pub struct Shared {
     pub options: Options,
     /// Empty while the server starts: clients are told so by 57P03.
     database: OnceLock<Arc<dyn Database>>,
+    /// New clients are told by 57P03 that the server ends.
+    closing: AtomicBool,
     pub tls: Option<Tls>,
     pub slots: Arc<Slots>,
 }
 
 impl Shared {
+    /// 57P03 for a client that comes when the server is about to end.
+    pub fn admits(&self) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(
+                Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").fatal()
+            );
+        }
+        Ok(())
+    }
+
     /// What is served; 57P03 while that is still starting.
     pub fn database(&self) -> Result<&dyn Database> {
         self.database.get().map(AsRef::as_ref).ok_or_else(|| {
@@ -136,7 +148,13 @@ impl Bound {
             max: options.max_connections,
             reserved: options.reserved_connections,
         });
-        let shared = Arc::new(Shared { options, database: OnceLock::new(), tls, slots });
+        let shared = Arc::new(Shared {
+            options,
+            database: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            tls,
+            slots,
+        });
         let (phase, watched) = watch::channel(Phase::Running);
         let (task, tasks) = mpsc::channel(1);
         for listener in listeners {
@@ -188,6 +206,16 @@ impl Handle {
             Some(tls) => tls.reload(),
             None => Ok(()),
         }
+    }
+
+    /// Lets nobody in any more; those who are connected go on.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+    }
+
+    /// Clients that are connected.
+    pub fn clients(&self) -> usize {
+        self.shared.slots.used.load(Ordering::Acquire)
     }
 
     /// Stops: idle connections end at once with 57P01, busy ones have `grace` to finish what they do.

@@ -142,6 +142,7 @@ async fn prove(link: &mut Link, shared: &Shared, mut peer: Peer) -> Result<Optio
     }
     let request = Request { minor: spoken(request.minor), ..request };
     shared.database().map_err(End::Fatal)?;
+    shared.admits().map_err(End::Fatal)?;
     let slot = shared.slots.take().map_err(End::Fatal)?;
     let startup = &request.startup;
     let login = authenticate(link, shared, startup, &scram).await?;
