@@ -108,16 +108,16 @@ impl Options {
         }
     }
 
-    /// Divides one budget of memory among everything that the engine keeps: caches, memtables (two at once: one fills
-    /// while the other is written to the base), what old snapshots need. Where the sizes of the last two are given, the
-    /// caches get what is left, at least a quarter. A transaction spills at a quarter of it.
+    /// Divides one budget of memory among everything that the engine keeps: memtables (a sixteenth, twice: one fills
+    /// while the other is written to the base), what old snapshots need (a quarter: as much as the layers of one
+    /// snapshot can be, or a short statement might lose them), caches. Where the sizes of the first two are given, the caches
+    /// get what is left, at least a quarter. A transaction spills at an eighth.
     pub fn divide_memory(&mut self, pool: u64, memtable: Option<u64>, old_snapshots: Option<u64>) {
-        const MOST: u64 = 256 << 20;
-        self.memtable_size = memtable.unwrap_or((pool / 8).clamp(1 << 20, MOST));
-        self.old_snapshot_memory = old_snapshots.unwrap_or((pool / 8).clamp(1 << 20, MOST));
+        self.memtable_size = memtable.unwrap_or((pool / 16).clamp(1 << 20, 256 << 20));
+        self.old_snapshot_memory = old_snapshots.unwrap_or((pool / 4).clamp(4 << 20, 1 << 30));
         let others = self.memtable_size.saturating_mul(2).saturating_add(self.old_snapshot_memory);
         self.cache_size = pool.saturating_sub(others).max(pool / 4);
-        self.spill_size = (pool / 4).clamp(4 << 20, 64 << 20);
+        self.spill_size = (pool / 8).clamp(4 << 20, 64 << 20);
     }
 }
 
@@ -1268,7 +1268,7 @@ impl Inner {
             }
         }
         let mut bytes = total();
-        for (memtable, _) in &alive {
+        for (memtable, _) in &alive[..newest] {
             if bytes <= budget {
                 break;
             }

@@ -229,6 +229,7 @@ pub enum Statement {
     Reindex {
         kind: String,
         name: Option<Name>,
+        concurrently: bool,
     },
     Cluster,
     DropOwned,

@@ -213,8 +213,8 @@ impl Session {
                 command::analyze::vacuum(self, tables, *analyze).await
             }
             Statement::Checkpoint => command::analyze::checkpoint(self),
-            Statement::Reindex { kind, name } => {
-                command::create_index::reindex(self, kind, name.as_ref()).await
+            Statement::Reindex { kind, name, concurrently } => {
+                command::create_index::reindex(self, kind, name.as_ref(), *concurrently).await
             }
             Statement::Cluster => tag("CLUSTER"),
             Statement::DropOwned => {
