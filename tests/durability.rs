@@ -267,6 +267,41 @@ fn a_table_four_times_the_budget_loads_scans_and_updates() {
 }
 
 #[test]
+fn old_snapshots_see_what_they_saw_in_flat_memory() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE seen (id int PRIMARY KEY, a int, filler text)");
+    client.run("INSERT INTO seen SELECT i, i % 1000, repeat('x', 100) FROM generate_series(1, 20000) i");
+    client.run("CHECKPOINT");
+    let sums = "SELECT count(*), sum(a), min(filler), max(filler) FROM seen";
+    let by_index = "SELECT count(*), sum(id) FROM seen WHERE a = 5";
+    let mut old = Vec::new();
+    let mut before = 0;
+    for round in 0..20 {
+        let mut reader = server.connect();
+        reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        let saw = [sums, by_index].map(|sql| format!("{:?}", reader.simple(sql)));
+        old.push((reader, saw));
+        match round {
+            // Older snapshots use it too.
+            1 => client.run("CREATE INDEX seen_a ON seen (a)"),
+            _ => client.run(&format!("UPDATE seen SET a = a + {round} % 2, filler = filler || '{round}'")),
+        };
+        client.run("CHECKPOINT");
+        if round == 3 {
+            server.reset_peak();
+            before = server.memory();
+        }
+    }
+    let grown = server.memory().saturating_sub(before) >> 20;
+    println!("16 snapshots and checkpoints more: {grown} MB above {} MB", before >> 20);
+    assert!(grown < 64, "{grown} MB more");
+    for (reader, saw) in &mut old {
+        assert_eq!([sums, by_index].map(|sql| format!("{:?}", reader.simple(sql))), *saw);
+    }
+}
+
+#[test]
 fn dropped_tables_give_their_space_back() {
     let server = Server::start();
     let mut client = server.connect();

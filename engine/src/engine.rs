@@ -1260,15 +1260,15 @@ impl Inner {
                 _ => None,
             })
             .collect();
-        // The newest one was left behind just now, as a rule by statements that are about to end.
-        let newest = alive.len().saturating_sub(1);
-        for (place, (memtable, applied)) in alive.iter().enumerate() {
-            if crowded || (place < newest && !memtable.is_thinned()) {
+        // What was left behind just now is used by statements that are about to end, as a rule.
+        let newest = self.version.load().applied;
+        for (memtable, applied) in &alive {
+            if crowded || (*applied < newest && !memtable.is_thinned()) {
                 memtable.thin_out(&self.registry.behind(*applied), &rows_of);
             }
         }
         let mut bytes = total();
-        for (memtable, _) in &alive[..newest] {
+        for (memtable, _) in alive.iter().filter(|(_, applied)| *applied < newest) {
             if bytes <= budget {
                 break;
             }

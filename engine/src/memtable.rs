@@ -225,6 +225,8 @@ struct Entries {
 #[derive(Debug, Default)]
 pub(crate) struct IndexOverlay {
     entries: RwLock<Entries>,
+    /// Some came with the index, for rows that this generation may not have: older snapshots use it too.
+    built: AtomicBool,
 }
 
 /// An index entry handed to a reader.
@@ -439,10 +441,16 @@ impl Memtable {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Entries of an index come with the index itself.
+    pub(crate) fn note_built(&self, storage: u32) {
+        self.index_or_new(storage).built.store(true, Ordering::Relaxed);
+    }
+
     /// Adds entries of an index that is being filled, as of `ts`: those about which neither this generation nor an
     /// older one in memory has said anything.
     pub(crate) fn add_built(&self, storage: u32, ts: Lsn, entries: &[Box<[u8]>], older: &[Arc<Memtable>]) {
         let overlay = self.index_or_new(storage);
+        overlay.built.store(true, Ordering::Relaxed);
         let older: Vec<Arc<IndexOverlay>> =
             older.iter().filter_map(|memtable| memtable.index(storage)).collect();
         let mut bytes = 0;

@@ -1567,6 +1567,9 @@ fn apply(engine: &Inner, sets: &Sets, lsn: Lsn, memtable: &Memtable, lives: &imp
         if own.entries.is_empty() || (planted(Bug::ForgetIndexEntry) && lsn.0.is_multiple_of(8)) {
             continue;
         }
+        if own.built {
+            memtable.note_built(*storage);
+        }
         memtable.write_index(*storage, lsn, horizon.safe(), own.outcomes());
     }
 }

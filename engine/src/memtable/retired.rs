@@ -4,7 +4,7 @@
 //! versions at their timestamps count. As a rule that is next to nothing: what was committed after the snapshot began
 //! fills the generation. An index entry is one that none of them can need when it came or went after all of them and
 //! its row has no version left: had an earlier commit of this generation touched the entry, it would have touched the
-//! row too.
+//! row too. Only CREATE INDEX adds entries of rows that it does not touch: such an index keeps all of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -59,6 +59,9 @@ impl Memtable {
 impl IndexOverlay {
     /// `last`: the newest snapshot; `left`: rows that still have versions. Gives the bytes that are gone.
     fn thin_out(&self, last: Lsn, left: Option<&HashSet<RowId>>) -> u64 {
+        if self.built.load(Ordering::Relaxed) {
+            return 0;
+        }
         let mut gone = 0;
         let entries = &mut *self.entries.write();
         entries.map.retain(|entry, state| {
