@@ -87,8 +87,9 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     pub buffer_pool_size: u64,
-    pub memtable_size: u64,
-    pub old_snapshot_memory: u64,
+    /// `None`: its part of the pool.
+    pub memtable_size: Option<u64>,
+    pub old_snapshot_memory: Option<u64>,
     pub wal_segment_size: u64,
     pub wal_keep_segments: usize,
     pub wal_max_size: u64,
@@ -137,26 +138,26 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "storage.buffer_pool_size",
         default: "25%",
-        what: "memory for pages of the base; a size, or a share of the RAM",
+        what: "memory for all that the storage keeps: caches, recent changes, what old snapshots see; a size, or a share of the RAM",
         other_names: &[],
         apply: |c, v| bytes(v).map(|v| c.server.buffer_pool_size = v),
         show: |c| size(c.server.buffer_pool_size),
     },
     Setting {
         key: "storage.memtable_size",
-        default: "256MB",
-        what: "memory for committed changes since the last checkpoint",
+        default: "",
+        what: "changes in memory after which a checkpoint begins; empty: a sixteenth of the pool, at most 256MB",
         other_names: &[],
-        apply: |c, v| bytes(v).map(|v| c.server.memtable_size = v),
-        show: |c| size(c.server.memtable_size),
+        apply: |c, v| optional_bytes(v).map(|v| c.server.memtable_size = v),
+        show: |c| c.server.memtable_size.map(size).unwrap_or_default(),
     },
     Setting {
         key: "storage.old_snapshot_memory",
-        default: "1GB",
-        what: "memory for what only old snapshots still see; beyond it the oldest end with 72000",
+        default: "",
+        what: "memory for what only old snapshots still see, beyond it the oldest end with 72000; empty: a quarter of the pool, at most 1GB",
         other_names: &[],
-        apply: |c, v| bytes(v).map(|v| c.server.old_snapshot_memory = v),
-        show: |c| size(c.server.old_snapshot_memory),
+        apply: |c, v| optional_bytes(v).map(|v| c.server.old_snapshot_memory = v),
+        show: |c| c.server.old_snapshot_memory.map(size).unwrap_or_default(),
     },
     Setting {
         key: "wal.segment_size",
@@ -462,10 +463,10 @@ impl Config {
             container: false,
             server: ServerSettings {
                 buffer_pool_size: 0,
-                memtable_size: 0,
+                memtable_size: None,
                 wal_segment_size: 0,
                 wal_keep_segments: 0,
-                old_snapshot_memory: 0,
+                old_snapshot_memory: None,
                 wal_max_size: 0,
                 wal_archive_dir: None,
                 checkpoint_wal_bytes: 0,
@@ -918,6 +919,11 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|count| count.checked_mul(factor))
         .ok_or_else(|| format!("\"{text}\" is not a size"))
+}
+
+/// Empty: none given.
+fn optional_bytes(text: &str) -> Result<Option<u64>, String> {
+    if text.is_empty() { Ok(None) } else { bytes(text).map(Some) }
 }
 
 /// The largest unit that shows a size exactly.

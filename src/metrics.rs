@@ -107,8 +107,15 @@ impl Collector for Readings {
                 ("process", resident_bytes() as f64),
                 ("memtable", engine.memtable_bytes.get() as f64),
                 ("block_cache", blocks.bytes.get() as f64),
+                ("old_snapshots", engine.old_snapshot_bytes.get() as f64),
                 ("statements", self.database.memory_in_use() as f64),
             ],
+        )?;
+        gauge(
+            &mut encoder,
+            ("startdb_memory_limit_bytes", "How storage.buffer_pool_size is divided, by part"),
+            "component",
+            self.engine.memory_limits().map(|(part, bytes)| (part, bytes as f64)).to_vec(),
         )?;
         gauge(
             &mut encoder,

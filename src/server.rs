@@ -130,9 +130,11 @@ impl Server {
         };
 
         let mut options = engine::Options::new(&config.data_dir);
-        options.buffer_pool_size = settings.buffer_pool_size;
-        options.memtable_size = settings.memtable_size;
-        options.old_snapshot_memory = settings.old_snapshot_memory;
+        options.divide_memory(
+            settings.buffer_pool_size,
+            settings.memtable_size,
+            settings.old_snapshot_memory,
+        );
         options.wal_segment_size = settings.wal_segment_size;
         options.wal_keep_segments = settings.wal_keep_segments;
         options.wal_max_size = settings.wal_max_size;
@@ -181,7 +183,7 @@ impl Server {
                 superuser: config.user.clone(),
                 password: first_password.clone(),
                 database: config.database.clone(),
-                settings: config.sql.clone(),
+                settings: shown_settings(config),
                 max_connections: config.server.max_connections,
                 reserved_connections: config.server.reserved_connections,
                 memory_limit: config.server.query_memory,
@@ -565,4 +567,17 @@ fn socket_directory(data_dir: &Path) -> Option<PathBuf> {
 fn random_password() -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
     (0..24).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
+}
+
+/// What SHOW says: the statements' settings of the configuration, and the server's own under the names that PostgreSQL has
+/// for them.
+fn shown_settings(config: &Config) -> Vec<(String, String)> {
+    let own = [
+        // In pages of 8 kB, at least as many as PostgreSQL allows.
+        ("shared_buffers", (config.server.buffer_pool_size >> 13).clamp(16, 1_073_741_823)),
+        ("max_connections", config.server.max_connections as u64),
+        ("superuser_reserved_connections", config.server.reserved_connections as u64),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_string()));
+    config.sql.iter().cloned().chain(own).collect()
 }

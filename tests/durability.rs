@@ -173,13 +173,24 @@ fn a_full_disk_is_53100_and_passes() {
             rows + 1,
             rows + 1000
         );
-        match client.simple(&sql) {
+        let begun = Instant::now();
+        let outcome = client.simple(&sql);
+        // Whether it fits or not is known at once: nobody waits for room.
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "a statement took {took:?} after {rows} rows");
+        match outcome {
             Ok(_) => rows += 1000,
             Err(failure) => break failure,
         }
         assert!(rows < 1_000_000, "the disk does not fill up");
     };
     assert_eq!(failure.state(), "53100", "{failure}");
+    let begun = Instant::now();
+    match client.simple(&format!("INSERT INTO filling VALUES ({}, repeat('x', 20000000))", rows + 1)) {
+        Err(failure) => assert_eq!(failure.state(), "53100", "{failure}"),
+        Ok(_) => panic!("there was no room"),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "refused after {:?}", begun.elapsed());
     // Reads go on, from this and from other sessions.
     let counted = format!("{:?}", server.connect().simple("SELECT count(*) FROM filling"));
     assert!(counted.contains(&rows.to_string()), "{counted} of {rows}");
@@ -203,6 +214,231 @@ fn a_full_disk_is_53100_and_passes() {
         }
     }
     assert_eq!(client.value("SELECT filler FROM filling"), "again");
+}
+
+#[test]
+fn a_table_four_times_the_budget_loads_scans_and_updates() {
+    let server = Server::start_with(&["storage.buffer_pool_size=64MB", "checkpoint.interval=5s"]);
+    let mut client = server.connect();
+    assert_eq!(client.value("SHOW shared_buffers"), "64MB");
+    client.run("CREATE TABLE wide (id int PRIMARY KEY, a int, filler text)");
+    let load = |part: i32| {
+        let (from, to) = (part * 50_000 + 1, (part + 1) * 50_000);
+        format!("INSERT INTO wide SELECT i, 0, repeat('x', 300) || i FROM generate_series({from}, {to}) i")
+    };
+    // 340 bytes a row: 16 parts are four times the budget.
+    let parts = 16;
+    client.run(&load(0));
+    client.run(&load(1));
+    server.reset_peak();
+    let before = server.memory();
+    let mut told = Vec::new();
+    let mut look = |what: &str| {
+        let grown = server.peak_memory().saturating_sub(before) >> 20;
+        told.push(format!("{what}: {grown} MB"));
+        server.reset_peak();
+    };
+    (2..parts).for_each(|part| {
+        client.run(&load(part));
+    });
+    look("loading");
+    for _ in 0..2 {
+        let sums = format!("{:?}", client.simple("SELECT count(*), sum(length(filler)) FROM wide"));
+        assert!(sums.contains("800000"), "{sums}");
+    }
+    look("scanning");
+    for part in 0..parts * 5 {
+        let (from, to) = (part * 10_000 + 1, (part + 1) * 10_000);
+        client.run(&format!("UPDATE wide SET a = a + 1 WHERE id BETWEEN {from} AND {to}"));
+    }
+    look("updating");
+    for n in 0..2000 {
+        let id = n * 7919 % 800_000 + 1;
+        assert_eq!(client.value(&format!("SELECT a FROM wide WHERE id = {id}")), "1");
+    }
+    look("looking rows up");
+    println!("above {} MB: {}", before >> 20, told.join(", "));
+    let most = told.iter().filter_map(|line| line.rsplit(' ').nth(1)?.parse::<u64>().ok()).max();
+    assert!(most < Some(160), "more than the budget and what statements need: {told:?}");
+    let metrics = get(server.http, "/metrics").unwrap_or_default();
+    for part in ["caches", "memtable", "old_snapshots"] {
+        assert!(metrics.contains(&format!("startdb_memory_limit_bytes{{component=\"{part}\"}}")), "{part}");
+    }
+}
+
+#[test]
+fn old_snapshots_see_what_they_saw_in_flat_memory() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE seen (id int PRIMARY KEY, a int, filler text)");
+    client.run("INSERT INTO seen SELECT i, i % 1000, repeat('x', 100) FROM generate_series(1, 20000) i");
+    client.run("CHECKPOINT");
+    let sums = "SELECT count(*), sum(a), min(filler), max(filler) FROM seen";
+    let by_index = "SELECT count(*), sum(id) FROM seen WHERE a = 5";
+    let mut old = Vec::new();
+    let mut before = 0;
+    for round in 0..20 {
+        let mut reader = server.connect();
+        reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        let saw = [sums, by_index].map(|sql| format!("{:?}", reader.simple(sql)));
+        old.push((reader, saw));
+        match round {
+            // Older snapshots use it too.
+            1 => client.run("CREATE INDEX seen_a ON seen (a)"),
+            _ => client.run(&format!("UPDATE seen SET a = a + {round} % 2, filler = filler || '{round}'")),
+        };
+        client.run("CHECKPOINT");
+        if round == 3 {
+            server.reset_peak();
+            before = server.memory();
+        }
+    }
+    let grown = server.memory().saturating_sub(before) >> 20;
+    println!("16 snapshots and checkpoints more: {grown} MB above {} MB", before >> 20);
+    assert!(grown < 64, "{grown} MB more");
+    for (reader, saw) in &mut old {
+        assert_eq!([sums, by_index].map(|sql| format!("{:?}", reader.simple(sql))), *saw);
+    }
+}
+
+#[test]
+fn dropped_tables_give_their_space_back() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let file = server.data().join("base/meta.redb");
+    let mut sizes = Vec::new();
+    for round in 0..20 {
+        client.run("CREATE TABLE passing (id int PRIMARY KEY, a int, filler text)");
+        client
+            .run("INSERT INTO passing SELECT i, i % 100, repeat('x', 200) FROM generate_series(1, 20000) i");
+        client.run("CREATE INDEX passing_a ON passing (a, filler)");
+        client.run("CHECKPOINT");
+        match round % 2 {
+            0 => client.run("DROP TABLE passing"),
+            _ => {
+                client.run("DROP INDEX passing_a");
+                client.run("TRUNCATE passing");
+                client.run("DROP TABLE passing")
+            }
+        };
+        client.run("CHECKPOINT");
+        sizes.push(std::fs::metadata(&file).expect("the base").len() >> 20);
+    }
+    println!("megabytes after each round: {sizes:?}");
+    assert!(sizes[19] <= sizes[2], "the data file grows: {sizes:?}");
+}
+
+#[test]
+fn expression_indexes_and_reindex_beside_writers() {
+    let mut server = Server::start_with(&["checkpoint.interval=1s"]);
+    let mut client = server.connect();
+    client.run("CREATE TABLE busy (id int PRIMARY KEY, a int, name text)");
+    client.run("INSERT INTO busy SELECT i, i % 1000, 'Name ' || i FROM generate_series(1, 30000) i");
+    let stop = AtomicBool::new(false);
+    let slowest = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let (login, stop) = (server.login(), &stop);
+                scope.spawn(move || {
+                    let mut client = login.try_connect().expect("connects");
+                    let (mut n, mut slowest) = (0, Duration::ZERO);
+                    while !stop.load(Ordering::Relaxed) {
+                        n += 1;
+                        let id = (n * 7919 + writer * 13) % 30_000 + 1;
+                        let new = 1_000_000 * (writer + 1) + n;
+                        let begun = Instant::now();
+                        for sql in [
+                            format!("UPDATE busy SET a = a + 1, name = name || 'x' WHERE id = {id}"),
+                            format!("INSERT INTO busy VALUES ({new}, {n}, 'New {n}')"),
+                            format!("DELETE FROM busy WHERE id = {}", new - 100),
+                        ] {
+                            client.run(&sql);
+                        }
+                        slowest = slowest.max(begun.elapsed());
+                    }
+                    slowest
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(200));
+        let mut client = server.connect();
+        client.run("CREATE INDEX CONCURRENTLY busy_lower ON busy (lower(name))");
+        client.run("CREATE INDEX CONCURRENTLY busy_some ON busy (name) WHERE a < 500");
+        client.run("REINDEX INDEX CONCURRENTLY busy_lower");
+        client.run("REINDEX TABLE CONCURRENTLY busy");
+        for sql in ["BEGIN", "REINDEX TABLE CONCURRENTLY busy"] {
+            if let Err(failure) = client.simple(sql) {
+                assert_eq!(failure.state(), "25001", "{failure}");
+            }
+        }
+        client.run("ROLLBACK");
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).max()
+    });
+    assert!(slowest < Some(Duration::from_secs(5)), "a writer waited {slowest:?}");
+    let names = "SELECT relname FROM pg_class WHERE relname LIKE 'busy%' ORDER BY 1";
+    let named = format!("{:?}", client.simple(names));
+    assert!(!named.contains("ccnew"), "{named}");
+    let plan = format!("{:?}", client.simple("EXPLAIN SELECT id FROM busy WHERE lower(name) = 'name 77'"));
+    assert!(plan.contains("busy_lower"), "{plan}");
+    let asked = [
+        "SELECT count(*), sum(id) FROM busy WHERE lower(name) >= 'name 2' AND lower(name) < 'name 3'",
+        "SELECT count(*), sum(id) FROM busy WHERE name >= 'Name 2' AND name < 'Name 3' AND a < 500",
+    ];
+    let by_index: Vec<String> = asked.iter().map(|sql| format!("{:?}", client.simple(sql))).collect();
+    server.terminate();
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(0), "{said}");
+    server.launch();
+    let mut client = server.connect();
+    client.run("DROP INDEX busy_lower");
+    client.run("DROP INDEX busy_some");
+    let by_table: Vec<String> = asked.iter().map(|sql| format!("{:?}", client.simple(sql))).collect();
+    assert_eq!(by_index, by_table);
+    // What was computed for them is computed no longer.
+    client.run("INSERT INTO busy SELECT i, i, 'late' FROM generate_series(5000000, 5001000) i");
+    server.terminate();
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// `LARGE_ROW` (megabytes) makes it larger; 1 GB takes some minutes and several gigabytes of memory.
+#[test]
+fn long_rows_over_the_wire() {
+    let megabytes: usize = std::env::var("LARGE_ROW").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let mut server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE long (id int PRIMARY KEY, body text)");
+    let size = megabytes << 20;
+    let begun = Instant::now();
+    let line = |id: usize| {
+        let head = std::iter::once(format!("{id}\t").into_bytes());
+        let body = (0..megabytes).map(|n| vec![b'a' + (n % 26) as u8; 1 << 20]);
+        head.chain(body).chain(std::iter::once(b"\n".to_vec()))
+    };
+    client.copy_in("COPY long FROM STDIN", line(1)).expect("it fits");
+    println!(
+        "COPY of one row of {megabytes} MB: {:?}, peak {} MB",
+        begun.elapsed(),
+        server.peak_memory() >> 20
+    );
+    let begun = Instant::now();
+    assert_eq!(client.value("SELECT length(body) FROM long"), size.to_string());
+    let (rows, _) = client.copy_out("COPY long TO STDOUT").expect("it comes back");
+    assert_eq!(rows.len(), size + 3);
+    println!("out again: {:?}, peak {} MB", begun.elapsed(), server.peak_memory() >> 20);
+    let sum = client.value("SELECT md5(body) FROM long");
+    server.kill();
+    server.launch();
+    let mut client = server.connect();
+    assert_eq!(client.value("SELECT md5(body) FROM long"), sum);
+    client.run("CHECKPOINT");
+    assert_eq!(client.value("SELECT md5(body) FROM long"), sum);
+    println!("after a kill and a checkpoint: {:?}, peak {} MB", begun.elapsed(), server.peak_memory() >> 20);
+    // Two values of 600 MB are one row of more than a gigabyte.
+    let failure = client.simple("SELECT repeat('x', 1100000000)").expect_err("too long");
+    assert_eq!(failure.state(), "54000", "{failure}");
+    client.run("SELECT 1");
 }
 
 #[test]

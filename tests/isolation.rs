@@ -742,6 +742,7 @@ fn serializable_remembers_what_was_looked_at() {
              INSERT INTO queue SELECT generate_series(1, 100); COMMIT",
         );
     }
+}
 
 /// What PostgreSQL's predefined roles open to those who are no superusers.
 #[test]

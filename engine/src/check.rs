@@ -122,7 +122,7 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
     }
     // Both together.
     let mut options = Options::new(directory);
-    options.buffer_pool_size = 64 << 20;
+    options.cache_size = 64 << 20;
     options.threads = false;
     options.disk = overlay.clone();
     let engine = match Engine::open(options.clone()) {

@@ -49,8 +49,8 @@ pub struct Options {
     /// Holds `base/` and `wal/`; made when missing.
     pub directory: PathBuf,
     pub disk: Arc<dyn Disk>,
-    /// Bytes of memory for pages and blocks of the base.
-    pub buffer_pool_size: u64,
+    /// Bytes of memory for pages and blocks of the base, writes on their way to the disk included.
+    pub cache_size: u64,
     /// Bytes of memtable after which a checkpoint begins. At twice that, commits are slowed down.
     pub memtable_size: u64,
     pub wal_segment_size: u64,
@@ -89,7 +89,7 @@ impl Options {
         Options {
             directory: directory.into(),
             disk: RealDisk::new(),
-            buffer_pool_size: 256 << 20,
+            cache_size: 256 << 20,
             memtable_size: 256 << 20,
             wal_segment_size: 100 << 20,
             wal_keep_segments: 10,
@@ -107,6 +107,18 @@ impl Options {
             new_database_id: None,
             threads: true,
         }
+    }
+
+    /// Divides one budget of memory among everything that the engine keeps: memtables (a sixteenth, twice: one fills
+    /// while the other is written to the base), what old snapshots need (a quarter: as much as the layers of one
+    /// snapshot can be, or a short statement might lose them), caches. Where the sizes of the first two are given, the caches
+    /// get what is left, at least a quarter. A transaction spills at an eighth.
+    pub fn divide_memory(&mut self, pool: u64, memtable: Option<u64>, old_snapshots: Option<u64>) {
+        self.memtable_size = memtable.unwrap_or((pool / 16).clamp(1 << 20, 256 << 20));
+        self.old_snapshot_memory = old_snapshots.unwrap_or((pool / 4).clamp(4 << 20, 1 << 30));
+        let others = self.memtable_size.saturating_mul(2).saturating_add(self.old_snapshot_memory);
+        self.cache_size = pool.saturating_sub(others).max(pool / 4);
+        self.spill_size = (pool / 8).clamp(4 << 20, 64 << 20);
     }
 }
 
@@ -144,6 +156,8 @@ pub(crate) struct SessionInner {
     pub(crate) floor: AtomicU64,
     /// Milliseconds; chooses the victim of a deadlock.
     pub(crate) deadlock_timeout: AtomicU32,
+    /// Transactions that have not ended.
+    pub(crate) open: AtomicU32,
     /// Rows of temporary tables: newest state only.
     pub(crate) rows: Arc<Memtable>,
     pub(crate) objects: Mutex<TemporaryObjects>,
@@ -227,7 +241,16 @@ impl SessionInner {
     /// Who asks for a lock: `owner` is the transaction, or the session's node for locks that outlive it.
     pub(crate) fn requester(&self, owner: u64, age: u64) -> Requester {
         let deadlock_timeout = self.deadlock_timeout.load(Ordering::Relaxed);
-        Requester { owner, node: self.node, pid: self.pid, database: self.database, age, deadlock_timeout }
+        let alone = self.open.load(Ordering::Relaxed) <= 1;
+        Requester {
+            owner,
+            node: self.node,
+            pid: self.pid,
+            database: self.database,
+            age,
+            deadlock_timeout,
+            alone,
+        }
     }
 }
 
@@ -287,8 +310,8 @@ struct Checkpointing {
     saved: Catalog,
     /// Frozen, oldest first; more than one only after a checkpoint failed.
     pending: VecDeque<Generation>,
-    /// Memtables that are in the base, oldest first: snapshots may still look at them.
-    retired: VecDeque<Weak<Memtable>>,
+    /// Memtables that are in the base, oldest first, with the newest commit in each: snapshots may still look at them.
+    retired: VecDeque<(Weak<Memtable>, Lsn)>,
     wal_bytes: u64,
 }
 
@@ -404,7 +427,7 @@ impl Engine {
             BaseOptions {
                 disk: disk.clone(),
                 directory: base_directory,
-                cache_size: options.buffer_pool_size,
+                cache_size: options.cache_size,
                 new_database_id: options.new_database_id,
             },
             metrics.clone(),
@@ -419,6 +442,8 @@ impl Engine {
         wal_options.max_size = options.wal_max_size;
         wal_options.archive = options.wal_archive.clone();
         wal_options.synchronous = options.synchronous;
+        wal_options.queue_limit =
+            usize::try_from(options.memtable_size).map_or(64 << 20, |n| n.clamp(4 << 20, 64 << 20));
         wal_options.threads = options.threads;
         let (wal, replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
         let mut catalog = Catalog::default();
@@ -475,17 +500,20 @@ impl Engine {
         let (mut records, mut told) = (0u64, started);
         let progress = inner.options.progress.clone();
         let mut recovery = Recovery::new(&inner, catalog);
-        for record in replay {
-            let (lsn, bytes) = record?;
-            progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            recovery.apply(&inner, lsn, bytes)?;
-            records += 1;
+        for chunk in replay {
+            let chunk = chunk?;
+            for (lsn, record) in chunk.iter() {
+                recovery.apply(&inner, lsn, record)?;
+                records += 1;
+                progress.bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
+            }
             progress.records.store(records, Ordering::Relaxed);
-            if records.is_multiple_of(1024) && told.elapsed() > PROGRESS {
+            if told.elapsed() > PROGRESS {
                 told = Instant::now();
                 tracing::info!(records, megabytes = progress.bytes() >> 20, "replaying the log");
             }
         }
+        recovery.settle(&inner);
         recovery.catalog.version = 1;
         if records > 0 {
             let megabytes = progress.bytes() >> 20;
@@ -592,6 +620,7 @@ impl Engine {
             database,
             floor: AtomicU64::new(0),
             deadlock_timeout: AtomicU32::new(1000),
+            open: AtomicU32::new(0),
             rows: Arc::default(),
             objects: Mutex::default(),
             advisory: Mutex::default(),
@@ -643,6 +672,16 @@ impl Engine {
         Ok(())
     }
 
+    /// How the memory of the storage is divided: bytes by component.
+    pub fn memory_limits(&self) -> [(&'static str, u64); 3] {
+        let options = &self.0.options;
+        [
+            ("caches", options.cache_size),
+            ("memtable", options.memtable_size.saturating_mul(2)),
+            ("old_snapshots", options.old_snapshot_memory),
+        ]
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
@@ -673,8 +712,12 @@ impl Engine {
     }
 
     /// How long a session is to pause (asynchronously) before it commits, while memtables are over budget:
-    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times.
+    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times. Nothing, too, while
+    /// checkpoints fail: waiting does not help then, and the commit is refused at once.
     pub fn commit_delay(&self) -> Option<Duration> {
+        if self.0.checkpoint_error.lock().is_some() {
+            return None;
+        }
         let size = self.0.options.memtable_size.max(1);
         let bytes: u64 = self.0.version.load().memtables().map(|memtable| memtable.bytes()).sum();
         let over = bytes.checked_sub(size * 2)?;
@@ -855,17 +898,14 @@ impl Inner {
     }
 
     /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
-    /// they failed with (53100 for a full disk).
+    /// they failed with (53100 for a full disk). Where they succeed, [`Engine::commit_delay`] slows commits down from
+    /// the same point on.
     pub(crate) fn admit(&self) -> Result<()> {
+        let failed = self.checkpoint_error.lock().clone();
+        let Some(error) = failed else { return Ok(()) };
         let version = self.version.load();
         let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
-        if bytes <= self.options.memtable_size.saturating_mul(8) {
-            return Ok(());
-        }
-        match &*self.checkpoint_error.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
+        if bytes <= self.options.memtable_size.saturating_mul(2) { Ok(()) } else { Err(error) }
     }
 
     /// Freezes the active memtable and writes all frozen ones into the base.
@@ -1013,7 +1053,7 @@ impl Inner {
         self.row_ids.write().retain(|storage, _| !before.contains(storage) || after.contains(storage));
         state.saved = saved;
         if let Some(generation) = state.pending.pop_front() {
-            state.retired.push_back(Arc::downgrade(&generation.memtable));
+            state.retired.push_back((Arc::downgrade(&generation.memtable), applied));
         }
         self.bound_old_snapshots(&mut state.retired);
         self.metrics.checkpoints.increment();
@@ -1202,13 +1242,32 @@ impl Inner {
         }
     }
 
-    /// Old snapshots share one budget: beyond it the oldest lose what they look at.
-    fn bound_old_snapshots(&self, retired: &mut VecDeque<Weak<Memtable>>) {
-        retired.retain(|memtable| memtable.strong_count() > 0);
-        let alive: Vec<Arc<Memtable>> = retired.iter().filter_map(Weak::upgrade).collect();
-        let mut bytes: u64 = alive.iter().map(|memtable| memtable.bytes()).sum();
+    /// Old snapshots share one budget. Memtables that outlive a checkpoint for them are thinned out to what they can see;
+    /// where that is still too much, the oldest lose what they look at.
+    fn bound_old_snapshots(&self, retired: &mut VecDeque<(Weak<Memtable>, Lsn)>) {
+        retired.retain(|(memtable, _)| memtable.strong_count() > 0);
+        let alive: Vec<(Arc<Memtable>, Lsn)> =
+            retired.iter().filter_map(|(memtable, applied)| Some((memtable.upgrade()?, *applied))).collect();
+        let total = || alive.iter().map(|(memtable, _)| memtable.bytes()).sum::<u64>();
         let budget = self.options.old_snapshot_memory;
-        for memtable in &alive {
+        let crowded = total() > budget;
+        let catalog = self.catalog.load_full();
+        let rows_of: HashMap<u32, u32> = catalog
+            .objects()
+            .filter_map(|object| match object {
+                Object::Index(index) => Some((index.storage, catalog.table(index.table)?.storage)),
+                _ => None,
+            })
+            .collect();
+        // What was left behind just now is used by statements that are about to end, as a rule.
+        let newest = self.version.load().applied;
+        for (memtable, applied) in &alive {
+            if crowded || (*applied < newest && !memtable.is_thinned()) {
+                memtable.thin_out(&self.registry.behind(*applied), &rows_of);
+            }
+        }
+        let mut bytes = total();
+        for (memtable, _) in alive.iter().filter(|(_, applied)| *applied < newest) {
             if bytes <= budget {
                 break;
             }
@@ -1352,8 +1411,10 @@ struct Recovery {
     /// What is replayed into: the newest super-version.
     version: Arc<SuperVersion>,
     /// By storage: what is needed to apply rows (`None`: the storage is gone). Made anew when the catalog or the
-    /// memtable changes.
-    tables: HashMap<u32, Option<Target>>,
+    /// memtable changes. Asked for every row: with a quick hash.
+    tables: hashbrown::HashMap<u32, Option<Target>>,
+    /// The last record applied.
+    last: Option<Lsn>,
 }
 
 struct Target {
@@ -1365,7 +1426,12 @@ struct Target {
 
 impl Recovery {
     fn new(engine: &Inner, catalog: Catalog) -> Recovery {
-        Recovery { catalog, version: engine.version.load_full(), tables: HashMap::new() }
+        Recovery {
+            catalog,
+            version: engine.version.load_full(),
+            tables: hashbrown::HashMap::new(),
+            last: None,
+        }
     }
 
     fn target(&mut self, engine: &Inner, storage: u32) -> Result<Option<&mut Target>> {
@@ -1390,21 +1456,26 @@ impl Recovery {
         Ok(self.tables.get_mut(&storage).and_then(Option::as_mut))
     }
 
-    fn apply(&mut self, engine: &Inner, lsn: Lsn, record: Vec<u8>) -> Result<()> {
-        // Rows share the record's memory.
-        let record: Arc<[u8]> = record.into();
-        let record = &record;
-        let ops: Vec<Op<'_>> = decode(record).collect::<Result<_>>()?;
-        // Definitions first: the record's rows may belong to tables it creates.
+    /// Tells the engine how far replay has come: before anybody asks.
+    fn settle(&self, engine: &Inner) {
+        if let Some(last) = self.last {
+            engine.pipeline.start_at(last);
+        }
+    }
+
+    fn apply(&mut self, engine: &Inner, lsn: Lsn, record: &[u8]) -> Result<()> {
+        // Definitions first: the record's rows may belong to tables it creates. And all of it is read before
+        // any of it is applied.
         let mut built: Vec<Arc<Index>> = Vec::new();
-        for op in &ops {
-            match op {
+        let mut known: Option<BTreeSet<u32>> = None;
+        for op in decode(record) {
+            match &op? {
                 Op::Catalog(change) => {
-                    if let Change::Put(Object::Index(index)) = &**change {
-                        let known = self.catalog.index(index.oid).map(|known| known.storage);
-                        if known != Some(index.storage) {
-                            built.push(index.clone());
-                        }
+                    // Storage that another index had is full: REINDEX CONCURRENTLY exchanges it.
+                    if let Change::Put(Object::Index(index)) = &**change
+                        && !known.get_or_insert_with(|| storages(&self.catalog)).contains(&index.storage)
+                    {
+                        built.push(index.clone());
                     }
                     self.catalog.apply(change);
                     self.tables.clear();
@@ -1433,13 +1504,39 @@ impl Recovery {
             }
         }
         let memtable = self.version.active.clone();
-        for op in &ops {
-            let (storage, row) = match op {
-                Op::Insert { storage, row, .. }
-                | Op::Update { storage, row, .. }
-                | Op::Delete { storage, row } => (*storage, *row),
+        for op in decode(record) {
+            match op? {
+                Op::Insert { storage, row, bytes } => {
+                    // Rows of a table that the same record drops again.
+                    let Some(target) = self.target(engine, storage)? else { continue };
+                    let bytes = RowBytes::from(bytes);
+                    if !target.indexes.is_empty() {
+                        let new = Row::new(bytes.clone(), target.layout.clone());
+                        for shape in &target.indexes {
+                            if let Some(key) = shape.key(&new) {
+                                let entry = index::entry(&key, row);
+                                let entry = std::iter::once((&*entry, true));
+                                memtable.write_index(shape.entries, lsn, Lsn(0), entry);
+                            }
+                        }
+                    }
+                    target.writer.put(row, lsn, Replayed::Row(bytes))?;
+                    target.writer.count(1);
+                    target.counter.fetch_max(row.0 + 1, Ordering::Relaxed);
+                }
+                Op::Update { storage, row, patch } => {
+                    if let Some(target) = self.target(engine, storage)? {
+                        target.writer.put(row, lsn, Replayed::Patch(patch))?;
+                    }
+                }
+                Op::Delete { storage, row } => {
+                    if let Some(target) = self.target(engine, storage)? {
+                        target.writer.put(row, lsn, Replayed::Deleted)?;
+                        target.writer.count(-1);
+                    }
+                }
                 Op::Publish { piece, storage, rows } => {
-                    if !self.version.base.meta().pending.contains_key(piece) {
+                    if !self.version.base.meta().pending.contains_key(&piece) {
                         return Err(Error::new(
                             SqlState::DATA_CORRUPTED,
                             format!(
@@ -1448,58 +1545,26 @@ impl Recovery {
                             ),
                         ));
                     }
-                    engine.bulk.commit(*piece, lsn);
-                    engine.with_unsaved(|unsaved| unsaved.published.push(*piece));
-                    if let Some(target) = self.target(engine, *storage)? {
-                        target.writer.count(*rows as i64);
+                    engine.bulk.commit(piece, lsn);
+                    engine.with_unsaved(|unsaved| unsaved.published.push(piece));
+                    if let Some(target) = self.target(engine, storage)? {
+                        target.writer.count(rows as i64);
                     }
-                    continue;
                 }
+                // Of a table that the same record drops again: nobody asks for it.
                 Op::Entry { storage, live, entry } => {
-                    // Of a table that the same record drops again: nobody asks for it.
-                    memtable.write_index(*storage, lsn, Lsn(0), std::iter::once((*entry, *live)));
-                    continue;
+                    memtable.write_index(storage, lsn, Lsn(0), std::iter::once((entry, live)));
                 }
-                _ => continue,
-            };
-            // Rows of a table that the same record drops again.
-            let Some(target) = self.target(engine, storage)? else { continue };
-            match op {
-                Op::Insert { bytes, .. } => {
-                    let start = bytes.as_ptr().addr() - record.as_ptr().addr();
-                    let bytes = RowBytes::slice(record.clone(), start..start + bytes.len());
-                    let new = Row::new(bytes.clone(), target.layout.clone());
-                    for shape in &target.indexes {
-                        if let Some(key) = shape.key(&new) {
-                            let entry = index::entry(&key, row);
-                            memtable.write_index(
-                                shape.entries,
-                                lsn,
-                                Lsn(0),
-                                std::iter::once((&*entry, true)),
-                            );
-                        }
-                    }
-                    target.writer.put(row, lsn, Replayed::Row(bytes))?;
-                    target.writer.count(1);
-                    target.counter.fetch_max(row.0 + 1, Ordering::Relaxed);
-                }
-                Op::Update { patch, .. } => target.writer.put(row, lsn, Replayed::Patch(patch))?,
-                _ => {
-                    target.writer.put(row, lsn, Replayed::Deleted)?;
-                    target.writer.count(-1);
-                }
+                Op::Catalog(_) | Op::Sequence { .. } | Op::Statistics { .. } | Op::NextIds { .. } => {}
             }
         }
         for index in built {
             let version = self.version.clone();
             self.build(engine, &version, &index, lsn)?;
         }
-        engine.pipeline.start_at(lsn);
-        let mut pipeline = engine.pipeline.lock();
-        pipeline.first = lsn.0 + 1;
-        drop(pipeline);
+        self.last = Some(lsn);
         if memtable.bytes() > engine.options.memtable_size {
+            self.settle(engine);
             engine.checkpoint(false)?;
             self.version = engine.version.load_full();
             self.tables.clear();

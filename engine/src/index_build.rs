@@ -17,7 +17,7 @@ use crate::catalog::{Change, Index, IndexState, Object, Table};
 use crate::engine::{Engine, Inner};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyRange, KeyShape, may_repeat};
-use crate::lock::LockTag;
+use crate::lock::{LockInfo, LockTag};
 use crate::scan::{IndexScan, RowBatch};
 use crate::sync::{Arc, thread};
 
@@ -110,27 +110,39 @@ impl Engine {
         Ok(scan.bound().0.div_ceil(GROUP_ROWS) as u32)
     }
 
-    /// Waits until every transaction that has written to the table by now has ended.
-    fn wait_for_writers(&self, table: &Table, stop: &dyn Fn() -> Result<()>) -> Result<()> {
-        let writers = || -> Vec<u64> {
-            let locks = self.0.locks.listing();
-            let writing = |mode: &str| {
-                matches!(
-                    mode,
-                    "RowExclusiveLock" | "ShareRowExclusiveLock" | "ExclusiveLock" | "AccessExclusiveLock"
-                )
-            };
-            let here = locks
-                .into_iter()
-                .filter(|lock| lock.granted && lock.tag == LockTag::Table(table.oid) && writing(lock.mode));
-            here.map(|lock| lock.transaction).collect()
+    /// Waits until every transaction that has written to the table by now has ended. Blocks the thread.
+    pub fn wait_for_writers(&self, table: &Table, stop: &dyn Fn() -> Result<()>) -> Result<()> {
+        let writing = |lock: &LockInfo| {
+            matches!(
+                lock.mode,
+                "RowExclusiveLock" | "ShareRowExclusiveLock" | "ExclusiveLock" | "AccessExclusiveLock"
+            )
         };
-        let mut before = writers();
+        self.wait_for(table, &writing, stop)
+    }
+
+    /// Waits until every transaction of other sessions that has used the table in any way by now has ended. Blocks the
+    /// thread.
+    pub fn wait_for_others(&self, table: &Table, own: i32, stop: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.wait_for(table, &|lock| lock.pid != own, stop)
+    }
+
+    fn wait_for(
+        &self,
+        table: &Table,
+        which: &dyn Fn(&LockInfo) -> bool,
+        stop: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let holders = || -> Vec<u64> {
+            let here = |lock: &LockInfo| lock.granted && lock.tag == LockTag::Table(table.oid) && which(lock);
+            self.0.locks.listing().into_iter().filter(here).map(|lock| lock.transaction).collect()
+        };
+        let mut before = holders();
         while !before.is_empty() {
             stop()?;
             thread::sleep(LOOK);
-            let now = writers();
-            before.retain(|writer| now.contains(writer));
+            let now = holders();
+            before.retain(|holder| now.contains(holder));
         }
         Ok(())
     }

@@ -128,6 +128,8 @@ pub struct Requester {
     pub age: u64,
     /// The session's `deadlock_timeout` in milliseconds: tells who is to give way. Nobody waits that long.
     pub deadlock_timeout: u32,
+    /// It is the only transaction of its session that has not ended.
+    pub alone: bool,
 }
 
 /// One row of `pg_locks`.
@@ -359,6 +361,15 @@ struct Edge {
     blocker_pid: i32,
     blocker_owner: u64,
     soft: bool,
+}
+
+impl Edge {
+    /// Whether the lock in the way is held by an earlier transaction of a session whose present one is `who`. Waits for
+    /// session-level locks do not tell which transaction they belong to.
+    fn ended(&self, who: &Requester) -> bool {
+        let other = self.blocker_owner != who.owner && self.blocker_owner != who.node;
+        !self.soft && other && who.alone && who.owner != who.node
+    }
 }
 
 impl LockManager {
@@ -623,6 +634,10 @@ impl LockManager {
                 path.pop();
                 continue;
             };
+            // A transaction that has ended hands its locks back by itself, whatever its session waits for now.
+            if waiting.get(&edge.blocker).is_some_and(|next| edge.ended(&next.who)) {
+                continue;
+            }
             if edge.blocker == start.who.node {
                 path.push(edge);
                 return Some(path);

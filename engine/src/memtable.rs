@@ -24,6 +24,8 @@ use crate::row::{self, RowBytes, RowLayout};
 use crate::snapshot::{Horizon, SuperVersion};
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, OnceLock, Ordering, RwLock};
 
+mod retired;
+
 /// One committed state of a row; `row` is `None` when the commit deleted it.
 #[derive(Debug)]
 struct Version {
@@ -226,6 +228,8 @@ struct Entries {
 #[derive(Debug, Default)]
 pub(crate) struct IndexOverlay {
     entries: RwLock<Entries>,
+    /// Some came with the index, for rows that this generation may not have: older snapshots use it too.
+    built: AtomicBool,
 }
 
 /// An index entry handed to a reader.
@@ -338,6 +342,8 @@ pub(crate) struct Memtable {
     writers: AtomicU64,
     /// Emptied although snapshots still need it.
     evicted: AtomicBool,
+    /// Only holds what old snapshots need: see [`retired`].
+    thinned: AtomicBool,
 }
 
 impl Memtable {
@@ -348,6 +354,7 @@ impl Memtable {
     /// Takes the memory back from snapshots that still look at it; whoever reads finds out by
     /// [`Memtable::is_evicted`], asked after reading.
     pub(crate) fn evict(&self) {
+        self.thinned.store(true, Ordering::SeqCst);
         self.evicted.store(true, Ordering::SeqCst);
         self.tables.write().clear();
         self.indexes.write().clear();
@@ -466,10 +473,16 @@ impl Memtable {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Entries of an index come with the index itself.
+    pub(crate) fn note_built(&self, storage: u32) {
+        self.index_or_new(storage).built.store(true, Ordering::Relaxed);
+    }
+
     /// Adds entries of an index that is being filled, as of `ts`: those about which neither this generation nor an
     /// older one in memory has said anything.
     pub(crate) fn add_built(&self, storage: u32, ts: Lsn, entries: &[Box<[u8]>], older: &[Arc<Memtable>]) {
         let overlay = self.index_or_new(storage);
+        overlay.built.store(true, Ordering::Relaxed);
         let older: Vec<Arc<IndexOverlay>> =
             older.iter().filter_map(|memtable| memtable.index(storage)).collect();
         let mut bytes = 0;
@@ -532,39 +545,49 @@ impl ReplayWriter {
             }
         };
         let mut rows = group.rows.write();
-        let known = rows.get_mut(&id.offset());
-        let (row, partial) = match (change, &known) {
-            (Replayed::Row(row), _) => (Some(row), false),
-            (Replayed::Deleted, _) => (None, false),
-            (Replayed::Patch(patch), None) => (Some(RowBytes::from(patch.to_vec())), true),
-            (Replayed::Patch(patch), Some(chain)) => match (&chain.newest.row, chain.newest.partial) {
-                (Some(older), true) => (Some(row::merge_patches(older, patch)?.into()), true),
-                (Some(row), false) => (Some(row::apply_patch(&self.layout, row, patch)?.into()), false),
-                (None, _) => {
-                    return Err(Error::new(
-                        SqlState::DATA_CORRUPTED,
-                        "the log changes a row that it has deleted",
-                    ));
+        let chain = match rows.entry(id.offset()) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => {
+                let (row, partial) = match change {
+                    Replayed::Row(row) => (Some(row), false),
+                    Replayed::Patch(patch) => (Some(RowBytes::from(patch)), true),
+                    Replayed::Deleted => (None, false),
+                };
+                if partial {
+                    group.partial.store(true, Ordering::Release);
                 }
-            },
-        };
-        if partial {
-            group.partial.store(true, Ordering::Release);
-        }
-        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64);
-        let new = size(&row);
-        match known {
-            Some(chain) => {
-                let old = size(&chain.newest.row);
-                (chain.newest.ts, chain.newest.row, chain.newest.partial) = (ts, row, partial);
-                self.bytes.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
-            }
-            None => {
+                let bytes = row.as_ref().map_or(0, |row| row.len() as u64) + OVERHEAD;
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
                 let newest = Version { ts, row, partial, older: None };
-                rows.insert(id.offset(), Chain { newest, len: 1 });
-                self.bytes.fetch_add(new + OVERHEAD, Ordering::Relaxed);
+                place.insert(Chain { newest, len: 1 });
+                return Ok(());
+            }
+        };
+        let version = &mut chain.newest;
+        version.ts = ts;
+        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64);
+        let old = size(&version.row);
+        match (change, &mut version.row) {
+            (Replayed::Row(row), _) => (version.row, version.partial) = (Some(row), false),
+            (Replayed::Deleted, _) => (version.row, version.partial) = (None, false),
+            // The same columns again, as a rule.
+            (Replayed::Patch(patch), Some(older)) if version.partial && row::replaces(patch, older) => {
+                older.replace(patch);
+            }
+            (Replayed::Patch(patch), Some(older)) if version.partial => {
+                *older = row::merge_patches(older, patch)?.into();
+            }
+            (Replayed::Patch(patch), Some(row)) => {
+                *row = row::apply_patch(&self.layout, row, patch)?.into();
+            }
+            (Replayed::Patch(_), None) => {
+                return Err(Error::new(
+                    SqlState::DATA_CORRUPTED,
+                    "the log changes a row that it has deleted",
+                ));
             }
         }
+        self.bytes.fetch_add(size(&version.row).wrapping_sub(old), Ordering::Relaxed);
         Ok(())
     }
 

@@ -410,6 +410,16 @@ fn take_patched<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(&all[..all.len() - rest.len()])
 }
 
+/// Whether `newer` sets every column that `older` sets: then nothing is left of `older`.
+pub fn replaces(newer: &[u8], older: &[u8]) -> bool {
+    match (open_patch(newer), open_patch(older)) {
+        (Some((count, changed, _)), Some((old_count, old_changed, _))) => {
+            count >= old_count && old_changed.iter().zip(changed).all(|(old, new)| old & !new == 0)
+        }
+        _ => false,
+    }
+}
+
 /// The patch that does what `older` and then `newer` do; `XX001` when one of them is none.
 pub fn merge_patches(older: &[u8], newer: &[u8]) -> Result<Vec<u8>> {
     merged(older, newer).ok_or_else(damaged)
@@ -537,6 +547,17 @@ impl RowBytes {
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
+
+    /// Puts other bytes in place of these, in the same memory where they fit and nobody else looks at it.
+    pub(crate) fn replace(&mut self, bytes: &[u8]) {
+        match Arc::get_mut(&mut self.buffer) {
+            Some(own) if own.len() == bytes.len() => {
+                own.copy_from_slice(bytes);
+                (self.start, self.end) = (0, bytes.len() as u32);
+            }
+            _ => *self = RowBytes::from(bytes),
+        }
+    }
 }
 
 impl std::ops::Deref for RowBytes {
@@ -544,6 +565,12 @@ impl std::ops::Deref for RowBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         self.bytes()
+    }
+}
+
+impl From<&[u8]> for RowBytes {
+    fn from(bytes: &[u8]) -> RowBytes {
+        RowBytes::new(bytes.into())
     }
 }
 

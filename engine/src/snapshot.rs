@@ -66,6 +66,11 @@ impl SuperVersion {
         self.get_for(storage, row, ts, None)
     }
 
+    /// Memory behind this version was taken back: newest versions must be looked for in the version that is newest now.
+    pub(crate) fn is_thinned(&self) -> bool {
+        self.memtables().any(|memtable| memtable.is_thinned())
+    }
+
     /// 72000 when the memory behind this version was needed for others; to be asked after reading.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if !self.memtables().any(|memtable| memtable.is_evicted()) {
@@ -104,34 +109,44 @@ impl SuperVersion {
 /// The announced snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    pins: Mutex<BTreeMap<Lsn, u32>>,
+    /// By timestamp and by what the base that they look at holds: how many.
+    pins: Mutex<BTreeMap<(Lsn, Lsn), u32>>,
     /// The oldest one, for readers who need no exact answer; 0 when there is none.
     oldest: AtomicU64,
 }
 
 impl Registry {
     /// Announces a snapshot at the timestamp that `choose` gives; `choose` runs inside the mutex.
-    pub(crate) fn announce(&self, choose: impl FnOnce() -> Lsn) -> Lsn {
+    /// `base`: what the base of its super-version holds.
+    pub(crate) fn announce(&self, base: Lsn, choose: impl FnOnce() -> Lsn) -> Lsn {
         let mut pins = self.pins.lock();
         let ts = choose();
-        *pins.entry(ts).or_insert(0) += 1;
+        *pins.entry((ts, base)).or_insert(0) += 1;
         self.refresh(&pins);
         ts
     }
 
-    pub(crate) fn withdraw(&self, ts: Lsn) {
+    pub(crate) fn withdraw(&self, ts: Lsn, base: Lsn) {
         let mut pins = self.pins.lock();
-        if let Some(count) = pins.get_mut(&ts) {
+        if let Some(count) = pins.get_mut(&(ts, base)) {
             *count -= 1;
             if *count == 0 {
-                pins.remove(&ts);
+                pins.remove(&(ts, base));
             }
         }
         self.refresh(&pins);
     }
 
-    fn refresh(&self, pins: &BTreeMap<Lsn, u32>) {
-        self.oldest.store(pins.keys().next().map_or(0, |ts| ts.0), Ordering::Relaxed);
+    fn refresh(&self, pins: &BTreeMap<(Lsn, Lsn), u32>) {
+        self.oldest.store(pins.keys().next().map_or(0, |(ts, _)| ts.0), Ordering::Relaxed);
+    }
+
+    /// Timestamps of the snapshots whose base does not hold everything up to `applied`, ascending.
+    pub(crate) fn behind(&self, applied: Lsn) -> Vec<Lsn> {
+        let pins = self.pins.lock();
+        let mut list: Vec<Lsn> = pins.keys().filter(|(_, base)| *base < applied).map(|(ts, _)| *ts).collect();
+        list.dedup();
+        list
     }
 
     pub(crate) fn oldest(&self) -> Option<Lsn> {
@@ -169,7 +184,7 @@ impl<'a> Horizon<'a> {
             None => (Lsn(u64::MAX), Vec::new()),
             Some(engine) => {
                 let pins = engine.registry.pins.lock();
-                (engine.durable_ts(), pins.keys().copied().collect())
+                (engine.durable_ts(), pins.keys().map(|(ts, _)| *ts).collect())
             }
         })
     }
@@ -190,7 +205,7 @@ pub(crate) struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.engine.registry.withdraw(self.ts);
+        self.engine.registry.withdraw(self.ts, self.version.applied);
     }
 }
 
@@ -202,7 +217,7 @@ impl Pin {
         }
         loop {
             let version = engine.version.load_full();
-            let ts = engine.registry.announce(&choose);
+            let ts = engine.registry.announce(version.applied, &choose);
             let pin = Pin { engine: engine.clone(), version, ts };
             if Arc::ptr_eq(&*engine.version.load(), &pin.version) {
                 debug_assert!(pin.version.applied <= ts, "a base newer than its reader");

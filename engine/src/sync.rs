@@ -7,5 +7,5 @@
 pub use arc_swap::ArcSwap;
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-pub use std::sync::{Arc, OnceLock, Weak};
+pub use std::sync::{Arc, OnceLock, Weak, mpsc};
 pub use std::thread;

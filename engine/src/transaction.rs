@@ -29,7 +29,7 @@ use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::scan::RowBatch;
 use crate::serializable::{Columns, Reads};
 use crate::snapshot::{Found, Horizon, Pin as SnapshotPin, Snapshot, SnapshotInner, SuperVersion, View};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::validation;
 use crate::wal;
 use crate::wal::record::{RecordBuilder, SequenceValue};
@@ -284,6 +284,7 @@ impl Transaction {
         read_only: bool,
     ) -> Transaction {
         let id = engine.new_owner();
+        session.0.open.fetch_add(1, Ordering::Relaxed);
         Transaction {
             id,
             age: 0,
@@ -574,6 +575,17 @@ impl Transaction {
         }
     }
 
+    /// Looks at the newest layers, and again when they were thinned out for old snapshots meanwhile.
+    fn with_latest<T>(&self, look: impl Fn(&Arc<SuperVersion>) -> Result<T>) -> Result<T> {
+        loop {
+            let version = self.engine.version.load_full();
+            let found = look(&version);
+            if !version.is_thinned() {
+                return found;
+            }
+        }
+    }
+
     /// The answer will depend on commits that may not be durable yet.
     fn depend_on_latest(&self) {
         self.session.0.raise_floor(self.engine.applied_ts());
@@ -739,8 +751,9 @@ impl Transaction {
     /// The lock is held: has the row changed since the snapshot?
     fn check_locked(&mut self, table: &Table, row: RowId, snapshot: &Snapshot) -> Result<RowLock> {
         let seen = &snapshot.0.pin;
-        let version = self.engine.version.load_full();
-        let newest = match version.get(table.storage, row, Lsn(u64::MAX))? {
+        let (version, found) = self
+            .with_latest(|version| Ok((version.clone(), version.get(table.storage, row, Lsn(u64::MAX))?)))?;
+        let newest = match found {
             Found::Recent(since, _) if since <= seen.ts => return Ok(RowLock::Granted),
             Found::Recent(since, newest) => {
                 self.session.0.raise_floor(since);
@@ -828,8 +841,7 @@ impl Transaction {
         key: &[u8],
         except: Option<RowId>,
     ) -> Result<Option<(RowId, Row)>> {
-        let version = self.engine.version.load_full();
-        self.latest(&version).find(shape, layout, key, |id| Some(id) != except)
+        self.with_latest(|version| self.latest(version).find(shape, layout, key, |id| Some(id) != except))
     }
 
     /// Inserts a row: `row` has a value per column of the table (trailing ones may be missing). Unique keys are
@@ -965,10 +977,9 @@ impl Transaction {
         let shape = KeyShape::of(table, index);
         let layout = self.engine.layout(table)?;
         self.lock_key(&shape, &check.key).await?;
-        let own = {
-            let version = self.engine.version.load_full();
-            self.latest(&version).find(&shape, &layout, &check.key, |id| id == check.row)?
-        };
+        let own = self.with_latest(|version| {
+            self.latest(version).find(&shape, &layout, &check.key, |id| id == check.row)
+        })?;
         let Some((_, row)) = own else { return Ok(()) };
         if self.holder_of(&shape, &layout, &check.key, Some(check.row))?.is_some() {
             self.depend_on_latest();
@@ -1427,6 +1438,7 @@ impl Drop for Transaction {
         self.undo();
         // Only after a commit that failed half-way, when the log is sealed.
         self.unlock_to(0);
+        self.session.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -1521,6 +1533,9 @@ fn apply(engine: &Inner, sets: &Sets, lsn: Lsn, memtable: &Memtable, lives: &imp
     for (storage, own) in sets.indexes.iter().filter(|(storage, own)| !own.temporary && lives(**storage)) {
         if own.entries.is_empty() || (planted(Bug::ForgetIndexEntry) && lsn.0.is_multiple_of(8)) {
             continue;
+        }
+        if own.built {
+            memtable.note_built(*storage);
         }
         memtable.write_index(*storage, lsn, horizon.safe(), own.outcomes());
     }

@@ -715,13 +715,15 @@ impl<'a> Reader<'a> {
             }
             "reindex" => {
                 self.at += 1;
-                if self.symbol_is(0, "(") {
-                    self.parenthesised(|r| r.option())?;
-                }
+                let options =
+                    if self.symbol_is(0, "(") { self.parenthesised(|r| r.option())? } else { Vec::new() };
+                let concurrently = options
+                    .iter()
+                    .any(|(key, value)| key == "concurrently" && !matches!(&**value, "off" | "false" | "0"));
                 let Some(kind) = self.accept_one(&["index", "table", "schema", "database", "system"]) else {
                     return self.error();
                 };
-                let concurrently = self.accept("concurrently");
+                let concurrently = self.accept("concurrently") || concurrently;
                 let name = if self.done() { None } else { Some(self.name()?) };
                 Statement::Reindex { kind: kind.to_string(), name, concurrently }
             }

@@ -53,7 +53,7 @@ pub struct BaseOptions {
     pub disk: Arc<dyn Disk>,
     /// Directory of `meta.redb`; must exist.
     pub directory: PathBuf,
-    /// Bytes of memory for pages and blocks together.
+    /// Bytes of memory for pages, blocks and writes on their way to the disk together.
     pub cache_size: u64,
     /// Identity given to a base made by this open; `None` picks a random one.
     pub new_database_id: Option<u64>,
@@ -208,7 +208,7 @@ impl Base {
         let store = redb::RedbStore::open(
             Arc::clone(&options.disk),
             &options.directory.join(FILE),
-            options.cache_size / 2,
+            options.cache_size / 5 * 2,
             Arc::clone(&metrics),
         )?;
         Base::on(Arc::new(store), options, metrics)
@@ -235,7 +235,8 @@ impl Base {
         }
         let reader = store.read()?;
         let meta = read_meta(&*store, &*reader)?;
-        let cache = Arc::new(BlockCache::new(options.cache_size / 2, meta.generation, Arc::clone(&metrics)));
+        let cache =
+            Arc::new(BlockCache::new(options.cache_size / 5 * 2, meta.generation, Arc::clone(&metrics)));
         let last_keys = Mutex::default();
         Ok(Base(Arc::new(Inner { store, reader, meta, cache, last_keys, options, metrics })))
     }

@@ -23,8 +23,10 @@ use crate::disk::{self, Disk, Mode};
 use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
-/// Bytes of writes collected before they go to the file without waiting for a sync.
-const COLLECT: usize = 64 << 20;
+/// Bytes of writes collected before they go to the file without waiting for a sync: this part of the page cache (1 in
+/// n), within these bounds. As many again may be on their way.
+const COLLECT_SHARE: usize = 4;
+const COLLECT: (usize, usize) = (1 << 20, 64 << 20);
 /// Longest merged write.
 const RUN: usize = 4 << 20;
 
@@ -93,15 +95,16 @@ impl RedbStore {
         let doubtful = pages.is_doubtful();
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
+        let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
         let backend = Backend {
             pages,
+            collect: (cache_size / COLLECT_SHARE).clamp(COLLECT.0, COLLECT.1),
             len: AtomicU64::new(len),
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::new(()),
             revoked: Arc::clone(&revoked),
             failed: Arc::clone(&failed_flag),
         };
-        let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
         let mut database = redb::Builder::new()
             .set_cache_size(cache_size)
             .create_with_backend(backend)
@@ -373,6 +376,8 @@ struct Pending {
 
 struct Backend {
     pages: Pages,
+    /// Bytes of writes after which they go to the file.
+    collect: usize,
     len: AtomicU64,
     pending: RwLock<Pending>,
     /// One at a time moves `waiting` to the file.
@@ -567,7 +572,7 @@ impl Backend {
                     }
                 }
             }
-            let full = pending.bytes > COLLECT;
+            let full = pending.bytes > self.collect;
             drop(pending);
             return if full { self.flush() } else { Ok(()) };
         }

@@ -5,7 +5,7 @@ use futures::task::noop_waker;
 use super::*;
 
 fn who(n: u64) -> Requester {
-    Requester { owner: n, node: n, pid: n as i32, database: 5, age: n, deadlock_timeout: 1000 }
+    Requester { owner: n, node: n, pid: n as i32, database: 5, age: n, deadlock_timeout: 1000, alone: true }
 }
 
 fn row(n: u64) -> LockTag {
@@ -229,4 +229,33 @@ fn session_and_transaction_share_advisory_locks() {
     assert!(granted(&locks.acquire(&transaction, &key, EXCLUSIVE, Wait::Block)));
     locks.release(11, &key, 0xff);
     assert!(!granted(&locks.acquire(&who(2), &key, SHARED, Wait::Skip)));
+}
+
+#[test]
+fn locks_of_an_ended_transaction_close_no_cycle() {
+    // With synchronous_commit off a session goes on before its last commit has handed its locks back.
+    let of = |owner: u64, node: u64| Requester { owner, node, ..who(node) };
+    let locks = Arc::new(LockManager::new());
+    let exclusive = 3;
+    assert!(granted(&locks.acquire(&of(101, 1), &row(1), exclusive, Wait::Block)));
+    assert!(granted(&locks.acquire(&of(201, 2), &row(2), exclusive, Wait::Block)));
+    let mut second = future(locks.acquire(&of(201, 2), &row(1), exclusive, Wait::Block));
+    // Transaction 101 has committed; 102 is the next one of its session.
+    let mut first = future(locks.acquire(&of(102, 1), &row(2), exclusive, Wait::Block));
+    assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+    locks.release(101, &row(1), 1 << exclusive);
+    assert!(ready(&mut second));
+    locks.release(201, &row(2), 1 << exclusive);
+    assert!(ready(&mut first));
+    assert_eq!(locks.deadlocks(), 0);
+    // A cycle of two that have not ended is one; so is one through another transaction of the session.
+    let second = future(locks.acquire(&of(201, 2), &row(2), exclusive, Wait::Block));
+    let first = locks.acquire(&of(102, 1), &row(1), exclusive, Wait::Block);
+    drop((first, second));
+    assert_eq!(locks.deadlocks(), 1);
+    let helper = Requester { alone: false, ..of(103, 1) };
+    let second = future(locks.acquire(&of(201, 2), &row(2), exclusive, Wait::Block));
+    let first = locks.acquire(&helper, &row(1), exclusive, Wait::Block);
+    drop((first, second));
+    assert_eq!(locks.deadlocks(), 2);
 }

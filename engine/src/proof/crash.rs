@@ -42,7 +42,7 @@ pub(super) fn options(disk: &SimulatedDisk) -> Options {
     let mut options = setup::options(disk);
     options.wal_segment_size = 64 << 10;
     options.wal_keep_segments = 2;
-    options.buffer_pool_size = 1 << 20;
+    options.cache_size = 1 << 20;
     options.spill_size = 6 << 10;
     options.spill_group = 16;
     options.threads = false;

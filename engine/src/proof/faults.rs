@@ -121,7 +121,7 @@ fn believing_a_second_sync_is_found() {
 fn a_read_that_fails_is_one_statements_trouble() {
     let disk = SimulatedDisk::new(5);
     let mut with = options(&disk);
-    with.buffer_pool_size = 0;
+    with.cache_size = 0;
     let engine = setup::open(with);
     let t = Fixture::of(&engine);
     fill(&engine, &t, (0..3000).map(|id| (id, id % 10)));

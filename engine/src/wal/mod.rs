@@ -28,7 +28,7 @@ mod segment;
 mod tests;
 mod writer;
 
-pub use reader::Replay;
+pub use reader::{Records, Replay};
 
 /// How a log is kept.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Wal {
         metrics: Arc<Metrics>,
     ) -> Result<(Wal, Replay)> {
         let found = reader::scan(&disk, &options, applied)?;
-        let replay = found.replay(Arc::clone(&disk), &options);
+        let replay = found.replay(Arc::clone(&disk), &options)?;
         let handle = writer::start(disk, options, found, metrics)?;
         Ok((Wal(Arc::new(handle)), replay))
     }

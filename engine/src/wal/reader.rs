@@ -6,6 +6,9 @@
 //! generation passes, when any header says that more was durable, or when a later segment goes on beyond the gap.
 //! Batches behind a torn one that a later segment has replaced are not looked at: that segment's header says
 //! from which LSN on it counts.
+//!
+//! Opening goes through the log twice: [`scan`] finds its end before anything is changed, [`Replay`] gives the records
+//! out. The second time a thread reads ahead, so that checksums and copies cost whoever applies the records nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -18,10 +21,10 @@ use super::segment::{
 use super::{LogFacts, Lsn, WalOptions};
 use crate::disk::{self, Disk, File, Mode};
 use crate::planted::{Bug, planted};
-use crate::sync::Arc;
+use crate::sync::{Arc, mpsc, thread};
 
 /// A segment with a valid header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub number: u64,
     pub first: u64,
@@ -50,8 +53,12 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub fn replay(&self, disk: Arc<dyn Disk>, options: &WalOptions) -> Replay {
-        Replay { walker: Walker::new(disk, options, self.segments.clone(), self.applied), done: false }
+    pub fn replay(&self, disk: Arc<dyn Disk>, options: &WalOptions) -> Result<Replay> {
+        let walker = Walker::new(disk, options, self.segments.clone(), self.applied);
+        if !options.threads || self.last == self.applied {
+            return Ok(Replay { source: Source::Here(walker), done: false });
+        }
+        Replay::ahead(walker)
     }
 }
 
@@ -113,9 +120,9 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
     }
     let mut found = Found { segments, spares: usable, next_number, last: applied.0, applied: applied.0 };
     let mut walker = Walker::new(Arc::clone(disk), options, found.segments.clone(), applied.0);
-    while let Some((lsn, _)) = walker.step()? {
-        found.last = lsn;
-    }
+    walker.keep = false;
+    while !walker.fill(1)?.is_empty() {}
+    found.last = walker.last;
     // What was read may still be in the page cache only; new records must not become durable before it.
     if let Some(segment) = found.segments.last() {
         let path = directory.join(file_name(segment.number));
@@ -143,12 +150,13 @@ pub(super) fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, found: &Found) 
         // Its first piece may end a record that began in the segment before: that is not looked into.
         let mut skip = segment.inside;
         while walker.batch(segment).map_err(fail)? {
-            while let Some((lsn, bytes)) = walker.ready.pop() {
+            let records = std::mem::take(&mut walker.ready);
+            for (Lsn(lsn), bytes) in records.iter() {
                 if std::mem::take(&mut skip) {
                     continue;
                 }
                 facts.records += 1;
-                for op in super::record::decode(&bytes) {
+                for op in super::record::decode(bytes) {
                     match op {
                         // Its rows are in the base only.
                         Ok(Op::Publish { .. }) => facts.complete = false,
@@ -183,23 +191,95 @@ fn batch_of(blocks: &[u8], options: &WalOptions, generation: u64) -> bool {
         .is_some_and(|header| header.database_id == options.database_id && header.generation == generation)
 }
 
+/// Records that follow one another, in one piece of memory.
+#[derive(Debug, Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    /// LSN of each, and where it ends in `bytes`.
+    ends: Vec<(u64, usize)>,
+}
+
+impl Records {
+    pub fn iter(&self) -> impl Iterator<Item = (Lsn, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        self.ends.iter().zip(starts).map(|((lsn, end), start)| (Lsn(*lsn), &self.bytes[start..*end]))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn push(&mut self, lsn: u64, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push((lsn, self.bytes.len()));
+    }
+}
+
+/// Bytes of records given out at once, and how many times that may be read ahead.
+const CHUNK: usize = 256 << 10;
+const AHEAD: usize = 8;
+
 /// The records after the base's LSN, in order. Ends where the log ends; damage is an error.
 #[derive(Debug)]
 pub struct Replay {
-    walker: Walker,
+    source: Source,
     done: bool,
 }
 
+#[derive(Debug)]
+enum Source {
+    Here(Walker),
+    /// Both are there until the drop.
+    Thread(Option<mpsc::Receiver<Result<Records>>>, Option<thread::JoinHandle<()>>),
+}
+
+impl Replay {
+    fn ahead(mut walker: Walker) -> Result<Replay> {
+        let (sender, receiver) = mpsc::sync_channel(AHEAD);
+        let thread = thread::Builder::new().name("wal-replay".to_owned()).spawn(move || {
+            loop {
+                let records = walker.fill(CHUNK);
+                let last = records.as_ref().map_or(true, Records::is_empty);
+                // Nobody there any more: the open was given up.
+                if sender.send(records).is_err() || last {
+                    return;
+                }
+            }
+        })?;
+        Ok(Replay { source: Source::Thread(Some(receiver), Some(thread)), done: false })
+    }
+}
+
 impl Iterator for Replay {
-    type Item = Result<(Lsn, Vec<u8>)>;
+    type Item = Result<Records>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
         }
-        let step = self.walker.step();
-        self.done = !matches!(step, Ok(Some(_)));
-        step.map(|record| record.map(|(lsn, bytes)| (Lsn(lsn), bytes))).transpose()
+        let records = match &mut self.source {
+            Source::Here(walker) => walker.fill(CHUNK),
+            Source::Thread(receiver, _) => match receiver.as_ref().map(mpsc::Receiver::recv) {
+                Some(Ok(records)) => records,
+                _ => Err(Error::internal("the thread that reads the log has ended")),
+            },
+        };
+        self.done = records.as_ref().map_or(true, Records::is_empty);
+        match records {
+            Ok(records) if records.is_empty() => None,
+            records => Some(records),
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if let Source::Thread(receiver, thread) = &mut self.source {
+            *receiver = None;
+            if thread.take().is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("the thread that reads the log panicked");
+            }
+        }
     }
 }
 
@@ -219,8 +299,12 @@ struct Walker {
     next: u64,
     /// The beginning of record `next`, when it began in an earlier batch.
     partial: Option<Vec<u8>>,
-    /// Whole records not given out yet, in reverse.
-    ready: Vec<(u64, Vec<u8>)>,
+    /// Whole records not given out yet.
+    ready: Records,
+    /// `false`: nobody wants the records, only to know where they end.
+    keep: bool,
+    /// The last whole record, or `applied`.
+    last: u64,
     applied: u64,
     durable: u64,
 }
@@ -240,7 +324,9 @@ impl Walker {
             position: BLOCK_BYTES,
             next: start.map_or(applied + 1, |segment| segment.first),
             partial: start.is_some_and(|segment| segment.inside).then(Vec::new),
-            ready: Vec::new(),
+            ready: Records::default(),
+            keep: true,
+            last: applied,
             applied,
             durable,
             segments,
@@ -251,18 +337,18 @@ impl Walker {
         self.directory.join(file_name(segment.number))
     }
 
-    /// The next record after `applied`.
-    fn step(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+    /// Reads on until there are records of `enough` bytes; nothing at the end of the log.
+    fn fill(&mut self, enough: usize) -> Result<Records> {
         loop {
-            if let Some((lsn, bytes)) = self.ready.pop() {
-                if lsn <= self.applied {
-                    continue;
-                }
-                return Ok(Some((lsn, bytes)));
+            // A long record whose end is yet to come is not copied behind others.
+            if !self.ready.is_empty() && (self.ready.bytes.len() >= enough || self.partial.is_some()) {
+                return Ok(std::mem::take(&mut self.ready));
             }
-            let Some(segment) = self.segments.get(self.index).cloned() else { return Ok(None) };
-            let path = self.path(&segment);
+            let Some(segment) = self.segments.get(self.index).copied() else {
+                return Ok(std::mem::take(&mut self.ready));
+            };
             if self.file.is_none() {
+                let path = self.path(&segment);
                 if self.index == 0 && segment.first_whole() > self.applied + 1 {
                     return Err(corrupted(
                         &path,
@@ -280,9 +366,10 @@ impl Walker {
                 self.file = Some(Window { file, len: segment.size, start: 0, bytes: Vec::new() });
                 self.position = BLOCK_BYTES;
             }
-            let read = self.batch(&segment).map_err(|error| disk::error("read", &path, &error))?;
-            if !read {
-                self.end_of_segment(&segment, &path)?;
+            match self.batch(&segment) {
+                Ok(true) => {}
+                Ok(false) => self.end_of_segment(&segment)?,
+                Err(error) => return Err(disk::error("read", &self.path(&segment), &error)),
             }
         }
     }
@@ -298,31 +385,38 @@ impl Walker {
         if header.first != self.next || header.inside != self.partial.is_some() {
             return Ok(false);
         }
-        let mut body = &bytes[HEADER..];
-        let mut records = Vec::new();
-        let (mut next, mut partial) = (self.next, self.partial.clone());
-        for _ in 0..header.pieces {
-            let Some((piece, continues)) = take_piece(&mut body) else { return Ok(false) };
-            let bytes = match partial.take() {
-                Some(mut bytes) => {
-                    bytes.extend_from_slice(piece);
-                    bytes
-                }
-                None => piece.to_vec(),
-            };
-            if continues {
-                partial = Some(bytes);
-            } else {
-                if next < limit {
-                    records.push((next, bytes));
-                }
-                next += 1;
-            }
+        let body = &bytes[HEADER..];
+        let mut rest = body;
+        if (0..header.pieces).any(|_| take_piece(&mut rest).is_none()) {
+            return Ok(false);
         }
-        records.reverse();
-        self.ready = records;
-        self.next = next;
-        self.partial = partial;
+        let mut rest = body;
+        for _ in 0..header.pieces {
+            let Some((piece, continues)) = take_piece(&mut rest) else { return Ok(false) };
+            let wanted = self.next > self.applied && self.next < limit;
+            let piece = if self.keep { piece } else { &[] };
+            let begun = self.partial.take().map(|mut begun| {
+                begun.extend_from_slice(piece);
+                begun
+            });
+            if continues {
+                self.partial = Some(begun.unwrap_or_else(|| piece.to_vec()));
+                continue;
+            }
+            if wanted {
+                self.last = self.next;
+            }
+            match begun {
+                _ if !wanted || !self.keep => {}
+                // It may be very long.
+                Some(begun) if self.ready.is_empty() => {
+                    self.ready.ends.push((self.next, begun.len()));
+                    self.ready.bytes = begun;
+                }
+                begun => self.ready.push(self.next, begun.as_deref().unwrap_or(piece)),
+            }
+            self.next += 1;
+        }
         if header.durable != UNSYNCED {
             self.durable = self.durable.max(header.durable);
         }
@@ -331,11 +425,11 @@ impl Walker {
     }
 
     /// No further batch in this segment: on to the next one, if that fits.
-    fn end_of_segment(&mut self, segment: &Segment, path: &Path) -> Result<()> {
-        let position = self.position;
+    fn end_of_segment(&mut self, segment: &Segment) -> Result<()> {
+        let (position, path) = (self.position, self.path(segment));
         let damaged = |next: u64| {
             corrupted(
-                path,
+                &path,
                 format_args!("record {next} at byte {position} is missing or does not pass its checksum"),
             )
         };
@@ -356,7 +450,7 @@ impl Walker {
             let later = {
                 let Some(file) = &mut self.file else { return Ok(()) };
                 file.later_batch(position, self.database_id, segment.number)
-                    .map_err(|error| disk::error("read", path, &error))?
+                    .map_err(|error| disk::error("read", &path, &error))?
             };
             // A log kept without syncing promises no order.
             let later = later.is_some_and(|header| header.durable != UNSYNCED);

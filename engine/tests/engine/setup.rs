@@ -20,7 +20,7 @@ pub fn options(disk: &SimulatedDisk) -> Options {
     let mut options = Options::new(PathBuf::from("/data"));
     options.disk = Arc::new(disk.clone());
     options.wal_segment_size = 1 << 20;
-    options.buffer_pool_size = 8 << 20;
+    options.cache_size = 8 << 20;
     options.manual_checkpoints = true;
     options
 }

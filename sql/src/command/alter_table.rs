@@ -14,7 +14,7 @@ use value::{Datum, Error, Oid, Result, SqlState, Type};
 
 use super::create_table::{Builder, columns_named, default_text};
 use super::create_table_as::query_inner;
-use super::drop::{Dependent, column_dependents, constraint_index, describe};
+use super::drop::{Dependent, column_dependents, constraint_index, describe, forget_column};
 use super::{find_relation, kind_of, must_be_free, owner_of};
 use crate::grammar::error_shifted;
 use crate::lex::{self, quote_name};
@@ -905,15 +905,7 @@ async fn drop_column(session: &mut Session, table: &Arc<Table>, place: usize, ca
         changes.push(Change::Drop(sequence.oid));
     }
     for number in gone {
-        let target = &mut changed.columns[number as usize - 1];
-        target.dropped = true;
-        target.name = format!("........pg.dropped.{number}........");
-        target.not_null = false;
-        target.default = None;
-        target.identity = None;
-        target.generated = false;
-        target.comment = None;
-        target.acl = None;
+        forget_column(&mut changed.columns[number as usize - 1]);
     }
     changes.push(Change::Put(Object::Table(Arc::new(changed))));
     session.change_catalog(changes).await

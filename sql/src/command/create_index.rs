@@ -1,18 +1,25 @@
 //! CREATE INDEX and REINDEX.
 //!
 //! The engine knows keys that are columns. An expression key or a predicate becomes a hidden stored column that is
-//! computed on every write (rules.md 9); rows that are there already get theirs before the index is built.
+//! computed on every write; rows that are there already get theirs before the index is built.
+//!
+//! CONCURRENTLY, nobody who writes is locked out. What is published comes first, then the wait for those who began before
+//! it, then the work in steps, each a transaction of its own. REINDEX fills a second index while writers keep both; then
+//! the two change places, and the old one is kept until those who may still read it have ended.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use engine::catalog::{Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Persistence, Table};
-use engine::{Isolation, RowBatch, RowLockMode, TableLockMode, Wait};
+use engine::catalog::{
+    Catalog, Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Persistence, Table,
+};
+use engine::{Engine, Isolation, Row, RowBatch, RowId, RowLock, RowLockMode, TableLockMode, Wait};
 use resolve::Purpose;
 use value::types::oid;
-use value::{Error, Result, SqlState, Type};
+use value::{Error, Oid, Result, SqlState, Type};
 
 use super::create_table::check_indexable;
+use super::drop::forget_column;
 use super::{free_name, must_be_free};
 use crate::grammar::error_shifted;
 use crate::privilege;
@@ -58,9 +65,10 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
     if statement.keys.len() + statement.include.len() > 32 {
         return Err(Error::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
     }
-    // An expression or a predicate becomes a column that is computed for every row: nobody may write meanwhile.
+    // An expression or a predicate becomes a column that is computed for every row: nobody may write meanwhile, unless
+    // it is done in steps.
     let plain = statement.predicate.is_none() && statement.keys.iter().all(|key| key.column.is_some());
-    let in_steps = statement.concurrently && plain;
+    let in_steps = statement.concurrently;
     // Plain ones do not change the table, and others may make indexes at the same time.
     let mode = match (in_steps, plain) {
         (true, _) => TableLockMode::ShareUpdateExclusive,
@@ -184,6 +192,17 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         comment: None,
     };
     if in_steps {
+        if hidden {
+            let added = changed.columns.split_off(table.columns.len());
+            columns_in_steps(session, &table, added).await?;
+            // What was computed with held a snapshot, perhaps to the end of the transaction: filling the index waits
+            // for snapshots.
+            session.commit_block().await?;
+            let (_, same) = session.own_table(&statement.table, TableLockMode::ShareUpdateExclusive).await?;
+            if same.oid != table.oid {
+                return Err(Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped meanwhile"));
+            }
+        }
         concurrently(session, index).await?;
         return Ok(done);
     }
@@ -279,25 +298,184 @@ pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     }
 }
 
+/// Publishes changes at once, in a transaction beside the session's own, which only holds the lock that keeps other
+/// definitions away. `changes` are made from the newest catalog.
+async fn publish(
+    session: &mut Session,
+    schema: Oid,
+    changes: impl FnOnce(&Catalog) -> Result<Vec<Change>>,
+) -> Result<()> {
+    let engine = &session.database.engine;
+    let mut beside = engine.begin_for(&session.shared.state, Isolation::ReadCommitted, false);
+    beside.lock_table(schema, TableLockMode::ShareUpdateExclusive, Wait::Block).await?;
+    let changes = changes(&beside.catalog())?;
+    beside.change_catalog(changes)?;
+    beside.commit()?.durable.await
+}
+
+/// Runs what blocks a thread, until it is done or the statement is cancelled.
+async fn blocking(
+    session: &mut Session,
+    work: impl FnOnce(&Engine, &dyn Fn() -> Result<()>) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (engine, shared) = (session.database.engine.clone(), session.shared.clone());
+    let work = tokio::task::spawn_blocking(move || work(&engine, &|| shared.cancel.check()));
+    work.await.map_err(|error| Error::internal(format!("building an index: {error}")))?
+}
+
 /// CREATE INDEX CONCURRENTLY: the index is published first, kept up to date by writers from then on, and filled in
-/// steps. The session's own transaction only holds the lock that keeps other definitions away.
+/// steps.
 async fn concurrently(session: &mut Session, index: Index) -> Result<()> {
-    let engine = session.database.engine.clone();
     let (oid, schema) = (index.oid, index.schema);
-    let mut publish = engine.begin_for(&session.shared.state, Isolation::ReadCommitted, false);
-    publish.lock_table(schema, TableLockMode::ShareUpdateExclusive, Wait::Block).await?;
-    must_be_free(&publish.catalog(), schema, &index.name)?;
-    publish.change_catalog(vec![Change::Put(Object::Index(Arc::new(index)))])?;
-    publish.commit()?.durable.await?;
-    let shared = session.shared.clone();
-    let fill =
-        tokio::task::spawn_blocking(move || engine.build_index_concurrently(oid, &|| shared.cancel.check()));
-    fill.await.map_err(|error| Error::internal(format!("filling the index: {error}")))?
+    publish(session, schema, |catalog| {
+        must_be_free(catalog, schema, &index.name)?;
+        Ok(vec![Change::Put(Object::Index(Arc::new(index)))])
+    })
+    .await?;
+    blocking(session, move |engine, stop| engine.build_index_concurrently(oid, stop)).await
+}
+
+/// Gives a table hidden columns while others write: from the publication on writers compute them, and rows that are
+/// there get theirs step by step. Without success the columns go again.
+async fn columns_in_steps(session: &mut Session, table: &Arc<Table>, added: Vec<Column>) -> Result<()> {
+    let (oid, schema, first) = (table.oid, table.schema, table.columns.len());
+    let last = first + added.len();
+    publish(session, schema, |catalog| {
+        let mut newest = table_now(catalog, oid)?;
+        if newest.columns.len() != first {
+            return Err(Error::internal("columns came in spite of a lock"));
+        }
+        newest.columns.extend(added);
+        Ok(vec![Change::Put(Object::Table(Arc::new(newest)))])
+    })
+    .await?;
+    let waited = table.clone();
+    let filled = match blocking(session, move |engine, stop| engine.wait_for_writers(&waited, stop)).await {
+        Ok(()) => fill_in_steps(session, oid, first).await,
+        Err(error) => Err(error),
+    };
+    if filled.is_err() {
+        publish(session, schema, |catalog| {
+            let mut newest = table_now(catalog, oid)?;
+            for column in newest.columns.iter_mut().take(last).skip(first) {
+                forget_column(column);
+            }
+            Ok(vec![Change::Put(Object::Table(Arc::new(newest)))])
+        })
+        .await?;
+    }
+    filled
+}
+
+fn table_now(catalog: &Catalog, oid: Oid) -> Result<Table> {
+    let gone = || Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped meanwhile");
+    Ok((**catalog.table(oid).ok_or_else(gone)?).clone())
+}
+
+/// Rows that are looked at in one transaction.
+const STEP: u64 = 8192;
+
+/// Computes hidden columns from `first` on for every row that is there. A row that somebody else has locked is waited for
+/// alone, with no other row locked: it takes part in no deadlock.
+async fn fill_in_steps(session: &mut Session, oid: Oid, first: usize) -> Result<()> {
+    let scope = session.scope()?;
+    let table = Arc::new(table_now(&scope.catalog, oid)?);
+    let rules = scope.planning(|context| rules::of(context, &table))?;
+    let wanted: Vec<_> = rules.computed.iter().filter(|(n, _)| *n >= first).cloned().collect();
+    let context = session.context(&scope, Arc::from([]), true, false)?;
+    let expressions: Vec<_> = wanted.iter().map(|(_, expression)| expression.clone()).collect();
+    let mut evaluator = execute::Evaluator::new(&expressions, &context)?;
+    let end = context.snapshot.scan(&table, None)?.bound();
+    let (engine, shared) = (session.database.engine.clone(), session.shared.clone());
+    // `None`: it has them already.
+    let mut completed = |row: &Row| -> Result<Option<Vec<value::Datum>>> {
+        let mut values = row.decode();
+        values.resize(table.columns.len(), value::Datum::Null);
+        let before = values.clone();
+        for (place, (column, _)) in wanted.iter().enumerate() {
+            values[*column] = evaluator.value(place, &before)?;
+        }
+        // A writer has computed what is not NULL.
+        let missing =
+            wanted.iter().any(|(column, _)| before[*column].is_null() && !values[*column].is_null());
+        Ok(missing.then_some(values))
+    };
+    let mut from = RowId(0);
+    while from < end {
+        shared.cancel.check()?;
+        let to = RowId(from.0 + STEP);
+        let mut held = Vec::new();
+        {
+            let mut step = engine.begin_for(&shared.state, Isolation::ReadCommitted, false);
+            step.lock_table(oid, TableLockMode::RowExclusive, Wait::Block).await?;
+            let snapshot = step.statement_snapshot(true)?;
+            let mut scan = snapshot.scan(&table, Some(from..to))?;
+            let mut batch = RowBatch::default();
+            while scan.next(&mut batch)? {
+                for (id, row) in batch.ids.iter().zip(&batch.rows) {
+                    if completed(row)?.is_none() {
+                        continue;
+                    }
+                    let lock = step.lock_row(&table, *id, RowLockMode::NoKeyUpdate, Wait::Skip, &snapshot);
+                    let current = match lock.await? {
+                        RowLock::Granted => row.clone(),
+                        RowLock::Moved(newest) => newest,
+                        RowLock::Skipped => {
+                            held.push(*id);
+                            continue;
+                        }
+                        RowLock::Deleted | RowLock::AlreadyChanged => continue,
+                    };
+                    if let Some(values) = completed(&current)? {
+                        step.update(&table, *id, &current, &values).await?;
+                    }
+                }
+            }
+            step.commit()?.durable.await?;
+        }
+        for id in held {
+            let mut alone = engine.begin_for(&shared.state, Isolation::ReadCommitted, false);
+            alone.lock_table(oid, TableLockMode::RowExclusive, Wait::Block).await?;
+            let snapshot = alone.statement_snapshot(true)?;
+            let Some(row) = snapshot.get(&table, id)? else { continue };
+            let lock = alone.lock_row(&table, id, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot);
+            let lock = tokio::select! {
+                biased;
+                lock = lock => lock?,
+                reason = shared.cancel.cancelled() => return Err(reason.error()),
+            };
+            let current = match lock {
+                RowLock::Granted => row,
+                RowLock::Moved(newest) => newest,
+                RowLock::Skipped | RowLock::Deleted | RowLock::AlreadyChanged => continue,
+            };
+            if let Some(values) = completed(&current)? {
+                alone.update(&table, id, &current, &values).await?;
+            }
+            alone.commit()?.durable.await?;
+        }
+        from = to;
+    }
+    Ok(())
 }
 
 /// REINDEX: indexes get new storage, filled anew.
-pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> Result<Outcome> {
+pub async fn reindex(
+    session: &mut Session,
+    kind: &str,
+    name: Option<&Name>,
+    concurrently: bool,
+) -> Result<Outcome> {
     let done = Outcome::Tag("REINDEX".into());
+    if concurrently {
+        session.must_stand_alone("REINDEX CONCURRENTLY")?;
+        if kind == "system" {
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot reindex system catalogs concurrently",
+            ));
+        }
+    }
     let scope = session.scope()?;
     let mut tables = Vec::new();
     let mut only = None;
@@ -333,11 +511,21 @@ pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> 
     for table in tables {
         let Some(found) = scope.catalog.table(table) else { continue };
         privilege::must_own(&scope.catalog, scope.role, found.owner, "table", &found.name)?;
-        session.lock(table, TableLockMode::AccessExclusive).await?;
+        let in_steps = concurrently && found.persistence == Persistence::Permanent;
+        let mode = match in_steps {
+            true => TableLockMode::ShareUpdateExclusive,
+            false => TableLockMode::AccessExclusive,
+        };
+        session.lock(table, mode).await?;
         let scope = session.scope()?;
+        let Some(found) = scope.catalog.table(table).cloned() else { continue };
         let indexes: Vec<Arc<Index>> =
             scope.catalog.indexes(table).filter(|i| only.is_none_or(|o| o == i.oid)).cloned().collect();
         for index in indexes {
+            if in_steps {
+                reindex_in_steps(session, &found, &index).await?;
+                continue;
+            }
             let state = match index.state {
                 IndexState::WriteOnly => IndexState::Ready,
                 state => state,
@@ -348,4 +536,49 @@ pub async fn reindex(session: &mut Session, kind: &str, name: Option<&Name>) -> 
         }
     }
     Ok(done)
+}
+
+/// Fills a second index beside one that is in use, and puts its storage in the place of the old.
+async fn reindex_in_steps(session: &mut Session, table: &Arc<Table>, index: &Arc<Index>) -> Result<()> {
+    if table.deferrable(index.oid).is_some() {
+        return Err(Error::unsupported(
+            format_args!("REINDEX CONCURRENTLY of the deferrable constraint's index \"{}\"", index.name),
+            "Use REINDEX.",
+        ));
+    }
+    let (old, schema) = (index.oid, index.schema);
+    let second = session.database.engine.new_oid();
+    let storage = session.database.engine.new_storage_id();
+    publish(session, schema, |catalog| {
+        let mut name = format!("{}_ccnew", index.name);
+        for number in 1.. {
+            if catalog.relation(schema, &name).is_none() {
+                break;
+            }
+            name = format!("{}_ccnew{number}", index.name);
+        }
+        let state = IndexState::WriteOnly;
+        let index = Index { oid: second, storage, name, primary: false, state, ..(**index).clone() };
+        Ok(vec![Change::Put(Object::Index(Arc::new(index)))])
+    })
+    .await?;
+    let filled = blocking(session, move |engine, stop| engine.build_index_concurrently(second, stop)).await;
+    if let Err(error) = filled {
+        publish(session, schema, |_| Ok(vec![Change::Drop(second)])).await?;
+        return Err(error);
+    }
+    publish(session, schema, |catalog| {
+        let gone =
+            || Error::new(SqlState::UNDEFINED_OBJECT, "the index was dropped while it was being built");
+        let before = catalog.index(old).ok_or_else(gone)?;
+        let new = catalog.index(second).ok_or_else(gone)?;
+        let first = Index { storage: new.storage, state: IndexState::Ready, ..(**before).clone() };
+        // Writers keep the old storage for those who still read it.
+        let second = Index { storage: before.storage, state: IndexState::WriteOnly, ..(**new).clone() };
+        Ok([first, second].map(|index| Change::Put(Object::Index(Arc::new(index)))).to_vec())
+    })
+    .await?;
+    let (waited, own) = (table.clone(), session.shared.pid);
+    blocking(session, move |engine, stop| engine.wait_for_others(&waited, own, stop)).await?;
+    publish(session, schema, |_| Ok(vec![Change::Drop(second)])).await
 }

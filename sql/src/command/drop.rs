@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::TableLockMode;
-use engine::catalog::{Catalog, Change, ConstraintKind, Object, Table};
+use engine::catalog::{Catalog, Change, Column, ConstraintKind, Index, Object, Table};
 use value::{Error, Oid, Result, SqlState};
 
 use super::create_table::{columns_named, sequences_of};
@@ -284,21 +284,37 @@ pub async fn remove(session: &mut Session, targets: &[Oid], cascade: bool) -> Re
     let scope = session.scope()?;
     let mut changes = Vec::new();
     let mut tables: Vec<Table> = Vec::new();
+    let copy_of = |tables: &mut Vec<Table>, oid: Oid| -> Option<usize> {
+        if all.contains(&Dependent::Object(oid)) {
+            return None;
+        }
+        if let Some(place) = tables.iter().position(|t| t.oid == oid) {
+            return Some(place);
+        }
+        tables.push((**scope.catalog.table(oid)?).clone());
+        Some(tables.len() - 1)
+    };
     for item in &all {
         match item {
-            Dependent::Object(oid) => changes.push(Change::Drop(*oid)),
-            Dependent::Constraint { table, .. } | Dependent::Default { table, .. } => {
-                if all.contains(&Dependent::Object(*table)) {
-                    continue;
-                }
-                let place = match tables.iter().position(|t| t.oid == *table) {
-                    Some(place) => place,
-                    None => {
-                        let Some(found) = scope.catalog.table(*table) else { continue };
-                        tables.push((**found).clone());
-                        tables.len() - 1
-                    }
+            Dependent::Object(oid) => {
+                changes.push(Change::Drop(*oid));
+                // What was computed and stored for this index only goes with it.
+                let Some(index) = scope.catalog.index(*oid) else { continue };
+                let left =
+                    scope.catalog.indexes(index.table).filter(|i| !all.contains(&Dependent::Object(i.oid)));
+                let left: BTreeSet<i16> = left.flat_map(|index| columns_of(index)).collect();
+                let table = scope.catalog.table(index.table);
+                let hidden = |number: i16| {
+                    table.and_then(|t| t.columns.get(number as usize - 1)).is_some_and(|column| column.hidden)
                 };
+                for number in columns_of(index).filter(|number| !left.contains(number) && hidden(*number)) {
+                    if let Some(place) = copy_of(&mut tables, index.table) {
+                        forget_column(&mut tables[place].columns[number as usize - 1]);
+                    }
+                }
+            }
+            Dependent::Constraint { table, .. } | Dependent::Default { table, .. } => {
+                let Some(place) = copy_of(&mut tables, *table) else { continue };
                 let table = &mut tables[place];
                 match item {
                     Dependent::Constraint { constraint, .. } => {
@@ -317,6 +333,24 @@ pub async fn remove(session: &mut Session, targets: &[Oid], cascade: bool) -> Re
     }
     changes.extend(tables.into_iter().map(|t| Change::Put(Object::Table(Arc::new(t)))));
     session.change_catalog(changes).await
+}
+
+/// Columns whose values an index holds or asks for.
+fn columns_of(index: &Index) -> impl Iterator<Item = i16> {
+    let predicate = index.predicate.as_ref().map(|(column, _)| *column);
+    index.keys.iter().map(|key| key.column).chain(predicate)
+}
+
+/// Makes a column one that was dropped: its number is never used again.
+pub fn forget_column(column: &mut Column) {
+    column.dropped = true;
+    column.name = format!("........pg.dropped.{}........", column.number);
+    column.not_null = false;
+    column.default = None;
+    column.identity = None;
+    column.generated = false;
+    column.comment = None;
+    column.acl = None;
 }
 
 /// What belongs to something (and goes with it), and what merely depends on it.

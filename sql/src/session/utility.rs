@@ -215,10 +215,7 @@ impl Session {
             }
             Statement::Checkpoint => command::analyze::checkpoint(self),
             Statement::Reindex { kind, name, concurrently } => {
-                if *concurrently {
-                    self.must_stand_alone("REINDEX CONCURRENTLY")?;
-                }
-                command::create_index::reindex(self, kind, name.as_ref()).await
+                command::create_index::reindex(self, kind, name.as_ref(), *concurrently).await
             }
             Statement::Cluster => tag("CLUSTER"),
             Statement::DropOwned => {
