@@ -213,7 +213,7 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         },
         "pg_export_snapshot" => Err(Error::unsupported(
             "pg_export_snapshot",
-            "Read all in one transaction; pg_dump does so without -j.",
+            "Read all in one REPEATABLE READ transaction; pg_dump does so without -j.",
         )),
         "pg_get_functiondef" => function_definition(oid_at(args, 0)),
         "pg_get_function_arg_default"
@@ -235,10 +235,6 @@ pub fn call(scope: &Scope, function: &'static Function, args: &[Datum]) -> Resul
         | "inet_server_port"
         | "txid_status"
         | "pg_collation_for" => Ok(Datum::Null),
-        "pg_export_snapshot" => Err(Error::unsupported(
-            "pg_export_snapshot",
-            "Use one session with REPEATABLE READ for everything that must be of one moment.",
-        )),
         "pg_table_is_visible" => bool_of(match scope.catalog.get(oid_at(args, 0)) {
             Some(object) => match object.relation_schema() {
                 Some(schema) => {

@@ -32,7 +32,7 @@ pub async fn create(
     // What it reads may not change until it is there; what changed while that was waited for is looked up again.
     let scope = loop {
         let scope = session.scope()?;
-        if let Ok((_, reads, _)) = qualified(&scope, tree) {
+        if let Ok((_, reads, _)) = qualified(&scope, tree, &[]) {
             for relation in reads {
                 session.lock(relation, engine::TableLockMode::AccessShare).await?;
             }
