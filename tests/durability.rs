@@ -278,6 +278,7 @@ fn old_snapshots_see_what_they_saw_in_flat_memory() {
     client.run("CHECKPOINT");
     let sums = "SELECT count(*), sum(a), min(filler), max(filler) FROM seen";
     let by_index = "SELECT count(*), sum(id) FROM seen WHERE a = 5";
+    client.run("UPDATE seen SET a = a");
     let mut old = Vec::new();
     let mut before = 0;
     for round in 0..20 {
@@ -286,8 +287,8 @@ fn old_snapshots_see_what_they_saw_in_flat_memory() {
         let saw = [sums, by_index].map(|sql| format!("{:?}", reader.simple(sql)));
         old.push((reader, saw));
         match round {
-            // Older snapshots use it too.
-            1 => client.run("CREATE INDEX seen_a ON seen (a)"),
+            // Snapshots from before it use it too.
+            0 => client.run("CREATE INDEX seen_a ON seen (a)"),
             _ => client.run(&format!("UPDATE seen SET a = a + {round} % 2, filler = filler || '{round}'")),
         };
         client.run("CHECKPOINT");
