@@ -569,8 +569,8 @@ fn random_password() -> String {
     (0..24).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
 }
 
-/// What SHOW says: the statements' settings of the configuration, and the server's own under the names that PostgreSQL has
-/// for them.
+/// What SHOW says: the server's own settings under the names that PostgreSQL has for them, then what the configuration
+/// gives for statements, which may name them too.
 fn shown_settings(config: &Config) -> Vec<(String, String)> {
     let own = [
         // In pages of 8 kB, at least as many as PostgreSQL allows.
@@ -579,5 +579,5 @@ fn shown_settings(config: &Config) -> Vec<(String, String)> {
         ("superuser_reserved_connections", config.server.reserved_connections as u64),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_string()));
-    config.sql.iter().cloned().chain(own).collect()
+    own.chain(config.sql.iter().cloned()).collect()
 }
