@@ -20,7 +20,7 @@ use value::{Error, Oid, Result, SqlState};
 
 use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, Run, StorageState};
 use crate::bulk::{Bulk, Spill};
-use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, Object, Table};
+use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
@@ -343,6 +343,9 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) catalog: ArcSwap<Catalog>,
+    /// When indexes were filled, for snapshots from before; and when the newest was.
+    index_filled: Mutex<HashMap<Oid, Lsn>>,
+    newest_index: AtomicU64,
     pub(crate) sequences: Sequences,
     pub(crate) validation: Validation<WriteSet>,
     pipeline: Pipeline<Unsaved>,
@@ -476,6 +479,8 @@ impl Engine {
             registry: Registry::default(),
             locks: Arc::new(LockManager::new()),
             catalog: ArcSwap::from_pointee(catalog.clone()),
+            index_filled: Mutex::default(),
+            newest_index: AtomicU64::new(0),
             sequences,
             validation: Validation::default(),
             pipeline: Pipeline::new(applied, Unsaved::default()),
@@ -879,13 +884,32 @@ impl Inner {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Makes changes part of what everybody resolves against.
-    pub(crate) fn publish(&self, changes: &[Change]) {
+    /// When the index that was filled last was committed.
+    pub(crate) fn newest_index(&self) -> Lsn {
+        Lsn(self.newest_index.load(Ordering::Acquire))
+    }
+
+    /// Indexes filled after `ts`.
+    pub(crate) fn indexes_since(&self, ts: Lsn) -> Vec<Oid> {
+        self.index_filled.lock().iter().filter(|(_, at)| **at > ts).map(|(oid, _)| *oid).collect()
+    }
+
+    /// Makes changes of the commit `at` part of what everybody resolves against.
+    pub(crate) fn publish(&self, at: Lsn, changes: &[Change]) {
         let mut catalog = (*self.catalog.load_full()).clone();
         for change in changes {
+            // Other snapshots must not look for the past in it. (One built in steps has waited for them.)
+            if let Change::Put(Object::Index(index)) = change
+                && index.state != IndexState::WriteOnly
+                && catalog.index(index.oid).is_none_or(|known| known.storage != index.storage)
+            {
+                self.index_filled.lock().insert(index.oid, at);
+                self.newest_index.fetch_max(at.0, Ordering::AcqRel);
+            }
             catalog.apply(change);
             match change {
                 Change::Drop(oid) => {
+                    self.index_filled.lock().remove(oid);
                     self.sequences.forget(*oid);
                     self.statistics.write().remove(oid);
                 }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use value::{Datum, Error, Oid, Result, SqlState};
 
 use crate::bulk::{Own, PieceFacts};
-use crate::catalog::{Catalog, Change, Index, Object, Persistence, Sequence, Table};
+use crate::catalog::{Catalog, Change, Index, IndexState, Object, Persistence, Sequence, Table};
 use crate::engine::{Inner, SessionState};
 use crate::ids::{CommandId, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
@@ -215,6 +215,7 @@ struct Merged {
     published: u64,
     temporary: u64,
     changes: usize,
+    outdated: bool,
     catalog: Arc<Catalog>,
 }
 
@@ -361,22 +362,45 @@ impl Transaction {
     pub fn catalog(&mut self) -> Arc<Catalog> {
         let published = self.engine.catalog.load_full();
         let objects = self.session.0.objects.lock();
-        if self.changes.is_empty() && objects.objects.is_empty() {
+        let fixed = self.outdated_indexes();
+        if self.changes.is_empty() && objects.objects.is_empty() && fixed.is_none() {
             return published;
         }
         if let Some(merged) = &self.merged
             && merged.published == published.version
             && merged.temporary == objects.version
             && merged.changes == self.change_count
+            && merged.outdated == fixed.is_some()
         {
             return merged.catalog.clone();
         }
         let mut catalog = (*published).clone();
+        // Indexes filled since the snapshot hold nothing of what was before.
+        for index in fixed.iter().flat_map(|ts| self.engine.indexes_since(*ts)) {
+            if let Some(index) = catalog.index(index).filter(|index| index.state == IndexState::Ready) {
+                let hidden = Index { state: IndexState::Hidden, ..(**index).clone() };
+                catalog.apply(&Change::Put(Object::Index(Arc::new(hidden))));
+            }
+        }
         for object in objects.objects.values() {
             catalog.apply(&Change::Put(object.clone()));
         }
         for own in &self.changes {
             catalog.apply(&own.change);
+        }
+        if self.fixed.is_some() {
+            // Nor do those that this transaction has filled, from the newest rows.
+            for own in &self.changes {
+                if let Change::Put(Object::Index(index)) = &own.change
+                    && catalog.index(index.oid).is_some_and(|index| index.state == IndexState::Ready)
+                    && published.index(index.oid).is_none_or(|known| known.storage != index.storage)
+                    && let Some(table) = published.table(index.table)
+                    && catalog.table(index.table).is_some_and(|now| now.storage == table.storage)
+                {
+                    let hidden = Index { state: IndexState::Hidden, ..(**index).clone() };
+                    catalog.apply(&Change::Put(Object::Index(Arc::new(hidden))));
+                }
+            }
         }
         catalog.version = self.engine.private_version();
         let catalog = Arc::new(catalog);
@@ -384,16 +408,42 @@ impl Transaction {
             published: published.version,
             temporary: objects.version,
             changes: self.change_count,
+            outdated: fixed.is_some(),
             catalog: catalog.clone(),
         });
         catalog
     }
 
+    /// The fixed snapshot's timestamp, if some index was filled since: it must not be read by that snapshot.
+    fn outdated_indexes(&self) -> Option<Lsn> {
+        let ts = self.fixed.as_ref()?.ts;
+        (ts < self.engine.newest_index()).then_some(ts)
+    }
+
+    /// Whether [`Transaction::catalog`] is one that nobody else sees.
+    pub fn has_private_catalog(&self) -> bool {
+        !self.changes.is_empty() || self.outdated_indexes().is_some()
+    }
+
     /// Changes definitions: seen by the own next [`Transaction::catalog`], published at commit. Temporary
     /// tables, and indexes, views and sequences that belong to them, stay with the session and are not logged.
     pub fn change_catalog(&mut self, changes: Vec<Change>) -> Result<()> {
-        for change in changes {
+        for mut change in changes {
             let catalog = self.catalog();
+            // Hidden from this transaction only.
+            if let Change::Put(Object::Index(index)) = &mut change
+                && index.state == IndexState::Hidden
+                && self.fixed.is_some()
+            {
+                let own = self.changes.iter().rev().find_map(|own| match &own.change {
+                    Change::Put(Object::Index(own)) if own.oid == index.oid => Some(own.state),
+                    _ => None,
+                });
+                let published = || self.engine.catalog.load().index(index.oid).map(|index| index.state);
+                if let Some(state) = own.or_else(published) {
+                    Arc::make_mut(index).state = state;
+                }
+            }
             let temporary_table =
                 |oid| catalog.table(oid).is_some_and(|table| table.persistence == Persistence::Temporary);
             let temporary_object = |object: &Object| match object {
@@ -1343,7 +1393,7 @@ impl Transaction {
         {
             self.engine.wal.wait_durable_blocking(lsn)?;
             self.engine.wait_applied(lsn);
-            self.engine.publish(&published);
+            self.engine.publish(lsn, &published);
         }
         Ok(Commit { lsn, durable })
     }

@@ -571,7 +571,7 @@ impl Session {
     /// This session sees objects that others do not: its own uncommitted or temporary ones.
     fn has_local_objects(&self) -> bool {
         self.temporary.is_some()
-            || self.block.as_ref().and_then(|b| b.tx.as_ref()).is_some_and(|tx| tx.has_catalog_changes())
+            || self.block.as_ref().and_then(|b| b.tx.as_ref()).is_some_and(|tx| tx.has_private_catalog())
     }
 
     /// Starts a portal's query: locks, rights, snapshot, executor.
