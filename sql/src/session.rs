@@ -1757,8 +1757,11 @@ impl session::Session for Session {
     }
 
     fn copy_fail(&mut self, reason: &str) -> Error {
-        self.copy = None;
         let error = Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}"));
+        let error = match self.copy.take() {
+            Some(copy) => copy.at_next_line(error),
+            None => error,
+        };
         self.failed(&error);
         self.simple.clear();
         error

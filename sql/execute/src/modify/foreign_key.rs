@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use engine::catalog::{Catalog, ConstraintKind, Index, IndexState, ReferentialAction, Table};
 use engine::{
-    ColumnRange, Columns, KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, ScanFilter, Snapshot,
-    Transaction, UniqueCheck, Wait, concurrent,
+    ColumnRange, Columns, Isolation, KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, ScanFilter,
+    Snapshot, Transaction, UniqueCheck, Wait, concurrent,
 };
 use hashbrown::HashMap;
 use value::types::{self, Repr};
@@ -488,6 +488,10 @@ async fn check_referencing(
         let locked = lock_row(context, tx, parent, id, RowLockMode::KeyShare, Wait::Block, &latest).await;
         match locked.map_err(locking)? {
             RowLock::Granted | RowLock::AlreadyChanged => return Ok(()),
+            // Changed while it was waited for.
+            RowLock::Moved(_) | RowLock::Deleted if tx.isolation() != Isolation::ReadCommitted => {
+                return Err(concurrent("update"));
+            }
             RowLock::Moved(newest) => {
                 let same = foreign.referenced_columns.iter().all(|number| {
                     let number = column(*number);

@@ -203,6 +203,12 @@ impl CopyIn {
         })
     }
 
+    /// An error in place of the next line.
+    pub fn at_next_line(mut self, error: Error) -> Error {
+        self.line += 1;
+        self.at_line(error, None)
+    }
+
     /// Takes a piece of the data.
     pub async fn data(&mut self, session: &mut Session, data: Bytes) -> Result<()> {
         if self.ended {
