@@ -144,7 +144,7 @@ pub(super) fn verify(disk: &Arc<dyn Disk>, options: &WalOptions, found: &Found) 
         let file = disk.open(&path, Mode::Existing).map_err(fail)?;
         // What lay behind the end that a recovery found was replaced by the segment that it began.
         facts.complete &= end.is_none_or(|end| segment.first <= end);
-        let mut walker = Walker::new(Arc::clone(disk), options, vec![segment.clone()], 0);
+        let mut walker = Walker::new(Arc::clone(disk), options, vec![*segment], 0);
         walker.file = Some(Window { file, len: segment.size, start: 0, bytes: Vec::new() });
         (walker.next, walker.partial) = (segment.first, segment.inside.then(Vec::new));
         // Its first piece may end a record that began in the segment before: that is not looked into.
