@@ -71,9 +71,8 @@ impl Conditions {
         } else {
             splitter.go_back_to(kept);
         }
-        let outcome = match (name, *state) {
-            ("elif", State::Else { .. }) => return Err(String::from("cannot occur after \\else")),
-            ("else", State::Else { .. }) => return Err(String::from("cannot occur after \\else")),
+        match (name, *state) {
+            ("elif" | "else", State::Else { .. }) => Err(String::from("cannot occur after \\else")),
             ("elif", State::Waiting) => {
                 let (next, outcome) = choose(value());
                 *state = next;
@@ -91,8 +90,7 @@ impl Conditions {
                 self.open.pop();
                 Ok(())
             }
-        };
-        outcome
+        }
     }
 }
 

@@ -745,7 +745,7 @@ impl<'a> Lowering<'a> {
             types: node.types.clone(),
             filter,
             output,
-            conditions: execute::conditions(&self.context, scan),
+            conditions: execute::conditions(self.context, scan),
             context,
         };
         Ok(Lowered { exec: Arc::new(ScanExec::new(leaf, self.partitions)?), slots, place })

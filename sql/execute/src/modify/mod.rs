@@ -229,7 +229,7 @@ pub struct Inserter {
 }
 
 impl Inserter {
-    /// `modify` must be an insert; its input is not run: [`Inserter::push`] gives the input rows.
+    /// `modify` must be an insert; its input is not run: [`Inserter::push_now`] gives the input rows.
     pub fn open(modify: &Modify, context: Context, tx: &mut Transaction) -> Result<Inserter> {
         if !matches!(modify.action, ModifyAction::Insert { .. }) {
             return Err(Error::internal("an inserter for another statement"));
