@@ -16,8 +16,10 @@ fn open(disk: &SimulatedDisk, threads: bool) -> (Wal, u64) {
     let options = WalOptions { segment_size: 64 << 10, retain: 1, threads, ..WalOptions::new("/wal", 7) };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     disk.create_directory(Path::new("/wal")).expect("a directory");
-    let (wal, replay) = Wal::open(disk, options, Lsn(0), Arc::new(Metrics::default())).expect("a log that opens");
-    (wal, replay.map(|record| record.expect("a whole record")).count() as u64)
+    let (wal, replay) =
+        Wal::open(disk, options, Lsn(0), Arc::new(Metrics::default())).expect("a log that opens");
+    let records = replay.map(|records| records.expect("whole records").iter().count() as u64).sum();
+    (wal, records)
 }
 
 /// How many records a crash in this moment would leave.

@@ -14,7 +14,7 @@ const SHARE: u8 = 1;
 const KEY_SHARE: u8 = 0;
 
 fn who(n: u64) -> Requester {
-    Requester { owner: n, node: n, pid: n as i32, database: 5, age: n, deadlock_timeout: 1000 }
+    Requester { owner: n, node: n, pid: n as i32, database: 5, age: n, deadlock_timeout: 1000, alone: true }
 }
 
 fn row(n: u64) -> LockTag {

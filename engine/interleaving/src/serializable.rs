@@ -71,7 +71,11 @@ impl Database {
     }
 }
 
-fn run(inside: usize, threads: usize, body: impl Fn(&Database, usize) + Send + Sync + 'static) -> Arc<Database> {
+fn run(
+    inside: usize,
+    threads: usize,
+    body: impl Fn(&Database, usize) + Send + Sync + 'static,
+) -> Arc<Database> {
     let database = Arc::new(Database::new(inside));
     let body = Arc::new(body);
     let threads: Vec<_> = (0..threads)

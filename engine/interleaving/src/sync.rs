@@ -5,6 +5,7 @@ pub use std::sync::Arc;
 use std::time::Duration;
 
 pub use shuttle::sync::atomic::{AtomicU64, Ordering};
+pub use shuttle::sync::mpsc;
 pub use shuttle::thread;
 
 /// As parking_lot's: no poisoning.

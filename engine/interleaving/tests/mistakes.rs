@@ -26,7 +26,8 @@ fn planted_mistakes_are_found() {
     for (bug, scenario) in mistakes {
         assert!(!shows(scenario), "fails without a mistake, too: {bug:?}");
         plant(Some(bug));
-        let found = shows(scenario);
+        // Some take a rare order.
+        let found = (0..30).any(|_| shows(scenario));
         plant(None);
         assert!(found, "{bug:?} was not found");
     }
