@@ -104,6 +104,15 @@ impl File for HeldFile {
     }
 }
 
+/// A test that fails must not leave it closed: the log would never end.
+struct OpenAtLast(Arc<Gate>);
+
+impl Drop for OpenAtLast {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 async fn open(database: &sql::Database) -> Box<dyn Session> {
     let startup = Startup {
         user: "postgres".into(),
@@ -167,6 +176,7 @@ fn answers_wait_for_what_they_rest_on() {
         run(&mut *first, "INSERT INTO t VALUES (1, 1)").await;
 
         gate.set(true);
+        let _open_at_last = OpenAtLast(gate.clone());
         let work = |before: &'static [&'static str], last: &'static str| {
             let database = database.clone();
             let (ready, begun) = tokio::sync::oneshot::channel();
@@ -208,7 +218,7 @@ fn answers_wait_for_what_they_rest_on() {
         assert_eq!(run(&mut *first, "SELECT * FROM t").await, "1 rows");
         assert_eq!(run(&mut *first, "BEGIN").await, "BEGIN");
         assert_eq!(run(&mut *first, "ROLLBACK").await, "ROLLBACK");
-        let (_, careless) = work(&["SET synchronous_commit = off"], "INSERT INTO t VALUES (2, 4)");
+        let (_begun, careless) = work(&["SET synchronous_commit = off"], "INSERT INTO t VALUES (2, 4)");
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), careless).await.unwrap().unwrap(), "23505");
 
         gate.set(false);
