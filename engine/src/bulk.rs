@@ -5,23 +5,29 @@
 //! one commit of the store that also names them as pending, and forgets them. Readers of the base ask for a
 //! pending group once whether its transaction has committed. The commit logs the names only. A group of a
 //! transaction that failed, or that a crash left without its commit, is emptied by a later checkpoint.
+//!
+//! Changes of rows that were there before go the same way, as pieces beside these rows (`base/changes.rs`), if the
+//! newest committed version of the row lies in the base: then every version in a memtable is newer than the piece, and
+//! reading goes memtables, pieces from the newest on, base. Which rows its own pieces touch a transaction knows by bits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use value::Result;
 
-use crate::base::{Keys, RowChange, Run};
+use crate::base::{Base, Keys, RowChange, Run};
 use crate::ids::{CommandId, GROUP_ROWS, Lsn, RowId};
+use crate::lock::Bits;
 use crate::row::RowBytes;
 use crate::stage::Stages;
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 
-/// Groups `first .. first + count` of one storage, and the live rows in them.
+/// A piece of one storage, and by how many live rows there are more with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PieceFacts {
     pub(crate) id: u64,
     pub(crate) storage: u32,
-    pub(crate) rows: u64,
+    pub(crate) rows: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +100,9 @@ impl Bulk {
     pub(crate) fn collect_garbage(&self) {
         let states = self.states.read();
         let aborted = states.iter().filter(|(_, state)| matches!(state, State::Aborted));
-        *self.garbage.lock() = aborted.map(|(id, _)| *id).collect();
+        let mut garbage: Vec<u64> = aborted.map(|(id, _)| *id).collect();
+        garbage.sort_unstable();
+        *self.garbage.lock() = garbage;
     }
 
     pub(crate) fn has_garbage(&self) -> bool {
@@ -111,20 +119,131 @@ impl Bulk {
 
     /// Whether a piece's rows are there for a reader at `ts`.
     pub(crate) fn is_visible(&self, id: u64, ts: Lsn, viewer: Option<Viewer>) -> bool {
+        self.visible_since(id, ts, viewer).is_some()
+    }
+
+    /// Since when a piece's rows are there, if they are for a reader at `ts`. (Of its own that it sees before their
+    /// commit: since ever.)
+    pub(crate) fn visible_since(&self, id: u64, ts: Lsn, viewer: Option<Viewer>) -> Option<Lsn> {
         let own = |owner: u64, last: CommandId| {
             viewer.is_some_and(|viewer| viewer.owner == owner && last < viewer.command)
         };
-        match self.states.read().get(&id) {
-            Some(State::Committed { at, owner, last }) => *at <= ts || own(*owner, *last),
-            Some(State::Pending { owner, last }) => own(*owner, *last),
-            Some(State::Aborted) | None => false,
+        match self.states.read().get(&id)? {
+            State::Committed { at, owner, last } => (*at <= ts || own(*owner, *last)).then_some(*at),
+            State::Pending { owner, last } => own(*owner, *last).then_some(Lsn(0)),
+            State::Aborted => None,
         }
+    }
+
+    /// What the newest piece of changes that a reader may see makes of a row, and since when. `None`: there is none.
+    pub(crate) fn change_of(
+        &self,
+        base: &Base,
+        (storage, row): (u32, RowId),
+        ts: Lsn,
+        viewer: Option<Viewer>,
+    ) -> Result<Option<(Lsn, Option<RowBytes>)>> {
+        for piece in base.changed(storage, row.group()).iter().rev() {
+            if let Some(since) = self.visible_since(*piece, ts, viewer)
+                && let Some(change) = base.change_of(storage, *piece, row)?
+            {
+                return Ok(Some((since, change)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What pieces of changes that a reader may see make of the rows with ids in `rows`, all of one group, by offset.
+    pub(crate) fn changes_of(
+        &self,
+        base: &Base,
+        storage: u32,
+        rows: Range<u64>,
+        ts: Lsn,
+        viewer: Option<Viewer>,
+    ) -> Result<Vec<(u16, Option<RowBytes>)>> {
+        let mut changes = Vec::new();
+        for piece in base.changed(storage, RowId(rows.start).group()).iter().rev() {
+            if self.is_visible(*piece, ts, viewer) {
+                changes = merge(changes, base.changes_of(storage, *piece, rows.clone())?);
+            }
+        }
+        Ok(changes)
     }
 
     /// Whether a piece is of another transaction that has not ended.
     pub(crate) fn is_foreign(&self, id: u64, owner: u64) -> bool {
         let states = self.states.read();
         matches!(states.get(&id), Some(State::Pending { owner: other, .. }) if *other != owner)
+    }
+}
+
+/// Merges two lists by offset; where both have one, `newer` counts.
+pub(crate) fn merge<T>(newer: Vec<(u16, T)>, older: Vec<(u16, T)>) -> Vec<(u16, T)> {
+    if newer.is_empty() {
+        return older;
+    }
+    let mut out = Vec::with_capacity(newer.len() + older.len());
+    let mut older = older.into_iter().peekable();
+    for (offset, row) in newer {
+        while let Some(before) = older.next_if(|(other, _)| *other < offset) {
+            out.push(before);
+        }
+        older.next_if(|(other, _)| *other == offset);
+        out.push((offset, row));
+    }
+    out.extend(older);
+    out
+}
+
+/// Rows of one group that a piece changes.
+#[derive(Debug)]
+struct Touched {
+    piece: u64,
+    last: CommandId,
+    changed: Bits,
+    deleted: Bits,
+}
+
+/// Rows that a transaction's own pieces change, by storage and group; of each group the newest piece last.
+#[derive(Debug, Default)]
+pub(crate) struct OwnChanges(HashMap<(u32, u32), Vec<Touched>>);
+
+impl OwnChanges {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, piece: u64, storage: u32, taken: &Changed) {
+        for (group, rows) in &taken.groups {
+            let (mut changed, mut deleted) = (Bits::default(), Bits::default());
+            for (offset, row) in rows {
+                changed.set(*offset);
+                if row.is_none() {
+                    deleted.set(*offset);
+                }
+            }
+            let touched = Touched { piece, last: taken.last, changed, deleted };
+            self.0.entry((storage, *group)).or_default().push(touched);
+        }
+    }
+
+    /// Forgets pieces that are not among those.
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(u64) -> bool) {
+        self.0.retain(|_, list| {
+            list.retain(|touched| is_kept(touched.piece));
+            !list.is_empty()
+        });
+    }
+
+    /// By which command the row was changed last, at the latest, and whether it was deleted.
+    pub(crate) fn state(&self, storage: u32, row: RowId) -> Option<(CommandId, bool)> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let list = self.0.get(&(storage, row.group()))?;
+        let touched = list.iter().rev().find(|touched| touched.changed.has(row.offset()))?;
+        Some((touched.last, touched.deleted.has(row.offset())))
     }
 }
 
@@ -188,6 +307,21 @@ pub(crate) struct Spill<'a> {
     pub(crate) runs: &'a [Run],
     /// Of all of it, roughly.
     pub(crate) bytes: u64,
+}
+
+/// Changes of committed rows taken out of a write set.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// By group, then offset; `None` = deleted.
+    pub(crate) groups: BTreeMap<u32, Vec<(u16, Option<RowBytes>)>>,
+    /// By index storage: keys of the base's INDEX that come, in order.
+    pub(crate) added: BTreeMap<u32, Keys>,
+    /// The same for those that go.
+    pub(crate) removed: BTreeMap<u32, Keys>,
+    pub(crate) bytes: u64,
+    /// Live rows more.
+    pub(crate) rows: i64,
+    pub(crate) last: CommandId,
 }
 
 /// Whole groups taken out of a write set.

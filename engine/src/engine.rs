@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use value::{Error, Oid, Result, SqlState};
 
-use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, Run, StorageState};
-use crate::bulk::{Bulk, Spill};
+use crate::base::{
+    Base, BaseOptions, CheckpointInput, IndexChange, NoKeys, Piece, RowChange, RowKeys, Run, StorageState,
+};
+use crate::bulk::{Bulk, Changed, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
@@ -296,11 +298,70 @@ struct BaseChange<'a> {
     rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
     indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
     runs: &'a [Run],
+    /// Of a piece of `pending`.
+    changes: Option<(u64, &'a mut dyn Iterator<Item = Result<RowChange>>)>,
     dropped: Vec<u32>,
     storages: Vec<(u32, StorageState)>,
     pending: Vec<(u64, Piece)>,
     settled: Vec<u64>,
+    void: Vec<u64>,
     expected_bytes: u64,
+}
+
+impl<'a> BaseChange<'a> {
+    fn none(
+        rows: &'a mut dyn Iterator<Item = Result<RowChange>>,
+        indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
+    ) -> BaseChange<'a> {
+        BaseChange {
+            rows,
+            indexes,
+            runs: &[],
+            changes: None,
+            dropped: Vec::new(),
+            storages: Vec::new(),
+            pending: Vec::new(),
+            settled: Vec::new(),
+            void: Vec::new(),
+            expected_bytes: 0,
+        }
+    }
+}
+
+/// Keys of rows by the tables and indexes of one catalog.
+struct TableKeys {
+    /// By table storage.
+    tables: HashMap<u32, (Arc<RowLayout>, Vec<KeyShape>)>,
+    failure: Option<Error>,
+}
+
+impl TableKeys {
+    fn new(engine: &Inner, catalog: &Catalog) -> TableKeys {
+        let mut keys = TableKeys { tables: HashMap::new(), failure: None };
+        for object in catalog.objects() {
+            let Object::Table(table) = object else { continue };
+            match engine.layout(table) {
+                Ok(layout) => {
+                    let shapes = catalog.indexes(table.oid).map(|index| KeyShape::of(table, index)).collect();
+                    keys.tables.insert(table.storage, (layout, shapes));
+                }
+                Err(error) => keys.failure = Some(error),
+            }
+        }
+        keys
+    }
+}
+
+impl RowKeys for TableKeys {
+    fn keys(&self, storage: u32, indexes: &[u32], row: &RowBytes) -> Result<Vec<(u32, Vec<u8>)>> {
+        let Some((layout, shapes)) = self.tables.get(&storage) else {
+            let gone = || Error::internal(format!("storage {storage} has changed rows and no table"));
+            return Err(self.failure.clone().unwrap_or_else(gone));
+        };
+        let row = Row::new(row.clone(), layout.clone());
+        let of = |shape: &KeyShape| Some((shape.entries, shape.key(&row)?));
+        Ok(shapes.iter().filter(|shape| indexes.contains(&shape.entries)).filter_map(of).collect())
+    }
 }
 
 /// Held by whoever makes a checkpoint.
@@ -1023,6 +1084,9 @@ impl Inner {
             }
         }
         let (next_oid, next_storage) = self.new_ids();
+        let keys = TableKeys::new(self, &saved);
+        let changed = generation.unsaved.published.iter().filter_map(|id| base.meta().pending.get(id));
+        let folded: u64 = changed.filter(|piece| piece.changes).map(|piece| piece.bytes).sum();
         let off = u64::from(planted(Bug::CheckpointOffByOne));
         let input = CheckpointInput {
             applied: Lsn(generation.applied.0 + off),
@@ -1034,12 +1098,15 @@ impl Inner {
             builds: builds.into_iter().collect(),
             pending: Vec::new(),
             settled: generation.unsaved.published.clone(),
+            void: Vec::new(),
             next_oid,
             next_storage,
-            expected_bytes: memtable.bytes(),
+            expected_bytes: memtable.bytes() + folded,
             rows: &mut rows,
             indexes: &mut indexes,
             runs: &[],
+            changes: None,
+            keys: &keys,
         };
         // A try that failed may have reached the disk all the same. Where no commit came in between there is
         // nothing to count twice: it is written again.
@@ -1090,20 +1157,56 @@ impl Inner {
     pub(crate) fn spill(&self, piece: u64, spill: Spill<'_>) -> Result<()> {
         let storage = spill.storage;
         let end = spill.groups.last().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
-        let pending = Piece { storage, groups: spill.groups, indexes: spill.indexes };
+        let pending = Piece { storage, groups: spill.groups, indexes: spill.indexes, ..Piece::default() };
         let _state = self.checkpointing.lock();
         // After a crash nobody may get row ids in these groups: they are taken out as a whole.
         let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
         self.change_base(BaseChange {
             rows: spill.rows,
-            indexes: &mut std::iter::empty(),
             runs: spill.runs,
-            dropped: Vec::new(),
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
-            settled: Vec::new(),
             expected_bytes: spill.bytes,
+            ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
+    }
+
+    /// Writes changes of rows that lie in the base beside them, under the name `piece`: their transaction has not ended.
+    pub(crate) fn spill_changes(&self, piece: u64, storage: u32, taken: &Changed) -> Result<()> {
+        let mut indexes: BTreeSet<u32> = taken.added.keys().chain(taken.removed.keys()).copied().collect();
+        let runs: Vec<Run> =
+            taken.added.values().map(|keys| Run { keys: Arc::new(keys.clone()), order: None }).collect();
+        let _state = self.checkpointing.lock();
+        // Where its rows keep keys that an earlier piece has brought, it is this one that takes them out in the end.
+        let base = self.version.load().base.clone();
+        let earlier = taken.groups.keys().flat_map(|group| base.changed(storage, *group));
+        let earlier: BTreeSet<u64> = earlier.copied().collect();
+        let pieces = earlier.iter().filter_map(|id| base.meta().pending.get(id));
+        indexes.extend(pieces.flat_map(|piece| piece.indexes.iter().copied()));
+        let pending = Piece {
+            storage,
+            groups: taken.groups.keys().copied().collect(),
+            indexes: indexes.into_iter().collect(),
+            changes: true,
+            bytes: taken.bytes,
+        };
+        let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
+            rows.iter().map(|(offset, bytes)| {
+                Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: bytes.clone() })
+            })
+        });
+        self.change_base(BaseChange {
+            runs: &runs,
+            changes: Some((piece, &mut rows)),
+            pending: vec![(piece, pending)],
+            expected_bytes: taken.bytes,
+            ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
+        })
+    }
+
+    /// Asks for a checkpoint soon.
+    pub(crate) fn request_checkpoint(&self) {
+        self.signal.request();
     }
 
     /// One commit of the base that changes nothing of what its LSN stands for. Under the checkpointing mutex.
@@ -1120,12 +1223,15 @@ impl Inner {
             builds: Vec::new(),
             pending: change.pending,
             settled: change.settled,
+            void: change.void,
             next_oid,
             next_storage,
             expected_bytes: change.expected_bytes,
             rows: change.rows,
             indexes: change.indexes,
             runs: change.runs,
+            changes: change.changes,
+            keys: &NoKeys,
         };
         match base.checkpoint(input) {
             Ok(base) => {
@@ -1154,72 +1260,104 @@ impl Inner {
         }
     }
 
-    /// Gives those that cannot go yet.
+    /// Gives those that cannot go yet. Each piece of a table that is there goes by itself: one is in memory at a time.
     fn sweep_pieces(&self, ids: &[u64]) -> Result<Vec<u64>> {
         let base = self.version.load().base.clone();
         let catalog = self.catalog.load_full();
-        let mut rows: Vec<RowChange> = Vec::new();
-        let mut entries: Vec<IndexChange> = Vec::new();
-        let mut dropped = BTreeSet::new();
+        let tables: HashMap<u32, Arc<Table>> = catalog
+            .objects()
+            .filter_map(|object| match object {
+                Object::Table(table) => Some((table.storage, table.clone())),
+                _ => None,
+            })
+            .collect();
         let pending = &base.meta().pending;
-        let (mut settled, mut later) = (Vec::new(), Vec::new());
+        let (mut gone, mut later, mut dropped) = (Vec::new(), Vec::new(), BTreeSet::new());
         for id in ids {
             // Not there: it never reached the base.
             let Some(piece) = pending.get(id) else { continue };
-            let storage = piece.storage;
-            let table = catalog.objects().find_map(|object| match object {
-                Object::Table(table) if table.storage == storage => Some(table.clone()),
-                _ => None,
-            });
-            let Some(table) = table else {
-                // Of a table that the failed transaction made, or that was dropped since. The same transaction may
-                // have gone on from a savepoint.
-                if pending.iter().any(|(other, piece)| piece.storage == storage && !ids.contains(other)) {
-                    later.push(*id);
-                    continue;
-                }
-                dropped.insert(storage);
-                dropped.extend(&piece.indexes);
-                settled.push(*id);
+            if let Some(table) = tables.get(&piece.storage) {
+                self.sweep_piece(*id, table, &catalog)?;
                 continue;
-            };
-            settled.push(*id);
-            let known: BTreeSet<u32> = catalog.indexes(table.oid).map(|index| index.storage).collect();
-            dropped.extend(piece.indexes.iter().filter(|index| !known.contains(index)));
-            let layout = self.layout(&table)?;
-            let shapes: Vec<KeyShape> =
-                catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
-            let mut list = Vec::new();
-            for group in &piece.groups {
-                base.read_group(storage, *group, &mut list)?;
             }
-            for (row, bytes) in list {
-                let values = Row::new(bytes, layout.clone());
-                for shape in &shapes {
-                    if let Some(key) = shape.key(&values) {
-                        entries.push(IndexChange { storage: shape.entries, key, row, add: false });
-                    }
-                }
-                rows.push(RowChange { storage, row, bytes: None });
+            // Of a table that the failed transaction made, or that was dropped since. The same transaction may
+            // have gone on from a savepoint.
+            let storage = piece.storage;
+            if pending.iter().any(|(other, piece)| piece.storage == storage && !ids.contains(other)) {
+                later.push(*id);
+                continue;
             }
+            dropped.insert(storage);
+            dropped.extend(&piece.indexes);
+            gone.push(*id);
         }
-        if settled.is_empty() {
-            return Ok(later);
+        if !gone.is_empty() {
+            self.change_base(BaseChange {
+                dropped: dropped.into_iter().collect(),
+                void: gone,
+                ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
+            })?;
         }
-        rows.sort_by_key(|change| (change.storage, change.row));
-        entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
-        let bytes = (rows.len() * 64) as u64;
-        self.change_base(BaseChange {
-            rows: &mut rows.into_iter().map(Ok),
-            indexes: &mut entries.into_iter().map(Ok),
-            runs: &[],
-            dropped: dropped.into_iter().collect(),
-            storages: Vec::new(),
-            pending: Vec::new(),
-            settled,
-            expected_bytes: bytes,
-        })?;
         Ok(later)
+    }
+
+    /// Takes the rows of a failed piece, or what it changes, out of the base, and the entries that came with it.
+    fn sweep_piece(&self, id: u64, table: &Table, catalog: &Catalog) -> Result<()> {
+        let base = self.version.load().base.clone();
+        let Some(piece) = base.meta().pending.get(&id) else { return Ok(()) };
+        let storage = piece.storage;
+        let known: BTreeSet<u32> = catalog.indexes(table.oid).map(|index| index.storage).collect();
+        let dropped = piece.indexes.iter().filter(|index| !known.contains(index)).copied().collect();
+        let keys = TableKeys::new(self, catalog);
+        let indexes: Vec<u32> = known.into_iter().collect();
+        let mut rows: Vec<RowChange> = Vec::new();
+        let mut entries: Vec<IndexChange> = Vec::new();
+        let mut remove = |row: RowId, list: Vec<(u32, Vec<u8>)>| {
+            entries.extend(list.into_iter().map(|(storage, key)| IndexChange {
+                storage,
+                key,
+                row,
+                add: false,
+            }));
+        };
+        for group in &piece.groups {
+            if !piece.changes {
+                let mut list = Vec::new();
+                base.read_group(storage, *group, &mut list)?;
+                for (row, bytes) in list {
+                    remove(row, keys.keys(storage, &indexes, &bytes)?);
+                    rows.push(RowChange { storage, row, bytes: None });
+                }
+                continue;
+            }
+            if piece.indexes.is_empty() {
+                continue;
+            }
+            let first = RowId::at(*group, 0).0;
+            for (offset, bytes) in base.changes_of(storage, id, first..first + GROUP_ROWS)? {
+                let Some(bytes) = bytes else { continue };
+                let row = RowId::at(*group, offset);
+                let mut list = keys.keys(storage, &piece.indexes, &bytes)?;
+                // The row itself, or another change of it, may have the same keys.
+                let mut others = vec![base.get(storage, row)?];
+                for other in base.changed(storage, *group).iter().filter(|other| **other != id) {
+                    others.push(base.change_of(storage, *other, row)?.flatten());
+                }
+                for other in others.into_iter().flatten() {
+                    let kept = keys.keys(storage, &piece.indexes, &other)?;
+                    list.retain(|key| !kept.contains(key));
+                }
+                remove(row, list);
+            }
+        }
+        entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
+        let expected_bytes = (rows.len() * 64) as u64;
+        self.change_base(BaseChange {
+            dropped,
+            void: vec![id],
+            expected_bytes,
+            ..BaseChange::none(&mut rows.into_iter().map(Ok), &mut entries.into_iter().map(Ok))
+        })
     }
 
     /// The first row id of a group that nobody else gets ids of.
@@ -1470,7 +1608,11 @@ impl Recovery {
                     let layout = engine.layout(&table)?;
                     let indexes =
                         self.catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
-                    let mut writer = self.version.active.replay_writer(storage, &self.version.base, &layout);
+                    let mut writer = self.version.active.replay_writer(
+                        storage,
+                        (&self.version.base, &self.version.bulk),
+                        &layout,
+                    );
                     writer.set_layout(&layout);
                     Some(Target { layout, indexes, writer, counter: engine.row_counter(storage) })
                 }
@@ -1572,7 +1714,7 @@ impl Recovery {
                     engine.bulk.commit(piece, lsn);
                     engine.with_unsaved(|unsaved| unsaved.published.push(piece));
                     if let Some(target) = self.target(engine, storage)? {
-                        target.writer.count(rows as i64);
+                        target.writer.count(rows);
                     }
                 }
                 // Of a table that the same record drops again: nobody asks for it.
@@ -1615,6 +1757,9 @@ impl Recovery {
                 let mut list = Vec::new();
                 version.base.read_group(table.storage, group, &mut list)?;
                 rows.extend(list.into_iter().map(|(id, bytes)| (id.offset(), Some(bytes))));
+                let first = RowId::at(group, 0).0;
+                let all = first..first + GROUP_ROWS;
+                rows.extend(version.bulk.changes_of(&version.base, table.storage, all, lsn, None)?);
             }
             let memtables: Vec<_> = version.memtables().collect();
             for memtable in memtables.into_iter().rev() {

@@ -22,13 +22,19 @@ use std::time::SystemTime;
 
 use value::{Error, Oid, Result, SqlState};
 
+use crate::ids::RowId;
 use crate::planted::{Bug, planted};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
-// By its path, since `engine/interleaving` reads this file from elsewhere.
+// By their paths, since `engine/interleaving` reads this file from elsewhere.
+#[path = "lock/covered.rs"]
+mod covered;
 #[cfg(test)]
 #[path = "lock/tests.rs"]
 mod tests;
+
+pub(crate) use covered::Bits;
+use covered::Covered;
 
 /// PostgreSQL's eight table lock modes, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +115,12 @@ pub enum LockTag {
     },
     Table(Oid),
     Advisory(AdvisoryKey),
+    /// The end of a transaction, or of what it has done since a savepoint (by number; 0 = since it began): waited for by
+    /// those who meet a row that it has locked among very many.
+    Transaction {
+        owner: u64,
+        savepoint: u64,
+    },
     /// A name of a schema's relations, while whoever gives it to one has not committed.
     Name {
         schema: Oid,
@@ -160,9 +172,10 @@ impl LockTag {
         match self {
             LockTag::Row { .. } => ROW_CONFLICTS[mode as usize],
             LockTag::Table(_) => TABLE_CONFLICTS[mode as usize],
-            LockTag::Key { .. } | LockTag::Advisory(_) | LockTag::Name { .. } => {
-                SIMPLE_CONFLICTS[mode as usize]
-            }
+            LockTag::Key { .. }
+            | LockTag::Advisory(_)
+            | LockTag::Transaction { .. }
+            | LockTag::Name { .. } => SIMPLE_CONFLICTS[mode as usize],
         }
     }
 
@@ -184,9 +197,10 @@ impl LockTag {
         match self {
             LockTag::Row { .. } => ["ForKeyShare", "ForShare", "ForNoKeyUpdate", "ForUpdate"][mode as usize],
             LockTag::Table(_) => TABLE_LOCK_MODES[mode as usize],
-            LockTag::Key { .. } | LockTag::Advisory(_) | LockTag::Name { .. } => {
-                ["ShareLock", "ExclusiveLock"][mode as usize]
-            }
+            LockTag::Key { .. }
+            | LockTag::Advisory(_)
+            | LockTag::Transaction { .. }
+            | LockTag::Name { .. } => ["ShareLock", "ExclusiveLock"][mode as usize],
         }
     }
 
@@ -338,6 +352,7 @@ pub struct LockManager {
     waiting: Mutex<HashMap<u64, Arc<Waiter>>>,
     /// Locks on keys of unique indexes.
     keys: AtomicU64,
+    covered: Covered,
     deadlocks: AtomicU64,
     waits: AtomicU64,
 }
@@ -379,6 +394,7 @@ impl LockManager {
             hasher: hashbrown::DefaultHashBuilder::default(),
             waiting: Mutex::new(HashMap::new()),
             keys: AtomicU64::new(0),
+            covered: Covered::default(),
             deadlocks: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }
@@ -459,8 +475,41 @@ impl LockManager {
         Attempt::Wait(LockFuture { manager: self.clone(), waiter })
     }
 
+    /// Keeps locks that `who` holds on rows (storage, row, mode) as bits, until the lock on
+    /// [`LockTag::Transaction`], which it holds too, is released. Its entries of the table are to be released afterwards.
+    pub(crate) fn cover(
+        &self,
+        owner: u64,
+        savepoint: u64,
+        rows: impl Iterator<Item = (u32, RowId, RowLockMode)>,
+    ) {
+        self.covered.add(owner, savepoint, rows.map(|(storage, row, mode)| (storage, row, mode as u8)));
+    }
+
+    /// What to wait for before a row, whose entry `owner` holds, is really locked: another's lock that is kept as a bit.
+    pub(crate) fn covered_by_other(
+        &self,
+        owner: u64,
+        (storage, row): (u32, RowId),
+        mode: RowLockMode,
+    ) -> Option<LockTag> {
+        let conflicts = ROW_CONFLICTS[mode as usize];
+        let (owner, savepoint) = self.covered.in_the_way(storage, row, conflicts, owner)?;
+        Some(LockTag::Transaction { owner, savepoint })
+    }
+
+    /// Whether `owner` has the row locked, in that mode or a stronger one, as a bit.
+    pub(crate) fn covers(&self, owner: u64, (storage, row): (u32, RowId), mode: RowLockMode) -> bool {
+        self.covered.has(storage, row, mode as u8, owner)
+    }
+
     /// Gives back `bits` of what `owner` holds on `tag` and grants to those who waited.
     pub(crate) fn release(&self, owner: u64, tag: &LockTag, bits: u8) {
+        if let LockTag::Transaction { savepoint, .. } = tag
+            && bits & (1 << EXCLUSIVE) != 0
+        {
+            self.covered.remove(owner, *savepoint);
+        }
         let mut wake = Vec::new();
         {
             let mut shard = self.shard(tag).lock();
@@ -720,9 +769,10 @@ fn deadlock_error(cycle: &[Edge], first: usize) -> Error {
                 format!("advisory lock [{},{},{},{}]", key.database, key.class, key.object, key.kind),
             ),
             // A row, key or name is free when the transaction that holds it ends: that is what PostgreSQL names.
-            LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Name { .. } => {
-                ("ShareLock", format!("transaction {}", edge.blocker_owner))
-            }
+            LockTag::Row { .. }
+            | LockTag::Key { .. }
+            | LockTag::Transaction { .. }
+            | LockTag::Name { .. } => ("ShareLock", format!("transaction {}", edge.blocker_owner)),
         };
         lines.push(format!(
             "Process {} waits for {mode} on {object}; blocked by process {}.",

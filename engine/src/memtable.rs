@@ -18,8 +18,9 @@ use std::ops::Bound;
 use value::{Error, Result, SqlState};
 
 use crate::base::Base;
+use crate::bulk::Bulk;
 use crate::dead_run::Runs;
-use crate::ids::{Lsn, RowId};
+use crate::ids::{GROUP_ROWS, Lsn, RowId};
 use crate::row::{self, RowBytes, RowLayout};
 use crate::snapshot::{Horizon, SuperVersion};
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, OnceLock, Ordering, RwLock};
@@ -105,6 +106,7 @@ impl GroupOverlay {
 #[derive(Debug)]
 struct Below {
     base: Base,
+    bulk: Arc<Bulk>,
     storage: u32,
     layout: Arc<RowLayout>,
     /// Of the memtable.
@@ -153,6 +155,20 @@ impl TableOverlay {
                 let id = RowId::at(number, *offset);
                 known.extend(below.base.get(below.storage, id)?.map(|row| (id, row)));
             }
+        }
+        if !below.base.changed(below.storage, number).is_empty() {
+            let first = RowId::at(number, 0).0;
+            let rows = first..first + GROUP_ROWS;
+            let changes = below.bulk.changes_of(&below.base, below.storage, rows, Lsn(u64::MAX), None)?;
+            let mut newer: BTreeMap<RowId, RowBytes> = known.into_iter().collect();
+            for (offset, row) in changes {
+                let id = RowId::at(number, offset);
+                match row {
+                    Some(row) => newer.insert(id, row),
+                    None => newer.remove(&id),
+                };
+            }
+            known = newer.into_iter().collect();
         }
         let mut whole = Vec::with_capacity(patches.len());
         for (offset, patch) in patches {
@@ -436,10 +452,16 @@ impl Memtable {
     }
 
     /// Where replay puts the rows of a storage. `base` is what lies under this generation.
-    pub(crate) fn replay_writer(&self, storage: u32, base: &Base, layout: &Arc<RowLayout>) -> ReplayWriter {
+    pub(crate) fn replay_writer(
+        &self,
+        storage: u32,
+        (base, bulk): (&Base, &Arc<Bulk>),
+        layout: &Arc<RowLayout>,
+    ) -> ReplayWriter {
         let table = self.table_or_new(storage);
         table.below.get_or_init(|| Below {
             base: base.clone(),
+            bulk: bulk.clone(),
             storage,
             layout: layout.clone(),
             bytes: self.bytes.clone(),

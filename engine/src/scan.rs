@@ -16,6 +16,7 @@ use value::arrow_form::ColumnBuilder;
 use value::{Error, Result, Type};
 
 use crate::base::{IndexRange, KeyRange};
+use crate::bulk::merge;
 use crate::catalog::{Index, Persistence, Table};
 use crate::dead_run;
 use crate::ids::{GROUP_ROWS, RowId};
@@ -240,7 +241,10 @@ impl TableScan {
         for overlay in &layers.overlays {
             let mut older = Vec::new();
             overlay.visible(inner.pin.ts, offsets.clone(), &mut older);
-            changes = if changes.is_empty() { older } else { merge(changes, older) };
+            changes = merge(changes, older);
+        }
+        if self.base && inner.shows(self.storage, *number) {
+            changes = merge(changes, inner.changes_of(self.storage, from..to)?);
         }
         self.position = to;
         if changes.is_empty() {
@@ -263,21 +267,6 @@ impl TableScan {
         self.ready.extend(base);
         Ok(true)
     }
-}
-
-/// Merges two lists by offset; where both have one, `newer` counts.
-fn merge<T>(newer: Vec<(u16, T)>, older: Vec<(u16, T)>) -> Vec<(u16, T)> {
-    let mut out = Vec::with_capacity(newer.len() + older.len());
-    let mut older = older.into_iter().peekable();
-    for (offset, row) in newer {
-        while let Some(before) = older.next_if(|(other, _)| *other < offset) {
-            out.push(before);
-        }
-        older.next_if(|(other, _)| *other == offset);
-        out.push((offset, row));
-    }
-    out.extend(older);
-    out
 }
 
 fn to_arrow(rows: &[Row], ids: Option<&[RowId]>, columns: &[usize], types: &[Type]) -> Result<RecordBatch> {

@@ -42,7 +42,7 @@ pub(crate) struct SuperVersion {
 /// The newest committed state of a row, or the state at a timestamp.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
-    /// In a memtable, since this timestamp; `None` = deleted then.
+    /// In a memtable or a piece beside the base, since this timestamp; `None` = deleted then.
     Recent(Lsn, Option<RowBytes>),
     /// As in the base (`None`: there is no such row).
     Base(Option<RowBytes>),
@@ -101,6 +101,9 @@ impl SuperVersion {
         self.check_alive()?;
         if !self.shows(storage, row.group(), ts, viewer) {
             return Ok(Found::Base(None));
+        }
+        if let Some((since, row)) = self.bulk.change_of(&self.base, (storage, row), ts, viewer)? {
+            return Ok(Found::Recent(since, row));
         }
         Ok(Found::Base(self.base.get(storage, row)?))
     }
@@ -372,8 +375,17 @@ pub(crate) struct View<'a> {
 impl SnapshotInner {
     /// Whether a group of the base is there for this snapshot.
     pub(crate) fn shows(&self, storage: u32, group: u32) -> bool {
-        let viewer = self.own.as_ref().map(|own| Viewer { owner: own.owner(), command: self.command });
-        self.pin.version.shows(storage, group, self.pin.ts, viewer)
+        self.pin.version.shows(storage, group, self.pin.ts, self.viewer())
+    }
+
+    fn viewer(&self) -> Option<Viewer> {
+        self.own.as_ref().map(|own| Viewer { owner: own.owner(), command: self.command })
+    }
+
+    /// What pieces beside the base make of rows of one group, for this snapshot.
+    pub(crate) fn changes_of(&self, storage: u32, rows: Range<u64>) -> Result<Vec<(u16, Option<RowBytes>)>> {
+        let version = &self.pin.version;
+        version.bulk.changes_of(&version.base, storage, rows, self.pin.ts, self.viewer())
     }
 
     pub(crate) fn view(&self) -> View<'_> {
@@ -417,7 +429,11 @@ impl View<'_> {
         }
         match self.version.get_for(storage, row, self.ts, self.viewer())? {
             Found::Recent(_, row) => Ok((Source::Overlay, row)),
-            Found::Base(row) => Ok((Source::Base, row)),
+            // Changes that this view does not see have entries in the base, too.
+            Found::Base(bytes) => match self.version.base.changed(storage, row.group()) {
+                [] => Ok((Source::Base, bytes)),
+                _ => Ok((Source::Overlay, bytes)),
+            },
         }
     }
 

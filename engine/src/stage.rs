@@ -396,7 +396,7 @@ impl InFlight {
         threads: bool,
         write: impl FnOnce(Cargo) -> value::Result<()> + Send + 'static,
     ) -> InFlight {
-        let rows = stage.groups.iter().map(|group| group.rows.len() as u64).sum();
+        let rows = stage.groups.iter().map(|group| group.rows.len() as i64).sum();
         let piece = PieceFacts { id: piece, storage: stage.storage, rows };
         let cargo = stage.unload();
         if !threads {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use value::{Datum, Error, Oid, Result, SqlState};
 
-use crate::bulk::{Own, PieceFacts};
+use crate::bulk::{Own, OwnChanges, PieceFacts};
 use crate::catalog::{Catalog, Change, Index, IndexState, Object, Persistence, Sequence, Table};
 use crate::engine::{Inner, SessionState};
 use crate::ids::{CommandId, Isolation, Lsn, RowId};
@@ -190,7 +190,7 @@ impl Held {
         match self.tag {
             LockTag::Table(_) => self.mode >= TableLockMode::ShareUpdateExclusive as u8,
             LockTag::Advisory(_) | LockTag::Name { .. } => true,
-            LockTag::Row { .. } | LockTag::Key { .. } => false,
+            LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Transaction { .. } => false,
         }
     }
 }
@@ -208,6 +208,8 @@ struct Mark {
     held: usize,
     changes: usize,
     number: u64,
+    /// The last command before it.
+    command: CommandId,
 }
 
 /// The catalog with the session's temporary objects and the own changes, and what it was made from.
@@ -244,6 +246,8 @@ pub struct Transaction {
     held: Vec<Held>,
     /// Those on keys of unique indexes.
     held_keys: u64,
+    /// Those on rows, about.
+    held_rows: u64,
     fixed: Option<Arc<SnapshotPin>>,
     /// SERIALIZABLE and not read-only: what was read, registered for validation with the fixed snapshot.
     reads: Option<Arc<Reads>>,
@@ -261,6 +265,8 @@ pub struct Transaction {
     staging: Staging,
     /// What went to the base already, with the savepoint it came after.
     pieces: Vec<(PieceFacts, u64)>,
+    /// The rows that some of them change.
+    changed_rows: OwnChanges,
     /// When to look at the size of the write set again.
     next_look: u64,
     /// When to look again between two statements: some rows stayed because a statement was looking at them.
@@ -300,6 +306,7 @@ impl Transaction {
             dirty: false,
             held: Vec::new(),
             held_keys: 0,
+            held_rows: 0,
             fixed: None,
             reads: None,
             changes: Vec::new(),
@@ -311,6 +318,7 @@ impl Transaction {
             rows: HashMap::new(),
             staging: Staging::default(),
             pieces: Vec::new(),
+            changed_rows: OwnChanges::default(),
             changed: 0,
             unique_checks: Vec::new(),
             finished: false,
@@ -662,6 +670,7 @@ impl Transaction {
 
     fn hold(&mut self, tag: LockTag, mode: u8) {
         self.held_keys += u64::from(tag.is_key());
+        self.held_rows += u64::from(matches!(tag, LockTag::Row { .. }));
         self.held.push(Held { tag, mode });
     }
 
@@ -748,12 +757,26 @@ impl Transaction {
         if table.persistence == Persistence::Temporary {
             return Ok(RowLock::Granted);
         }
-        let tag = LockTag::Row { storage: table.storage, row: row.0 };
-        if !self.lock(tag, mode as u8, wait).await? {
-            return match wait {
+        let place = (table.storage, row);
+        if !self.engine.locks.covers(self.id, place, mode) {
+            self.cover_rows();
+            let tag = LockTag::Row { storage: table.storage, row: row.0 };
+            let busy = || match wait {
                 Wait::NoWait => Err(not_available(&format!("row in relation \"{}\"", table.name))),
                 Wait::Skip | Wait::Block => Ok(RowLock::Skipped),
             };
+            loop {
+                let mark = self.held.len();
+                if !self.lock(tag.clone(), mode as u8, wait).await? {
+                    return busy();
+                }
+                let Some(other) = self.engine.locks.covered_by_other(self.id, place, mode) else { break };
+                self.unlock_to(mark);
+                if wait != Wait::Block {
+                    return busy();
+                }
+                self.wait_for_end(other).await?;
+            }
         }
         if touched { Ok(RowLock::Granted) } else { self.check_locked(table, row, snapshot) }
     }
@@ -773,12 +796,21 @@ impl Transaction {
         if table.persistence == Persistence::Temporary {
             return Some(Ok(RowLock::Granted));
         }
-        let tag = LockTag::Row { storage: table.storage, row: row.0 };
-        match self.try_lock(tag, mode as u8, Wait::Skip) {
-            Attempt::Granted(_) if touched => Some(Ok(RowLock::Granted)),
-            Attempt::Granted(_) => Some(self.check_locked(table, row, snapshot)),
-            Attempt::Busy | Attempt::Wait(_) => None,
+        let place = (table.storage, row);
+        if !self.engine.locks.covers(self.id, place, mode) {
+            self.cover_rows();
+            let mark = self.held.len();
+            let tag = LockTag::Row { storage: table.storage, row: row.0 };
+            match self.try_lock(tag, mode as u8, Wait::Skip) {
+                Attempt::Granted(_) => {}
+                Attempt::Busy | Attempt::Wait(_) => return None,
+            }
+            if self.engine.locks.covered_by_other(self.id, place, mode).is_some() {
+                self.unlock_to(mark);
+                return None;
+            }
         }
+        Some(if touched { Ok(RowLock::Granted) } else { self.check_locked(table, row, snapshot) })
     }
 
     /// What the own writes say about locking a row: `Ok(true)` = changed by an earlier command, so nobody else
@@ -788,7 +820,12 @@ impl Transaction {
             return Ok(false);
         }
         match self.writes.state(table.storage, row) {
-            OwnState::Untouched => Ok(false),
+            OwnState::Untouched => match self.changed_rows.state(table.storage, row) {
+                None => Ok(false),
+                Some((last, _)) if last >= snapshot.0.command => Err(RowLock::AlreadyChanged),
+                Some((_, true)) => Err(RowLock::Deleted),
+                Some((_, false)) => Ok(true),
+            },
             OwnState::Touched { command, .. } if command >= snapshot.0.command => {
                 Err(RowLock::AlreadyChanged)
             }
@@ -1052,7 +1089,10 @@ impl Transaction {
     /// ON CONFLICT under a fixed snapshot must not act on a row it cannot see.
     fn check_visible(&self, table: &Table, row: RowId) -> Result<()> {
         let Some(fixed) = &self.fixed else { return Ok(()) };
-        if self.dirty && !matches!(self.writes.state(table.storage, row), OwnState::Untouched) {
+        if self.dirty
+            && (!matches!(self.writes.state(table.storage, row), OwnState::Untouched)
+                || self.changed_rows.state(table.storage, row).is_some())
+        {
             return Ok(());
         }
         match fixed.version.get(table.storage, row, fixed.ts)?.row() {
@@ -1203,6 +1243,7 @@ impl Transaction {
             held: self.held.len(),
             changes: self.changes.len(),
             number: self.savepoint_count,
+            command: CommandId(self.command),
         };
         self.savepoints.push(mark);
         Savepoint(self.savepoints.len() - 1)
@@ -1223,6 +1264,10 @@ impl Transaction {
             }
             stays
         });
+        if !self.changed_rows.is_empty() {
+            let pieces = &self.pieces;
+            self.changed_rows.keep(|id| pieces.iter().any(|(piece, _)| piece.id == id));
+        }
         if self.changes.len() > mark.changes {
             self.abandon_sequences(mark.changes);
             self.changes.truncate(mark.changes);
@@ -1275,6 +1320,9 @@ impl Transaction {
     fn unlock_to(&mut self, mark: usize) {
         for held in self.held.drain(mark..).rev() {
             self.held_keys -= u64::from(held.tag.is_key());
+            if let LockTag::Row { .. } = held.tag {
+                self.held_rows = self.held_rows.saturating_sub(1);
+            }
             self.engine.locks.release(self.id, &held.tag, 1 << held.mode);
         }
     }
@@ -1356,12 +1404,13 @@ impl Transaction {
             for piece in &published_pieces {
                 self.engine.bulk.commit(piece.id, lsn);
                 let horizon = Horizon::newest_only();
-                memtable.table_writer(piece.storage, lsn, &horizon).count(piece.rows as i64);
+                memtable.table_writer(piece.storage, lsn, &horizon).count(piece.rows);
             }
             apply(&self.engine, &sets, lsn, &memtable, &lives);
             std::mem::forget(guard);
-            let early =
-                take_locks(&mut self.held, |tag| matches!(tag, LockTag::Row { .. } | LockTag::Key { .. }));
+            let early = take_locks(&mut self.held, |tag| {
+                matches!(tag, LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Transaction { .. })
+            });
             self.engine.finish(lsn, &memtable, early);
             self.session.0.raise_floor(lsn);
             Some(lsn)

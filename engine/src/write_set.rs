@@ -6,11 +6,11 @@
 //! savepoint only takes away entries of commands that began after it. INSERT .. SELECT from itself and UPDATE
 //! through the key it changes come out right because a statement never meets its own writes.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 
-use crate::bulk::Taken;
+use crate::base::Keys;
+use crate::bulk::{Changed, Taken};
 use crate::ids::{CommandId, RowId};
 use crate::memtable::as_slice;
 use crate::row::{RowBytes, RowLayout};
@@ -216,6 +216,111 @@ impl WriteSet {
         }
         sets.bytes = sets.bytes.saturating_sub(spill.bytes);
         Some(spill)
+    }
+
+    /// Takes out the last changes of rows that were there before, with their index entries: of rows that `is_settled`
+    /// accepts and that no snapshot in use sees changed, written after command `after`. `mark`: where undoing such changes
+    /// begins. `None`: nothing could be taken.
+    pub(crate) fn spill_changes(
+        &self,
+        storage: u32,
+        after: Option<CommandId>,
+        mark: usize,
+        is_settled: &mut dyn FnMut(RowId) -> value::Result<bool>,
+    ) -> value::Result<Option<Changed>> {
+        let newest_reader = self.readers.lock().keys().next_back().copied();
+        let mut rows: Vec<RowId> = Vec::new();
+        {
+            let sets = self.sets.read();
+            // Entries of an index that is filled by this very transaction are not those of changes.
+            if sets.indexes.values().any(|own| own.built && !own.temporary) {
+                return Ok(None);
+            }
+            let Some(table) = sets.tables.get(&storage).filter(|table| !table.temporary) else {
+                return Ok(None);
+            };
+            for (group, list) in &table.groups {
+                for (offset, row) in list {
+                    let command = row.newest.command;
+                    // A snapshot sees commands before its own.
+                    let unseen = newest_reader.is_none_or(|reader| {
+                        command >= reader && row.older.iter().all(|version| version.command >= reader)
+                    });
+                    let own = after.is_none_or(|after| {
+                        command > after && row.older.iter().all(|version| version.command > after)
+                    });
+                    if row.base.is_some() && unseen && own {
+                        rows.push(RowId::at(*group, *offset));
+                    }
+                }
+            }
+        }
+        // Looked up without the lock; nobody else writes here.
+        let mut taken: HashSet<RowId> = HashSet::with_capacity(rows.len());
+        for row in rows {
+            if is_settled(row)? {
+                taken.insert(row);
+            }
+        }
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        let mut sets = self.sets.write();
+        let Sets { tables, indexes, undo, bytes } = &mut *sets;
+        let Some(table) = tables.get_mut(&storage) else { return Ok(None) };
+        let mut spill = Changed::default();
+        table.groups.retain(|group, list| {
+            let mut out = Vec::new();
+            list.retain(|offset, row| {
+                if !taken.contains(&RowId::at(*group, *offset)) {
+                    return true;
+                }
+                spill.last = spill.last.max(row.newest.command);
+                let versions = std::iter::once(&row.newest).chain(&row.older);
+                spill.bytes += versions
+                    .map(|version| ROW + version.row.as_ref().map_or(0, |row| row.len() as u64))
+                    .sum::<u64>();
+                spill.rows += i64::from(row.newest.row.is_some()) - 1;
+                out.push((*offset, row.newest.row.take()));
+                false
+            });
+            if !out.is_empty() {
+                spill.groups.insert(*group, out);
+            }
+            !list.is_empty()
+        });
+        for (index, own) in indexes.iter_mut().filter(|(_, own)| own.rows == storage && !own.temporary) {
+            let (mut added, mut removed) = (Keys::default(), Keys::default());
+            own.entries.retain(|entry, state| {
+                let inside = taken.contains(&crate::index::split(entry).1);
+                if inside {
+                    spill.bytes += entry.len() as u64 + ENTRY;
+                    match state.outcome() {
+                        Some(true) => added.push_parts(&[&index.to_be_bytes(), entry]),
+                        Some(false) => removed.push_parts(&[&index.to_be_bytes(), entry]),
+                        None => {}
+                    }
+                }
+                !inside
+            });
+            if !added.is_empty() {
+                spill.added.insert(*index, added);
+            }
+            if !removed.is_empty() {
+                spill.removed.insert(*index, removed);
+            }
+        }
+        let since_mark = undo.split_off(mark.min(undo.len()));
+        undo.extend(since_mark.into_iter().filter(|step| match step {
+            Undo::Row { storage: of, row, .. } => *of != storage || !taken.contains(row),
+            Undo::Entry { index, entry, .. } => {
+                let inside = indexes.get(index).is_some_and(|own| own.rows == storage);
+                !inside || !taken.contains(&crate::index::split(entry).1)
+            }
+            Undo::Built { .. } => true,
+        }));
+        *bytes = bytes.saturating_sub(spill.bytes);
+        Ok(Some(spill))
     }
 
     pub(crate) fn read(&self) -> crate::sync::RwLockReadGuard<'_, Sets> {

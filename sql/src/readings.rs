@@ -165,7 +165,7 @@ impl Database {
                 LockTag::Table(oid) => catalog.get(*oid).and_then(|object| object.database()),
                 LockTag::Advisory(key) => Some(key.database),
                 LockTag::Name { schema, .. } => catalog.get(*schema).and_then(|object| object.database()),
-                LockTag::Row { .. } | LockTag::Key { .. } => None,
+                LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Transaction { .. } => None,
             };
             // Row and key locks name storages; their holders say where they are.
             let database = database.or_else(|| self.sessions.get(&lock.pid).map(|s| s.database));

@@ -22,6 +22,8 @@ pub(super) enum Key {
     Span(u32, u64),
     /// Storage, group.
     Delta(u32, u32),
+    /// Storage, piece, row id / 128.
+    Change(u32, u64, u64),
 }
 
 /// The blocks of a span in row id order, or the one delta of a group; empty when there is none.

@@ -5,7 +5,7 @@
 //! written as new blocks; scattered changes join the group's delta, one value however many there are. A delta
 //! that has grown past an eighth of its group is folded: its spans are written anew and it is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use value::{Error, Result, SqlState};
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::block::{self, BLOB_PIECE, BlobRef, Block, Entry, INLINE, SPAN_ROWS};
 use super::cache::Key;
 use super::store::{Keys, Table, Writer, key};
-use super::{Base, BaseMeta, CheckpointInput, Inner, RowChange, StorageState};
+use super::{Base, BaseMeta, CheckpointInput, Inner, RowChange, RowKeys, StorageState};
 use crate::catalog::Change;
 use crate::disk;
 use crate::ids::{GROUP_ROWS, RowId};
@@ -55,11 +55,20 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
         };
     }
     meta.pending.extend(input.pending.iter().cloned());
-    for piece in &input.settled {
+    for piece in input.settled.iter().chain(&input.void) {
         meta.pending.remove(piece);
     }
+    if input.changes.is_some() {
+        meta.format_version = super::FORMAT_VERSION;
+    }
     meta.index_pending();
-    let mut pass = Pass { inner, meta, given: BTreeMap::new(), changed: Vec::new(), buffer: Vec::new() };
+    let is_folded = |id: &&u64| {
+        let piece = inner.meta.pending.get(*id);
+        piece.is_some_and(|piece| piece.changes && !input.dropped.contains(&piece.storage))
+    };
+    let folds = input.settled.iter().filter(is_folded).copied().collect();
+    let (given, changed, buffer) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let mut pass = Pass { inner, meta, given, changed, buffer, folds };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
     inner.store.write(&mut |writer| {
@@ -100,37 +109,21 @@ fn make_sure_of_room(inner: &Inner, expected: u64) -> Result<()> {
     Ok(())
 }
 
-struct Pass<'a> {
-    inner: &'a Inner,
+pub(super) struct Pass<'a> {
+    pub(super) inner: &'a Inner,
     /// Of the next base.
     meta: BaseMeta,
     given: BTreeMap<u32, StorageState>,
-    changed: Vec<Key>,
-    buffer: Vec<u8>,
+    pub(super) changed: Vec<Key>,
+    pub(super) buffer: Vec<u8>,
+    /// Pieces of changes that become part of the base.
+    pub(super) folds: BTreeSet<u64>,
 }
 
 impl Pass<'_> {
     fn write(&mut self, writer: &mut dyn Writer, input: CheckpointInput<'_>) -> Result<()> {
         for storage in &input.dropped {
             self.drop_storage(writer, *storage)?;
-        }
-        let mut group: Vec<(u16, Option<RowBytes>)> = Vec::new();
-        let mut place = None;
-        for change in input.rows {
-            let RowChange { storage, row, bytes } = change?;
-            if place != Some((storage, row.group())) {
-                if let Some((storage, number)) = place {
-                    self.group(writer, storage, number, &mut group)?;
-                }
-                place = Some((storage, row.group()));
-            }
-            if group.last().is_some_and(|(offset, _)| *offset >= row.offset()) {
-                return Err(Error::internal("checkpoint rows are not in order"));
-            }
-            group.push((row.offset(), bytes));
-        }
-        if let Some((storage, number)) = place {
-            self.group(writer, storage, number, &mut group)?;
         }
         let (mut stored, mut added) = (Vec::new(), Keys::default());
         for change in input.indexes {
@@ -149,6 +142,45 @@ impl Pass<'_> {
         writer.put_keys(Table::Index, &mut added.iter())?;
         for run in input.runs {
             writer.put_keys(Table::Index, &mut run.iter())?;
+        }
+        if let Some((piece, changes)) = input.changes {
+            self.write_changes(writer, piece, changes)?;
+        }
+        // After the entries above: some that they add may be of rows that are changed by what is folded in.
+        let mut folds: BTreeSet<(u32, u32)> = BTreeSet::new();
+        for piece in self.folds.iter().filter_map(|id| self.inner.meta.pending.get(id)) {
+            folds.extend(piece.groups.iter().map(|group| (piece.storage, *group)));
+        }
+        let mut group: Vec<(u16, Option<RowBytes>)> = Vec::new();
+        let mut place: Option<(u32, u32)> = None;
+        for change in input.rows {
+            let RowChange { storage, row, bytes } = change?;
+            let next = (storage, row.group());
+            if place != Some(next) {
+                if let Some(place) = place {
+                    self.group_of(writer, place, &mut folds, input.keys, &mut group)?;
+                }
+                while let Some(first) = folds.first().copied().filter(|first| *first < next) {
+                    self.group_of(writer, first, &mut folds, input.keys, &mut group)?;
+                }
+                place = Some(next);
+            }
+            if group.last().is_some_and(|(offset, _)| *offset >= row.offset()) {
+                return Err(Error::internal("checkpoint rows are not in order"));
+            }
+            group.push((row.offset(), bytes));
+        }
+        if let Some(place) = place {
+            self.group_of(writer, place, &mut folds, input.keys, &mut group)?;
+        }
+        while let Some(first) = folds.first().copied() {
+            self.group_of(writer, first, &mut folds, input.keys, &mut group)?;
+        }
+        for (pieces, is_settled) in [(&input.settled, true), (&input.void, false)] {
+            for piece in pieces {
+                let folded = is_settled && self.folds.contains(piece);
+                self.drop_changes(writer, *piece, folded)?;
+            }
         }
         for change in &input.catalog {
             match change {
@@ -198,7 +230,7 @@ impl Pass<'_> {
         let low = storage.to_be_bytes();
         let high = storage.checked_add(1).map(u32::to_be_bytes);
         let high = high.as_ref().map_or(Bound::Unbounded, |high| Bound::Excluded(&high[..]));
-        for table in [Table::Rows, Table::Delta, Table::Blobs, Table::Index] {
+        for table in [Table::Rows, Table::Delta, Table::Changes, Table::Blobs, Table::Index] {
             writer.delete_range(table, (Bound::Included(&low), high))?;
         }
         // Its blocks in the cache are found by nobody any more: storage numbers are not used again.
@@ -207,6 +239,22 @@ impl Pass<'_> {
             writer.delete(Table::Storages, &key::number(storage))?;
         }
         Ok(())
+    }
+
+    /// [`Pass::group`], over what is folded into it.
+    fn group_of(
+        &mut self,
+        writer: &mut dyn Writer,
+        place: (u32, u32),
+        folds: &mut BTreeSet<(u32, u32)>,
+        keys: &dyn RowKeys,
+        changes: &mut Vec<(u16, Option<RowBytes>)>,
+    ) -> Result<()> {
+        let (storage, group) = place;
+        if folds.remove(&place) {
+            self.fold(writer, storage, group, keys, changes)?;
+        }
+        self.group(writer, storage, group, changes)
     }
 
     /// Applies the changes of one group, sorted by offset, and empties them.
@@ -331,7 +379,12 @@ impl Pass<'_> {
     }
 
     /// A changed row as an entry; long ones are put out of line.
-    fn entry(&mut self, writer: &mut dyn Writer, storage: u32, bytes: Option<RowBytes>) -> Result<Entry> {
+    pub(super) fn entry(
+        &mut self,
+        writer: &mut dyn Writer,
+        storage: u32,
+        bytes: Option<RowBytes>,
+    ) -> Result<Entry> {
         let Some(bytes) = bytes else { return Ok(Entry::Deleted) };
         if bytes.len() <= INLINE {
             return Ok(Entry::Row(bytes));
@@ -344,7 +397,7 @@ impl Pass<'_> {
         Ok(Entry::Blob(BlobRef { id, len: bytes.len() as u64, hash: xxh3_64(&bytes) }))
     }
 
-    fn remove_blob(&mut self, writer: &mut dyn Writer, storage: u32, blob: BlobRef) -> Result<()> {
+    pub(super) fn remove_blob(&mut self, writer: &mut dyn Writer, storage: u32, blob: BlobRef) -> Result<()> {
         for piece in 0..blob.pieces() {
             writer.delete(Table::Blobs, &key::blob(storage, blob.id, piece))?;
         }

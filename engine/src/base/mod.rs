@@ -28,6 +28,7 @@ use crate::wal::record::SequenceValue;
 
 mod block;
 mod cache;
+mod changes;
 mod checkpoint;
 pub mod memory;
 mod pages;
@@ -45,7 +46,8 @@ pub(crate) use store::{Keys, Run};
 use store::{Reader, Store, Table, key};
 
 /// Written into META and raised when an older program could not read what a newer one writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// 2: pieces that change rows.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Where the base lives and what it may use.
 #[derive(Clone, Debug)]
@@ -80,9 +82,12 @@ pub struct BaseMeta {
     /// What transactions have written that had not ended.
     #[serde(default)]
     pub pending: BTreeMap<u64, Piece>,
-    /// The same by group.
+    /// Those that are groups of new rows, by group.
     #[serde(skip)]
     pub pending_groups: BTreeMap<(u32, u32), u64>,
+    /// Those that change rows, by group; within it in the order in which they came.
+    #[serde(skip)]
+    pub changed_groups: BTreeMap<(u32, u32), Vec<u64>>,
     /// Per table storage; kept in a table of its own, not in the META document.
     #[serde(skip)]
     pub storages: BTreeMap<u32, StorageState>,
@@ -105,16 +110,29 @@ mod lsn {
 pub struct Piece {
     pub storage: u32,
     pub groups: Vec<u32>,
+    /// Where it changes rows: those of whose entries it changes any.
     pub indexes: Vec<u32>,
+    /// It changes rows of these groups, and lies in CHANGES; otherwise the groups are all its own.
+    #[serde(default)]
+    pub changes: bool,
+    /// About what it takes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl BaseMeta {
     fn index_pending(&mut self) {
-        let groups = self
-            .pending
-            .iter()
-            .flat_map(|(id, piece)| piece.groups.iter().map(|group| ((piece.storage, *group), *id)));
-        self.pending_groups = groups.collect();
+        self.pending_groups.clear();
+        self.changed_groups.clear();
+        for (id, piece) in &self.pending {
+            for group in &piece.groups {
+                if piece.changes {
+                    self.changed_groups.entry((piece.storage, *group)).or_default().push(*id);
+                } else {
+                    self.pending_groups.insert((piece.storage, *group), *id);
+                }
+            }
+        }
     }
 }
 
@@ -138,6 +156,10 @@ pub struct CheckpointInput<'a> {
     pub indexes: &'a mut dyn Iterator<Item = Result<IndexChange>>,
     /// Further entries to add, in order within each run.
     pub runs: &'a [Run],
+    /// What a piece of `pending` changes, sorted by row.
+    pub changes: Option<(u64, &'a mut dyn Iterator<Item = Result<RowChange>>)>,
+    /// Keys of rows, for the entries that go with what settled pieces have changed.
+    pub keys: &'a dyn RowKeys,
     /// Storages (tables and indexes) whose contents go; they must not occur in `rows` and `indexes`.
     pub dropped: Vec<u32>,
     /// In commit order.
@@ -149,8 +171,10 @@ pub struct CheckpointInput<'a> {
     pub builds: Vec<(Oid, Option<u32>)>,
     /// Groups that the rows above write before their transaction has ended.
     pub pending: Vec<(u64, Piece)>,
-    /// Pieces that have ended, one way or the other.
+    /// Pieces that have ended, one way or the other. Of those that change rows the first become part of the base, under
+    /// `rows`; `void` ones go as they are, their entries with `indexes`.
     pub settled: Vec<u64>,
+    pub void: Vec<u64>,
     /// New state of storages whose counters moved.
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,
@@ -158,6 +182,21 @@ pub struct CheckpointInput<'a> {
     /// Bytes of the rows and keys above, roughly: a checkpoint that would not fit on the disk is refused before
     /// it begins (53100).
     pub expected_bytes: u64,
+}
+
+/// Keys of rows in the indexes of their table.
+pub trait RowKeys {
+    /// The entries (index storage, key) that a row has in those of `indexes` that still exist.
+    fn keys(&self, storage: u32, indexes: &[u32], row: &RowBytes) -> Result<Vec<(u32, Vec<u8>)>>;
+}
+
+/// Where nothing that changes rows is settled.
+pub struct NoKeys;
+
+impl RowKeys for NoKeys {
+    fn keys(&self, _: u32, _: &[u32], _: &RowBytes) -> Result<Vec<(u32, Vec<u8>)>> {
+        Err(Error::internal("keys are asked for where no rows were changed"))
+    }
 }
 
 /// The newest committed version of one row.
@@ -228,6 +267,7 @@ impl Base {
                 builds: BTreeMap::new(),
                 pending: BTreeMap::new(),
                 pending_groups: BTreeMap::new(),
+                changed_groups: BTreeMap::new(),
                 storages: BTreeMap::new(),
             };
             let document = checkpoint::document(&meta)?;

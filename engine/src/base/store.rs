@@ -17,12 +17,13 @@ pub enum Table {
     Statistics,
     Rows,
     Delta,
+    Changes,
     Blobs,
     Index,
 }
 
 impl Table {
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Catalog,
         Table::Storages,
@@ -30,6 +31,7 @@ impl Table {
         Table::Statistics,
         Table::Rows,
         Table::Delta,
+        Table::Changes,
         Table::Blobs,
         Table::Index,
     ];
@@ -44,6 +46,7 @@ impl Table {
             Table::Statistics => "STATISTICS",
             Table::Rows => "ROWS",
             Table::Delta => "DELTA",
+            Table::Changes => "CHANGES",
             Table::Blobs => "BLOBS",
             Table::Index => "INDEX",
         }
@@ -206,6 +209,14 @@ pub(super) mod key {
         let mut key = [0; 8];
         key[..4].copy_from_slice(&storage.to_be_bytes());
         key[4..].copy_from_slice(&group.to_be_bytes());
+        key
+    }
+
+    /// CHANGES: storage, piece, first row id the block may hold.
+    pub fn change(storage: u32, piece: u64, first: RowId) -> [u8; 20] {
+        let mut key = [0; 20];
+        key[..12].copy_from_slice(&wide(storage, piece));
+        key[12..].copy_from_slice(&first.0.to_be_bytes());
         key
     }
 

@@ -347,6 +347,9 @@ impl Changes {
         let oids = 20_000..20_005;
         base.checkpoint(CheckpointInput {
             runs: &[],
+            changes: None,
+            keys: &NoKeys,
+            void: Vec::new(),
             applied: Lsn(after.applied),
             rows: &mut self.rows.iter().map(|((storage, row), bytes)| {
                 Ok(RowChange { storage: *storage, row: *row, bytes: bytes.clone().map(RowBytes::from) })
@@ -580,9 +583,8 @@ fn damage_names_file_table_and_key() {
 #[test]
 fn a_newer_format_is_refused() {
     let store = Arc::new(MemoryStore::new());
-    store
-        .write(&mut |writer| writer.put(Table::Meta, key::META, b"{\"format_version\": 2, \"new\": 1}"))
-        .unwrap();
+    let meta = format!("{{\"format_version\": {}, \"new\": 1}}", FORMAT_VERSION + 1);
+    store.write(&mut |writer| writer.put(Table::Meta, key::META, meta.as_bytes())).unwrap();
     let error = Base::on(store, options(&simulated(1)), Arc::new(Metrics::default())).unwrap_err();
     assert_eq!(error.state(), SqlState::FEATURE_NOT_SUPPORTED);
 }

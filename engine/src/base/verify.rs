@@ -52,8 +52,8 @@ impl Base {
             }
         }
         // Tables and indexes made by a transaction that had not ended are in no catalog.
-        let pending = &base.meta().pending_groups;
-        known.tables.extend(pending.keys().map(|(storage, _)| *storage));
+        let pending = &base.meta().pending;
+        known.tables.extend(pending.values().map(|piece| piece.storage));
         known.is_partial = !pending.is_empty();
         type Step = fn(&Inner, &Known, &mut BaseCounts, &mut dyn FnMut(String)) -> Result<()>;
         let steps: [Step; 4] = [numbers, rows, blobs, entries];
@@ -186,6 +186,33 @@ fn rows(inner: &Inner, known: &Known, counts: &mut BaseCounts, found: &mut dyn F
         }
         true
     })?;
+    inner.reader.scan(Table::Changes, ALL, false, &mut |key, value| {
+        let mut bad = |what: &str| found(at(inner, Table::Changes, key, what));
+        let number =
+            |bytes: Option<&[u8]>| bytes.map(|b| b.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+        let parts = (number(key.get(..4)), number(key.get(4..12)), number(key.get(12..)));
+        let (Some(storage), Some(piece), Some(row), 20) = (parts.0, parts.1, parts.2, key.len()) else {
+            bad("not a key of changes");
+            return true;
+        };
+        let group = RowId(row).group();
+        match inner.meta.pending.get(&piece).filter(|piece| u64::from(piece.storage) == storage) {
+            Some(piece) if piece.changes && piece.groups.contains(&group) => {}
+            _ => bad("no piece changes this group"),
+        }
+        match block::Block::parse(Arc::from(value)) {
+            Ok(block) => {
+                counts.blocks += 1;
+                let offsets: Vec<u16> = block.entries().map(|(offset, _)| offset).collect();
+                let span = |offset: &u16| RowId::at(group, *offset).0 / SPAN_ROWS == row / SPAN_ROWS;
+                if !offsets.is_sorted_by(|a, b| a < b) || !offsets.iter().all(span) {
+                    bad("rows out of order or out of place");
+                }
+            }
+            Err(what) => bad(what),
+        }
+        true
+    })?;
     for (storage, state) in &inner.meta.storages {
         let mut live = 0;
         let mut list = Vec::new();
@@ -229,7 +256,7 @@ fn blobs(
         true
     })?;
     let mut named: BTreeMap<u32, u64> = BTreeMap::new();
-    for table in [Table::Rows, Table::Delta] {
+    for table in [Table::Rows, Table::Delta, Table::Changes] {
         inner.reader.scan(table, ALL, false, &mut |key, value| {
             if let (Some(storage), Ok(block)) =
                 (key.first_chunk::<4>(), block::Block::parse(Arc::from(value)))

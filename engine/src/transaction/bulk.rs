@@ -1,24 +1,38 @@
 //! Large transactions: what keeps their memory within bounds.
 //!
 //! A command that inserts many rows appends them to a stage (`stage.rs`), which goes to the base piece by piece. Rows
-//! that found their way into the write set all the same go there when it passes its bound, by whole groups.
+//! that found their way into the write set all the same go there when it passes its bound, by whole groups; then changes
+//! of rows that lie in the base, as pieces beside them. Locks on very many rows become bits (`lock/covered.rs`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use value::{Datum, Error, Result, SqlState};
 
 use super::{BULK, Transaction};
-use crate::base::{KeyRange, RowChange, Run};
-use crate::bulk::{PieceFacts, Spill, Taken};
+use crate::base::{KeyRange, Keys, RowChange, Run};
+use crate::bulk::{PieceFacts, Spill};
 use crate::catalog::{Index, Object, Persistence, Table};
 use crate::engine::Options;
-use crate::ids::{CommandId, RowId};
+use crate::ids::{CommandId, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
-use crate::lock::{Attempt, EXCLUSIVE, LockTag, SHARED, Wait};
+use crate::lock::{Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, Wait};
 use crate::row::{self, RowLayout};
 use crate::stage::{Cargo, InFlight, Stage};
 use crate::sync::Arc;
+
+/// Row locks are kept as bits when a transaction has one for so many bytes of what it may write before it spills.
+const LOCK: u64 = 2048;
+
+/// The row lock mode of that number.
+fn row_mode(mode: u8) -> RowLockMode {
+    match mode {
+        0 => RowLockMode::KeyShare,
+        1 => RowLockMode::Share,
+        2 => RowLockMode::NoKeyUpdate,
+        _ => RowLockMode::Update,
+    }
+}
 
 /// Full groups of rows a command inserts before it begins a stage: smaller ones are better off in the log.
 const STAGED_AFTER: u64 = 2;
@@ -54,6 +68,9 @@ impl Transaction {
         // A snapshot that stays reads a base from before, without these rows.
         if self.fixed.is_none() && self.writes.bytes() >= spill_size {
             self.spill()?;
+            if self.writes.bytes() >= spill_size / 2 {
+                self.spill_changes()?;
+            }
         }
         self.changed = self.writes.bytes();
         self.retry_at = match self.changed >= spill_size {
@@ -85,7 +102,7 @@ impl Transaction {
                 continue;
             }
             let Some(mut taken) = self.writes.spill(storage, &numbers) else { continue };
-            self.release_keys(&taken);
+            self.release_keys(&[&taken.entries]);
             let (indexes, runs) = std::mem::take(&mut taken.entries)
                 .into_iter()
                 .map(|(index, keys)| (index, Run { keys: Arc::new(keys), order: None }))
@@ -114,11 +131,99 @@ impl Transaction {
             let savepoints =
                 groups.iter().filter(|(group, _)| inside(group)).map(|(_, savepoint)| *savepoint);
             let savepoint = savepoints.min().unwrap_or(0);
-            self.pieces.push((PieceFacts { id, storage, rows: taken.rows }, savepoint));
+            self.pieces.push((PieceFacts { id, storage, rows: taken.rows as i64 }, savepoint));
             if let Some(own) = self.rows.get_mut(&storage) {
                 own.groups.retain(|group, _| !inside(group));
             }
         }
+        Ok(())
+    }
+
+    /// Writes changes of rows that lie in the base beside them, where nobody else sees them.
+    fn spill_changes(&mut self) -> Result<()> {
+        let (after, number, mark) = match self.savepoints.last() {
+            Some(mark) => (Some(mark.command), mark.number, mark.undo),
+            None => (None, 0, 0),
+        };
+        let storages: Vec<u32> = {
+            let sets = self.writes.read();
+            sets.tables.iter().filter(|(_, own)| !own.temporary).map(|(storage, _)| *storage).collect()
+        };
+        let mut left = false;
+        for storage in storages {
+            if !self.hold_bulk(storage) {
+                continue;
+            }
+            // Held by this transaction, so that nobody else brings a newer version into a memtable.
+            let version = self.engine.version.load_full();
+            let mut is_settled = |row: RowId| -> Result<bool> {
+                for memtable in version.memtables() {
+                    if memtable.get(storage, row, Lsn(u64::MAX))?.is_some() {
+                        left = true;
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            };
+            let taken = self.writes.spill_changes(storage, after, mark, &mut is_settled)?;
+            let Some(taken) = taken else { continue };
+            let id = self.engine.bulk.new_id();
+            self.engine.bulk.begin(id, self.id, taken.last);
+            if let Err(error) = self.engine.spill_changes(id, storage, &taken) {
+                // It may or may not have reached the base; the transaction cannot go on without its changes.
+                self.engine.bulk.abort(id);
+                self.staging.failed = Some(error.clone());
+                return Err(error);
+            }
+            self.changed_rows.add(id, storage, &taken);
+            self.pieces.push((PieceFacts { id, storage, rows: taken.rows }, number));
+            self.release_keys(&[&taken.added, &taken.removed]);
+        }
+        if left {
+            // What a checkpoint brings into the base can follow it there.
+            self.engine.request_checkpoint();
+        }
+        Ok(())
+    }
+
+    /// Where what was done since the newest savepoint begins in `held`.
+    fn held_mark(&self) -> usize {
+        self.savepoints.last().map_or(0, |mark| mark.held)
+    }
+
+    /// Keeps row locks as bits when there are very many. (SERIALIZABLE asks which rows were locked when it rolls back to
+    /// a savepoint.)
+    pub(super) fn cover_rows(&mut self) {
+        if self.held_rows < self.engine.options.spill_size / LOCK || self.reads.is_some() {
+            return;
+        }
+        self.held_rows = 0;
+        let savepoint = self.savepoints.last().map_or(0, |mark| mark.number);
+        let end = LockTag::Transaction { owner: self.id, savepoint };
+        let mark = self.held_mark();
+        let Attempt::Granted(_) = self.try_lock(end, EXCLUSIVE, Wait::Skip) else { return };
+        let (rows, rest): (Vec<_>, Vec<_>) =
+            self.held.drain(mark..).partition(|held| matches!(held.tag, LockTag::Row { .. }));
+        self.held.extend(rest);
+        let locks = &self.engine.locks;
+        let covered = rows.iter().filter_map(|held| match held.tag {
+            LockTag::Row { storage, row } => Some((storage, RowId(row), row_mode(held.mode))),
+            _ => None,
+        });
+        locks.cover(self.id, savepoint, covered);
+        for held in &rows {
+            locks.release(self.id, &held.tag, 1 << held.mode);
+        }
+    }
+
+    /// Waits for the end of a transaction that has locked a row among very many.
+    pub(super) async fn wait_for_end(&mut self, end: LockTag) -> Result<()> {
+        let who = self.requester(self.id);
+        if let Attempt::Wait(future) = self.engine.locks.acquire(&who, &end, SHARED, Wait::Block) {
+            future.await?;
+        }
+        self.engine.locks.release(self.id, &end, 1 << SHARED);
+        self.depend_on_latest();
         Ok(())
     }
 
@@ -141,13 +246,18 @@ impl Transaction {
     }
 
     /// The keys of rows that are in the base now: who meets them waits for the one lock.
-    fn release_keys(&mut self, taken: &Taken) {
+    fn release_keys(&mut self, taken: &[&BTreeMap<u32, Keys>]) {
         let mut keys: HashMap<u32, HashSet<&[u8]>> = HashMap::new();
-        for (index, entries) in &taken.entries {
-            keys.insert(*index, entries.iter().map(index::entry_key).collect());
+        for (index, entries) in taken.iter().flat_map(|entries| entries.iter()) {
+            keys.entry(*index).or_default().extend(entries.iter().map(index::entry_key));
         }
+        if self.held_keys == 0 || keys.is_empty() {
+            return;
+        }
+        // Those from before the newest savepoint stay where savepoints expect them.
+        let later = self.held.split_off(self.held_mark());
         let (engine, id, held_keys) = (&self.engine, self.id, &mut self.held_keys);
-        self.held.retain(|held| {
+        self.held.extend(later.into_iter().filter(|held| {
             let gone = match &held.tag {
                 LockTag::Key { index, key } => keys.get(index).is_some_and(|keys| keys.contains(&**key)),
                 _ => false,
@@ -157,7 +267,7 @@ impl Transaction {
                 engine.locks.release(id, &held.tag, 1 << held.mode);
             }
             !gone
-        });
+        }));
     }
 
     /// Whether another transaction that has not ended has a row with that key in the base, or on its way there.
@@ -173,10 +283,17 @@ impl Transaction {
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = version.base.index_range(shape.entries, &range, false);
         while let Some((_, row)) = entries.peek()? {
-            if let Some(piece) = version.base.pending(shape.rows, row.group())
+            if let Some(piece) = base.pending(shape.rows, row.group())
                 && self.engine.bulk.is_foreign(piece, self.id)
             {
                 return Ok(true);
+            }
+            for piece in base.changed(shape.rows, row.group()) {
+                if self.engine.bulk.is_foreign(*piece, self.id)
+                    && base.change_of(shape.rows, *piece, row)?.is_some()
+                {
+                    return Ok(true);
+                }
             }
             entries.advance();
         }

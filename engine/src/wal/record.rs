@@ -13,6 +13,7 @@
 //!   8 entry       index storage varint, live u8, length varint, key ++ row id: an index entry that an update or a
 //!                 delete adds or removes. Those of inserts follow from the row.
 //!   9 publish     piece varint, storage varint, rows varint: rows that lie in the base already become visible
+//!  10 publish     the same with rows as a zigzag varint: changes of rows, with which there are fewer, as a rule
 //! ```
 //! Row ops of one storage usually follow each other, so storage and row id are written as the difference from
 //! the op before (zigzag varints): one or two bytes each.
@@ -65,11 +66,11 @@ pub enum Op<'a> {
         oid: Oid,
         storage: u32,
     },
-    /// Rows that the base holds as a pending piece become visible.
+    /// Rows, or changes of rows, that the base holds as a pending piece become visible: there are `rows` more with it.
     Publish {
         piece: u64,
         storage: u32,
-        rows: u64,
+        rows: i64,
     },
     /// An index entry that comes (`live`) or goes with an update or a delete.
     Entry {
@@ -157,11 +158,12 @@ impl RecordBuilder {
         self.blob(entry);
     }
 
-    pub fn publish(&mut self, piece: u64, storage: u32, rows: u64) {
-        self.bytes.push(9);
+    pub fn publish(&mut self, piece: u64, storage: u32, rows: i64) {
+        let more = u64::try_from(rows);
+        self.bytes.push(if more.is_ok() { 9 } else { 10 });
         put_varint(&mut self.bytes, piece);
         put_varint(&mut self.bytes, u64::from(storage));
-        put_varint(&mut self.bytes, rows);
+        put_varint(&mut self.bytes, more.unwrap_or(zigzag(rows)));
     }
 
     pub fn finish(self) -> Vec<u8> {
@@ -256,8 +258,10 @@ impl<'a> Ops<'a> {
             },
             6 => Op::Statistics { oid: take_u32(rest)?, bytes: take_blob(rest)? },
             7 => Op::NextIds { oid: take_u32(rest)?, storage: take_u32(rest)? },
-            9 => {
-                Op::Publish { piece: take_varint(rest)?, storage: take_u32(rest)?, rows: take_varint(rest)? }
+            kind @ 9..=10 => {
+                let (piece, storage, rows) = (take_varint(rest)?, take_u32(rest)?, take_varint(rest)?);
+                let rows = if kind == 9 { rows as i64 } else { unzigzag(rows) };
+                Op::Publish { piece, storage, rows }
             }
             8 => Op::Entry { storage: take_u32(rest)?, live: take_byte(rest)? != 0, entry: take_blob(rest)? },
             kind => return Some(Err(format!("unknown op {kind}"))),

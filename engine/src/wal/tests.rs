@@ -430,7 +430,7 @@ enum Sample {
     Statistics(u32, Vec<u8>),
     NextIds(u32, u32),
     Entry(u32, bool, Vec<u8>),
-    Publish(u64, u32, u64),
+    Publish(u64, u32, i64),
 }
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
@@ -450,7 +450,7 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
             (any::<u32>(), bytes()).prop_map(|(o, b)| Sample::Statistics(o, b)),
             any::<(u32, u32)>().prop_map(|(o, s)| Sample::NextIds(o, s)),
             (any::<u32>(), any::<bool>(), bytes()).prop_map(|(s, l, b)| Sample::Entry(s, l, b)),
-            any::<(u64, u32, u64)>().prop_map(|(p, s, r)| Sample::Publish(p, s, r)),
+            any::<(u64, u32, i64)>().prop_map(|(p, s, r)| Sample::Publish(p, s, r)),
         ],
         0..20,
     )

@@ -261,6 +261,244 @@ fn keys_stay_unique_between_large_and_small_inserts() {
     assert_eq!(ids.len(), count, "a key is there twice");
 }
 
+/// One UPDATE or DELETE of all rows: `new` gives the new (id, a), or nothing.
+async fn change_all(
+    transaction: &mut Transaction,
+    t: &Fixture,
+    new: impl Fn(i32, i32) -> Option<(i32, i32)>,
+) -> value::Result<usize> {
+    let snapshot = transaction.statement_snapshot(true)?;
+    let mut scan = snapshot.scan(&t.table, None)?;
+    let mut batch = RowBatch::new();
+    let mut changed = 0;
+    while scan.next(&mut batch)? {
+        for (row, old) in batch.ids.iter().zip(&batch.rows) {
+            let (id, a) = (int(&old.get(0)), int(&old.get(1)));
+            let to = new(id, a);
+            let same_key = to.is_some_and(|(to, _)| to == id);
+            let mode = if same_key { RowLockMode::NoKeyUpdate } else { RowLockMode::Update };
+            let lock = transaction.lock_row(&t.table, *row, mode, Wait::Block, &snapshot).await?;
+            assert!(matches!(lock, RowLock::Granted), "{lock:?}");
+            match to {
+                Some((to, a)) => transaction.update(&t.table, *row, old, &values(to, a)).await?,
+                None => transaction.delete(&t.table, *row, old).await?,
+            }
+            // Once more by the same command: passed over.
+            let again = transaction.lock_row(&t.table, *row, mode, Wait::Block, &snapshot).await?;
+            assert!(matches!(again, RowLock::AlreadyChanged), "{again:?}");
+            changed += 1;
+        }
+    }
+    Ok(changed)
+}
+
+/// How the lock on a row is for somebody else.
+fn lock_of(engine: &Engine, t: &Fixture, id: i32, mode: RowLockMode) -> RowLock {
+    let mut other = engine.begin(RC, false);
+    let snapshot = other.statement_snapshot(true).unwrap();
+    let (row, _) = t.find(&snapshot, id).unwrap();
+    let lock = block_on(other.lock_row(&t.table, row, mode, Wait::Skip, &snapshot)).unwrap();
+    let now = other.lock_row_now(&t.table, row, mode, &snapshot);
+    assert_eq!(now.is_none(), matches!(lock, RowLock::Skipped));
+    if now.is_none() {
+        let error = block_on(other.lock_row(&t.table, row, mode, Wait::NoWait, &snapshot)).unwrap_err();
+        assert_eq!(error.state(), SqlState::LOCK_NOT_AVAILABLE);
+    }
+    lock
+}
+
+#[test]
+fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
+    let disk = SimulatedDisk::new(41);
+    let mut engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..3000).map(|id| (id, id % 7)));
+    // What is in memory only cannot be changed beside it.
+    engine.checkpoint().unwrap();
+    let before = t.rows(&engine.snapshot());
+    let context = &mut std::task::Context::from_waker(futures::task::noop_waker_ref());
+
+    let logged = engine.wal_bytes();
+    let mut large = engine.begin(RC, false);
+    assert_eq!(block_on(change_all(&mut large, &t, |id, a| Some((id, a + 100)))).unwrap(), 3000);
+    let mut expected: std::collections::BTreeMap<i32, i32> =
+        before.iter().map(|(id, a)| (*id, a + 100)).collect();
+    for checkpoint in [false, true] {
+        if checkpoint {
+            engine.checkpoint().unwrap();
+        }
+        assert_eq!(t.rows(&large.latest_snapshot()), expected);
+        assert_eq!(t.rows(&engine.snapshot()), before);
+    }
+    // Others find the rows locked, as strongly as they are.
+    assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::NoKeyUpdate), RowLock::Skipped));
+    assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::KeyShare), RowLock::Granted));
+
+    // Twice, three times, and back to a savepoint.
+    block_on(change_all(&mut large, &t, |id, a| Some((id, a + 1)))).unwrap();
+    let savepoint = large.savepoint();
+    block_on(change_all(&mut large, &t, |id, a| (id % 2 == 0).then_some((id + 10_000, a)))).unwrap();
+    assert_eq!(t.rows(&large.latest_snapshot()).len(), 1500);
+    assert!(matches!(lock_of(&engine, &t, 4, RowLockMode::KeyShare), RowLock::Skipped));
+    let mut other = engine.begin(RC, false);
+    other.statement_snapshot(true).unwrap();
+    let new = values(10_004, 0);
+    let mut waiting = Box::pin(other.insert(&t.table, &new));
+    assert!(waiting.as_mut().poll(context).is_pending(), "for a key that is about to come");
+    large.rollback_to(savepoint);
+    assert!(block_on(waiting).is_ok());
+    drop(other);
+    assert!(matches!(lock_of(&engine, &t, 4, RowLockMode::KeyShare), RowLock::Granted));
+    assert!(matches!(lock_of(&engine, &t, 4, RowLockMode::Share), RowLock::Skipped));
+    expected.values_mut().for_each(|a| *a += 1);
+    assert_eq!(t.rows(&large.latest_snapshot()), expected);
+    // Keys change, rows go, in more than one command; one comes back under a key that went.
+    block_on(change_all(&mut large, &t, |id, a| (id % 3 != 0).then_some((id + 10_000, a)))).unwrap();
+    block_on(large.insert(&t.table, &values(3, 33))).unwrap();
+    let error = block_on(t.insert(&mut large, 10_001, 0)).unwrap_err();
+    assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
+    expected = expected.into_iter().filter(|(id, _)| id % 3 != 0).map(|(id, a)| (id + 10_000, a)).collect();
+    expected.insert(3, 33);
+    assert_eq!(t.rows(&large.latest_snapshot()), expected);
+    assert_eq!(t.rows(&engine.snapshot()), before);
+    // Somebody waits for a row, somebody for a key that is about to go, somebody for one that comes.
+    let mut updater = engine.begin(RC, false);
+    let mut update = Box::pin(t.set_a(&mut updater, 1, |a| a));
+    assert!(update.as_mut().poll(context).is_pending());
+    let (mut first, mut second) = (engine.begin(RC, false), engine.begin(RC, false));
+    first.statement_snapshot(true).unwrap();
+    second.statement_snapshot(true).unwrap();
+    let (gone, new) = (values(6, 66), values(10_001, 0));
+    let mut inserted = Box::pin(first.insert(&t.table, &gone));
+    let mut refused = Box::pin(second.insert(&t.table, &new));
+    assert!(inserted.as_mut().poll(context).is_pending());
+    assert!(refused.as_mut().poll(context).is_pending());
+    let snapshot = engine.snapshot();
+    commit(large);
+    assert!(!block_on(update).unwrap(), "the row has another key now");
+    assert!(block_on(inserted).is_ok());
+    assert_eq!(block_on(refused).unwrap_err().state(), SqlState::UNIQUE_VIOLATION);
+    drop((updater, second));
+    commit(first);
+    expected.insert(6, 66);
+    assert_eq!(t.rows(&snapshot), before, "a snapshot does not move");
+    assert!(engine.wal_bytes() - logged < 100_000, "the log names the changes only");
+    // On top of it, smaller ones; then in the base.
+    fill(&engine, &t, [(20_000, 1)]);
+    let mut small = engine.begin(RC, false);
+    assert!(block_on(t.set_a(&mut small, 10_001, |_| 5)).unwrap());
+    assert!(block_on(t.set_id(&mut small, 10_002, 2)).unwrap());
+    assert!(block_on(t.delete(&mut small, 10_004)).unwrap());
+    commit(small);
+    expected.insert(20_000, 1);
+    expected.insert(10_001, 5);
+    let moved = expected.remove(&10_002).unwrap();
+    expected.insert(2, moved);
+    expected.remove(&10_004);
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    assert_eq!(t.rows(&snapshot), before);
+    assert_eq!(engine.statistics(&t.table).rows, expected.len() as u64);
+    drop(snapshot);
+    for _ in 0..2 {
+        // By the log alone, and by the base alone.
+        disk.crash();
+        drop(engine);
+        engine = open(spilling(&disk));
+        assert_eq!(t.rows(&engine.snapshot()), expected);
+        engine.checkpoint().unwrap();
+        assert_eq!(t.rows(&engine.snapshot()), expected);
+        assert_eq!(engine.statistics(&t.table).rows, expected.len() as u64);
+    }
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    assert_eq!(report.index_entries, 2 * expected.len() as u64, "no entry of what was is left");
+}
+
+#[test]
+fn changes_of_many_rows_that_fail_leave_nothing() {
+    for crash in [false, true] {
+        let disk = SimulatedDisk::new(42);
+        let mut engine = open(spilling(&disk));
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, (0..3000).map(|id| (id, id % 7)));
+        engine.checkpoint().unwrap();
+        let before = t.rows(&engine.snapshot());
+        let mut large = engine.begin(RC, false);
+        block_on(change_all(&mut large, &t, |id, a| (id % 3 != 0).then_some((id + 10_000, a + 1)))).unwrap();
+        if crash {
+            disk.crash();
+            std::mem::forget(large);
+            engine = open(spilling(&disk));
+        } else {
+            drop(large);
+        }
+        assert_eq!(t.rows(&engine.snapshot()), before);
+        assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::Update), RowLock::Granted));
+        fill(&engine, &t, [(10_001, 1)]);
+        let mut after = before.clone();
+        after.insert(10_001, 1);
+        engine.checkpoint().unwrap();
+        assert_eq!(t.rows(&engine.snapshot()), after);
+        engine.close().unwrap();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let report = check(std::path::Path::new("/data"), shared).unwrap();
+        assert_eq!(report.findings, Vec::<String>::new());
+        assert_eq!(report.index_entries, 2 * after.len() as u64);
+    }
+}
+
+#[test]
+fn locks_on_many_rows_take_little() {
+    let disk = SimulatedDisk::new(43);
+    let engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..3000).map(|id| (id, 0)));
+    let mut many = engine.begin(RC, false);
+    let lock_all = |transaction: &mut Transaction, mode| {
+        let snapshot = transaction.statement_snapshot(true).unwrap();
+        let mut scan = snapshot.scan(&t.table, None).unwrap();
+        let mut batch = RowBatch::new();
+        while scan.next(&mut batch).unwrap() {
+            for row in &batch.ids {
+                let lock = transaction.lock_row_now(&t.table, *row, mode, &snapshot).unwrap().unwrap();
+                assert!(matches!(lock, RowLock::Granted));
+            }
+        }
+    };
+    lock_all(&mut many, RowLockMode::Share);
+    let savepoint = many.savepoint();
+    lock_all(&mut many, RowLockMode::Update);
+    let entries = engine.locks().listing().len();
+    assert!(entries < 100, "{entries} entries for 3000 rows");
+    assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::KeyShare), RowLock::Skipped));
+    many.rollback_to(savepoint);
+    assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::Share), RowLock::Granted));
+    assert!(matches!(lock_of(&engine, &t, 5, RowLockMode::NoKeyUpdate), RowLock::Skipped));
+    // Who waits for one of them goes on when they are released, and is part of a deadlock like any other.
+    let mut other = engine.begin(RC, false);
+    let mut blocked = engine.begin(RC, false);
+    fill(&engine, &t, [(9000, 0)]);
+    assert!(block_on(t.set_a(&mut other, 9000, |a| a)).unwrap());
+    let mut waits = Box::pin(t.set_a(&mut other, 5, |a| a + 1));
+    let context = &mut std::task::Context::from_waker(futures::task::noop_waker_ref());
+    assert!(waits.as_mut().poll(context).is_pending());
+    let mut behind = Box::pin(t.set_a(&mut blocked, 6, |a| a + 1));
+    assert!(behind.as_mut().poll(context).is_pending());
+    let error = {
+        let mut closes = Box::pin(t.set_a(&mut many, 9000, |a| a));
+        match closes.as_mut().poll(context) {
+            std::task::Poll::Ready(done) => done.err(),
+            std::task::Poll::Pending => block_on(&mut waits).err(),
+        }
+    };
+    assert_eq!(error.map(|error| error.state()), Some(SqlState::DEADLOCK_DETECTED));
+    drop(many);
+    assert!(block_on(behind).unwrap());
+}
+
 #[test]
 fn what_cannot_be_spilled_has_a_bound() {
     let disk = SimulatedDisk::new(33);

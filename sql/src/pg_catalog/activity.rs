@@ -279,7 +279,10 @@ fn activity(scope: &Scope) -> Filled {
 fn lock_type(tag: &LockTag) -> &'static str {
     match tag {
         LockTag::Table(_) => "relation",
-        LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Name { .. } => "transactionid",
+        LockTag::Row { .. }
+        | LockTag::Key { .. }
+        | LockTag::Transaction { .. }
+        | LockTag::Name { .. } => "transactionid",
         LockTag::Advisory(_) => "advisory",
     }
 }
@@ -307,7 +310,9 @@ fn locks(scope: &Scope) -> Filled {
                     row[3] = Datum::Int4((id >> 13) as i32);
                     row[4] = Datum::Int2((id & 0x1fff) as i16);
                 }
-                LockTag::Key { .. } | LockTag::Name { .. } => row[0] = text("transactionid"),
+                LockTag::Key { .. } | LockTag::Transaction { .. } | LockTag::Name { .. } => {
+                    row[0] = text("transactionid");
+                }
                 LockTag::Advisory(key) => {
                     row[0] = text("advisory");
                     row[1] = Datum::Oid(key.database);
