@@ -17,7 +17,7 @@ use value::Result;
 
 use crate::base::{Base, Keys, RowChange, Run};
 use crate::ids::{CommandId, GROUP_ROWS, Lsn, RowId};
-use crate::lock::Bits;
+use crate::lock::{Bits, LockTag};
 use crate::row::RowBytes;
 use crate::stage::Stages;
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
@@ -32,18 +32,33 @@ pub(crate) struct PieceFacts {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Of this transaction, written by commands up to that one.
+    /// Written by commands up to that one.
     Pending {
-        owner: u64,
+        end: End,
         last: CommandId,
     },
     /// The transaction's own snapshots may outlive it: they see its rows whatever their timestamp.
     Committed {
         at: Lsn,
-        owner: u64,
+        end: End,
         last: CommandId,
     },
     Aborted,
+}
+
+/// A transaction, and the savepoint since which it has done something: when either ends, so do the locks and keys that
+/// this stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) owner: u64,
+    pub(crate) savepoint: u64,
+}
+
+impl End {
+    /// What is held until then.
+    pub(crate) fn tag(self) -> LockTag {
+        LockTag::Transaction { owner: self.owner, savepoint: self.savepoint }
+    }
 }
 
 /// Who looks, for groups that are its own.
@@ -77,18 +92,18 @@ impl Bulk {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn begin(&self, id: u64, owner: u64, last: CommandId) {
-        self.states.write().insert(id, State::Pending { owner, last });
+    pub(crate) fn begin(&self, id: u64, end: End, last: CommandId) {
+        self.states.write().insert(id, State::Pending { end, last });
     }
 
     pub(crate) fn commit(&self, id: u64, at: Lsn) {
         self.next.fetch_max(id, Ordering::Relaxed);
         let mut states = self.states.write();
-        let (owner, last) = match states.get(&id) {
-            Some(State::Pending { owner, last }) => (*owner, *last),
-            _ => (0, CommandId(u32::MAX)),
+        let (end, last) = match states.get(&id) {
+            Some(State::Pending { end, last }) => (*end, *last),
+            _ => (End::default(), CommandId(u32::MAX)),
         };
-        states.insert(id, State::Committed { at, owner, last });
+        states.insert(id, State::Committed { at, end, last });
     }
 
     pub(crate) fn abort(&self, id: u64) {
@@ -129,8 +144,8 @@ impl Bulk {
             viewer.is_some_and(|viewer| viewer.owner == owner && last < viewer.command)
         };
         match self.states.read().get(&id)? {
-            State::Committed { at, owner, last } => (*at <= ts || own(*owner, *last)).then_some(*at),
-            State::Pending { owner, last } => own(*owner, *last).then_some(Lsn(0)),
+            State::Committed { at, end, last } => (*at <= ts || own(end.owner, *last)).then_some(*at),
+            State::Pending { end, last } => own(end.owner, *last).then_some(Lsn(0)),
             State::Aborted => None,
         }
     }
@@ -171,10 +186,15 @@ impl Bulk {
         Ok(changes)
     }
 
-    /// Whether a piece is of another transaction that has not ended.
-    pub(crate) fn is_foreign(&self, id: u64, owner: u64) -> bool {
-        let states = self.states.read();
-        matches!(states.get(&id), Some(State::Pending { owner: other, .. }) if *other != owner)
+    /// What to wait for when a piece is of another transaction of which not everything is applied: it has not ended, or
+    /// its commit is newer than `applied`.
+    pub(crate) fn foreign(&self, id: u64, owner: u64, applied: Lsn) -> Option<End> {
+        let end = match self.states.read().get(&id)? {
+            State::Pending { end, .. } => *end,
+            State::Committed { at, end, .. } if *at > applied => *end,
+            State::Committed { .. } | State::Aborted => return None,
+        };
+        (end.owner != owner).then_some(end)
     }
 }
 

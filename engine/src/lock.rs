@@ -116,7 +116,7 @@ pub enum LockTag {
     Table(Oid),
     Advisory(AdvisoryKey),
     /// The end of a transaction, or of what it has done since a savepoint (by number; 0 = since it began): waited for by
-    /// those who meet a row that it has locked among very many.
+    /// those who meet a row that it has locked among very many, or a key of a row that it has put into the base early.
     Transaction {
         owner: u64,
         savepoint: u64,
@@ -188,9 +188,8 @@ impl LockTag {
         }
     }
 
-    /// Of one key. (An empty one stands for many.)
     pub(crate) fn is_key(&self) -> bool {
-        matches!(self, LockTag::Key { key, .. } if !key.is_empty())
+        matches!(self, LockTag::Key { .. })
     }
 
     fn mode_name(&self, mode: u8) -> &'static str {

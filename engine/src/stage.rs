@@ -4,14 +4,14 @@
 //! versions and no index that could be searched; they are appended to buffers, by groups of row ids that are this
 //! command's alone, and go to the base as one pending piece (`bulk.rs`) when a buffer is full and when the command is
 //! through. Only unique keys are looked for: within the buffers, and by other transactions, who find them through
-//! [`Stages`] and wait for the one lock that stands for all of them. Each side makes its key known before it looks for
-//! the other's, so one of the two meets.
+//! [`Stages`] and wait for the transaction's end. Each side makes its key known before it looks for the other's, so one
+//! of the two meets.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
 use crate::base::{Keys, RowChange, Run};
-use crate::bulk::{PieceFacts, Spill};
+use crate::bulk::{End, PieceFacts, Spill};
 use crate::ids::{CommandId, GROUP_ROWS, RowId};
 use crate::index::entry_key;
 use crate::row::RowBytes;
@@ -20,7 +20,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, thread};
 /// Entries of one index, for the rows of one stage.
 #[derive(Debug)]
 pub(crate) struct StagedIndex {
-    owner: u64,
+    holder: End,
     pub(crate) storage: u32,
     unique: bool,
     keys: Mutex<StagedKeys>,
@@ -187,14 +187,17 @@ impl Stages {
         self.count.fetch_sub(indexes.len() as u64, Ordering::SeqCst);
     }
 
-    /// Whether another transaction is inserting a row with that key in a stage. The caller has made its own key known
+    /// Another transaction that is inserting a row with that key in a stage. The caller has made its own key known
     /// (locked it) before.
-    pub(crate) fn has(&self, index: u32, key: &[u8], except: u64) -> bool {
+    pub(crate) fn find(&self, index: u32, key: &[u8], except: u64) -> Option<End> {
         if self.count.load(Ordering::SeqCst) == 0 {
-            return false;
+            return None;
         }
         let list = self.list.read();
-        list.iter().any(|staged| staged.storage == index && staged.owner != except && staged.contains(key))
+        let other = |staged: &&Arc<StagedIndex>| {
+            staged.storage == index && staged.holder.owner != except && staged.contains(key)
+        };
+        list.iter().find(other).map(|staged| staged.holder)
     }
 }
 
@@ -259,6 +262,7 @@ impl Cargo {
 pub(crate) struct Stage {
     pub(crate) storage: u32,
     pub(crate) command: CommandId,
+    pub(crate) holder: End,
     /// One per index of the table, in its order.
     pub(crate) indexes: Vec<Arc<StagedIndex>>,
     known: Known,
@@ -275,7 +279,7 @@ impl Stage {
     /// `indexes`: the storage of each of the table's indexes, and whether it is unique.
     pub(crate) fn new(
         bulk: &Arc<crate::bulk::Bulk>,
-        owner: u64,
+        holder: End,
         command: CommandId,
         storage: u32,
         indexes: impl Iterator<Item = (u32, bool)>,
@@ -284,7 +288,7 @@ impl Stage {
         let indexes = indexes
             .map(|(storage, is_unique)| {
                 let staged =
-                    Arc::new(StagedIndex { owner, storage, unique: is_unique, keys: Mutex::default() });
+                    Arc::new(StagedIndex { holder, storage, unique: is_unique, keys: Mutex::default() });
                 if is_unique {
                     unique.push(staged.clone());
                 }
@@ -293,7 +297,7 @@ impl Stage {
             .collect();
         bulk.stages.add(&unique);
         let known = Known { bulk: bulk.clone(), unique };
-        Stage { storage, command, indexes, known, groups: Vec::new(), next: 0, end: 0, bytes: 0 }
+        Stage { storage, command, holder, indexes, known, groups: Vec::new(), next: 0, end: 0, bytes: 0 }
     }
 
     /// The id of the next row; `group` gives the first of a whole group, of which `rows` are used.
@@ -344,9 +348,8 @@ impl Stage {
 
     /// The same table and command, empty; and what there was.
     pub(crate) fn exchange(&mut self) -> Stage {
-        let owner = self.indexes.first().map_or(0, |index| index.owner);
         let indexes = self.indexes.iter().map(|index| (index.storage, index.unique));
-        let fresh = Stage::new(&self.known.bulk, owner, self.command, self.storage, indexes);
+        let fresh = Stage::new(&self.known.bulk, self.holder, self.command, self.storage, indexes);
         // It will be about as large.
         for (new, old) in fresh.indexes.iter().zip(&self.indexes) {
             let old = &old.keys.lock().entries;

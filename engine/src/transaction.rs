@@ -39,9 +39,6 @@ mod bulk;
 
 use bulk::Staging;
 
-/// No key of an index: the lock on it stands for all rows that a transaction has put into the base early.
-const BULK: &[u8] = &[];
-
 /// What became of a row lock.
 #[derive(Clone, Debug)]
 pub enum RowLock {
@@ -907,16 +904,14 @@ impl Transaction {
     }
 
     /// Locks a key of which no large insert of another transaction has a row that is neither committed nor gone.
-    async fn lock_free_key(&mut self, shape: &KeyShape, key: &[u8]) -> Result<()> {
+    async fn lock_free_key(&mut self, shape: &KeyShape, layout: &Arc<RowLayout>, key: &[u8]) -> Result<()> {
         loop {
             let mark = self.held.len();
             self.lock_key(shape, key).await?;
-            if !self.meets_pending(shape, key)? {
-                return Ok(());
-            }
+            let Some(other) = self.meets_pending(shape, layout, key)? else { return Ok(()) };
             // The other may be about to look for this very lock: it does not wait for one that waits for it.
             self.unlock_to(mark);
-            self.wait_for_bulk(shape).await?;
+            self.wait_for_end(other).await?;
         }
     }
 
@@ -994,7 +989,7 @@ impl Transaction {
             } else if let Some(key) = &key
                 && !may_repeat(shape, index, row)
             {
-                self.lock_free_key(shape, key).await?;
+                self.lock_free_key(shape, &layout, key).await?;
                 if self.has_staged(shape, key) {
                     return Err(index::unique_violation(&self.catalog(), table, index, row));
                 }
@@ -1126,7 +1121,7 @@ impl Transaction {
             } else if let Some(key) = &after
                 && !may_repeat(shape, index, new)
             {
-                self.lock_free_key(shape, key).await?;
+                self.lock_free_key(shape, &layout, key).await?;
                 if self.has_staged(shape, key) || self.holder_of(shape, &layout, key, Some(row))?.is_some() {
                     self.depend_on_latest();
                     self.read_key(shape, key)?;
@@ -1300,7 +1295,7 @@ impl Transaction {
         let now = self.engine.applied_ts();
         for held in &self.held[mark..] {
             match &held.tag {
-                LockTag::Key { index, key } if !key.is_empty() => reads.key(now, *index, key),
+                LockTag::Key { index, key } => reads.key(now, *index, key),
                 LockTag::Row { storage, row } if held.mode == RowLockMode::KeyShare as u8 => {
                     reads.row(now, *storage, RowId(*row), &Columns::all());
                 }

@@ -9,15 +9,15 @@ use std::ops::Bound;
 
 use value::{Datum, Error, Result, SqlState};
 
-use super::{BULK, Transaction};
+use super::Transaction;
 use crate::base::{KeyRange, Keys, RowChange, Run};
-use crate::bulk::{PieceFacts, Spill};
-use crate::catalog::{Index, Object, Persistence, Table};
+use crate::bulk::{End, PieceFacts, Spill, Viewer};
+use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Options;
 use crate::ids::{CommandId, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
 use crate::lock::{Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, Wait};
-use crate::row::{self, RowLayout};
+use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::stage::{Cargo, InFlight, Stage};
 use crate::sync::Arc;
 
@@ -98,9 +98,10 @@ impl Transaction {
             let Some(own) = self.rows.get(&storage) else { continue };
             let groups: Vec<(u32, u64)> = own.full().filter(|(_, savepoint)| *savepoint >= newest).collect();
             let numbers: Vec<u32> = groups.iter().map(|(group, _)| *group).collect();
-            if numbers.is_empty() || !self.hold_bulk(storage) {
+            if numbers.is_empty() {
                 continue;
             }
+            let Some(end) = self.hold_end() else { return Ok(()) };
             let Some(mut taken) = self.writes.spill(storage, &numbers) else { continue };
             self.release_keys(&[&taken.entries]);
             let (indexes, runs) = std::mem::take(&mut taken.entries)
@@ -108,7 +109,7 @@ impl Transaction {
                 .map(|(index, keys)| (index, Run { keys: Arc::new(keys), order: None }))
                 .unzip::<_, _, Vec<_>, Vec<_>>();
             let id = self.engine.bulk.new_id();
-            self.engine.bulk.begin(id, self.id, taken.last);
+            self.engine.bulk.begin(id, end, taken.last);
             let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
                 rows.iter().map(|(offset, bytes)| {
                     Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: Some(bytes.clone()) })
@@ -149,11 +150,9 @@ impl Transaction {
             let sets = self.writes.read();
             sets.tables.iter().filter(|(_, own)| !own.temporary).map(|(storage, _)| *storage).collect()
         };
+        let Some(end) = self.hold_end() else { return Ok(()) };
         let mut left = false;
         for storage in storages {
-            if !self.hold_bulk(storage) {
-                continue;
-            }
             // Held by this transaction, so that nobody else brings a newer version into a memtable.
             let version = self.engine.version.load_full();
             let mut is_settled = |row: RowId| -> Result<bool> {
@@ -168,7 +167,7 @@ impl Transaction {
             let taken = self.writes.spill_changes(storage, after, mark, &mut is_settled)?;
             let Some(taken) = taken else { continue };
             let id = self.engine.bulk.new_id();
-            self.engine.bulk.begin(id, self.id, taken.last);
+            self.engine.bulk.begin(id, end, taken.last);
             if let Err(error) = self.engine.spill_changes(id, storage, &taken) {
                 // It may or may not have reached the base; the transaction cannot go on without its changes.
                 self.engine.bulk.abort(id);
@@ -197,11 +196,9 @@ impl Transaction {
         if self.held_rows < self.engine.options.spill_size / LOCK || self.reads.is_some() {
             return;
         }
+        let Some(end) = self.hold_end() else { return };
         self.held_rows = 0;
-        let savepoint = self.savepoints.last().map_or(0, |mark| mark.number);
-        let end = LockTag::Transaction { owner: self.id, savepoint };
         let mark = self.held_mark();
-        let Attempt::Granted(_) = self.try_lock(end, EXCLUSIVE, Wait::Skip) else { return };
         let (rows, rest): (Vec<_>, Vec<_>) =
             self.held.drain(mark..).partition(|held| matches!(held.tag, LockTag::Row { .. }));
         self.held.extend(rest);
@@ -210,13 +207,21 @@ impl Transaction {
             LockTag::Row { storage, row } => Some((storage, RowId(row), row_mode(held.mode))),
             _ => None,
         });
-        locks.cover(self.id, savepoint, covered);
+        locks.cover(end.owner, end.savepoint, covered);
         for held in &rows {
             locks.release(self.id, &held.tag, 1 << held.mode);
         }
     }
 
-    /// Waits for the end of a transaction that has locked a row among very many.
+    /// Takes the lock that stands for the end of this transaction, or for going back to its newest savepoint. `None`: not
+    /// now, since somebody who has waited for it is just being told.
+    fn hold_end(&mut self) -> Option<End> {
+        let savepoint = self.savepoints.last().map_or(0, |mark| mark.number);
+        let end = End { owner: self.id, savepoint };
+        matches!(self.try_lock(end.tag(), EXCLUSIVE, Wait::Skip), Attempt::Granted(_)).then_some(end)
+    }
+
+    /// Waits for the end of another transaction that stands for locks on very many rows, or for rows of the base.
     pub(super) async fn wait_for_end(&mut self, end: LockTag) -> Result<()> {
         let who = self.requester(self.id);
         if let Attempt::Wait(future) = self.engine.locks.acquire(&who, &end, SHARED, Wait::Block) {
@@ -227,25 +232,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Takes the lock that stands for all keys this transaction has in the base. `false`: not now.
-    fn hold_bulk(&mut self, storage: u32) -> bool {
-        let catalog = self.catalog();
-        let indexes: Vec<u32> = catalog
-            .objects()
-            .filter_map(|object| match object {
-                Object::Index(index) if index.unique => Some(index.clone()),
-                _ => None,
-            })
-            .filter(|index| catalog.table(index.table).is_some_and(|table| table.storage == storage))
-            .map(|index| index.storage)
-            .collect();
-        indexes.into_iter().all(|index| {
-            let tag = LockTag::Key { index, key: BULK.into() };
-            matches!(self.try_lock(tag, SHARED, Wait::Skip), Attempt::Granted(_))
-        })
-    }
-
-    /// The keys of rows that are in the base now: who meets them waits for the one lock.
+    /// The keys of rows that are in the base now: who meets them there waits for the end of this transaction.
     fn release_keys(&mut self, taken: &[&BTreeMap<u32, Keys>]) {
         let mut keys: HashMap<u32, HashSet<&[u8]>> = HashMap::new();
         for (index, entries) in taken.iter().flat_map(|entries| entries.iter()) {
@@ -270,54 +257,59 @@ impl Transaction {
         }));
     }
 
-    /// Whether another transaction that has not ended has a row with that key in the base, or on its way there.
-    pub(super) fn meets_pending(&self, shape: &KeyShape, key: &[u8]) -> Result<bool> {
-        if self.engine.bulk.stages.has(shape.entries, key, self.id) {
-            return Ok(true);
+    /// What to wait for when another transaction that has not ended has a row with that key in the base, or on its way
+    /// there.
+    pub(super) fn meets_pending(
+        &self,
+        shape: &KeyShape,
+        layout: &Arc<RowLayout>,
+        key: &[u8],
+    ) -> Result<Option<LockTag>> {
+        let bulk = &self.engine.bulk;
+        if let Some(end) = bulk.stages.find(shape.entries, key, self.id) {
+            return Ok(Some(end.tag()));
         }
         let version = self.engine.version.load_full();
         let base = &version.base;
         if base.meta().pending.is_empty() || shape.temporary || base.is_beyond(shape.entries, key)? {
-            return Ok(false);
+            return Ok(None);
         }
         let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = version.base.index_range(shape.entries, &range, false);
         while let Some((_, row)) = entries.peek()? {
-            if let Some(piece) = base.pending(shape.rows, row.group())
-                && self.engine.bulk.is_foreign(piece, self.id)
-            {
-                return Ok(true);
+            let foreign = |piece: u64| bulk.foreign(piece, self.id, self.engine.applied_ts());
+            if let Some(end) = base.pending(shape.rows, row.group()).and_then(foreign) {
+                return Ok(Some(end.tag()));
             }
-            for piece in base.changed(shape.rows, row.group()) {
-                if self.engine.bulk.is_foreign(*piece, self.id)
-                    && base.change_of(shape.rows, *piece, row)?.is_some()
-                {
-                    return Ok(true);
+            let pieces = base.changed(shape.rows, row.group());
+            if !pieces.is_empty() {
+                // Of the changes of the row one by one: which bring the key, or take it away.
+                let has = |version: Option<RowBytes>| {
+                    let key_of = |bytes| shape.key(&Row::new(bytes, layout.clone()));
+                    version.and_then(key_of).as_deref() == Some(key)
+                };
+                let mut had = has(base.get(shape.rows, row)?);
+                let mut found = None;
+                for piece in pieces {
+                    let end = foreign(*piece);
+                    let own = Viewer { owner: self.id, command: CommandId(u32::MAX) };
+                    if end.is_none() && !bulk.is_visible(*piece, Lsn(u64::MAX), Some(own)) {
+                        continue;
+                    }
+                    let Some(version) = base.change_of(shape.rows, *piece, row)? else { continue };
+                    let has = has(version);
+                    if has != had {
+                        found = end.or(found);
+                    }
+                    had = has;
+                }
+                if let Some(end) = found {
+                    return Ok(Some(end.tag()));
                 }
             }
             entries.advance();
         }
-        Ok(false)
-    }
-
-    /// Waits until the transactions with rows in the base have ended.
-    pub(super) async fn wait_for_bulk(&mut self, shape: &KeyShape) -> Result<()> {
-        let tag = LockTag::Key { index: shape.entries, key: BULK.into() };
-        let who = self.session.0.requester(self.id, self.age);
-        // It may be held already, shared, for own rows.
-        let granted = match self.engine.locks.acquire(&who, &tag, EXCLUSIVE, Wait::Block) {
-            Attempt::Granted(new) => new,
-            Attempt::Busy => false,
-            Attempt::Wait(future) => {
-                future.await?;
-                true
-            }
-        };
-        if granted {
-            self.engine.locks.release(self.id, &tag, 1 << EXCLUSIVE);
-        }
-        self.depend_on_latest();
-        Ok(())
+        Ok(None)
     }
 
     // ---- stages -------------------------------------------------------------------------------------------
@@ -348,13 +340,10 @@ impl Transaction {
                 return Ok(None);
             }
             self.flush_stage()?;
-            if !self.hold_bulk(table.storage) {
-                return Ok(None);
-            }
+            let Some(end) = self.hold_end() else { return Ok(None) };
             let indexes = indexes.iter().map(|(index, shape)| (shape.entries, index.unique));
             let command = CommandId(self.command);
-            self.staging.stage =
-                Some(Stage::new(&self.engine.bulk, self.id, command, table.storage, indexes));
+            self.staging.stage = Some(Stage::new(&self.engine.bulk, end, command, table.storage, indexes));
             self.dirty = true;
         }
         let Some(mut stage) = self.staging.stage.take() else { return Ok(None) };
@@ -396,7 +385,9 @@ impl Transaction {
                         return Err(index::unique_violation(&self.catalog(), table, index, row));
                     }
                     done += 1;
-                    if unique && (self.is_locked(shape, key) || self.meets_pending(shape, key)?) {
+                    if unique
+                        && (self.is_locked(shape, key) || self.meets_pending(shape, layout, key)?.is_some())
+                    {
                         return Ok(false);
                     }
                     if unique && self.holder_of(shape, layout, key, None)?.is_some() {
@@ -461,7 +452,7 @@ impl Transaction {
         }
         let engine = self.engine.clone();
         let id = engine.bulk.new_id();
-        engine.bulk.begin(id, self.id, full.command);
+        engine.bulk.begin(id, full.holder, full.command);
         let threads = engine.options.threads;
         let write = move |cargo: Cargo| cargo.deliver(|spill| engine.spill(id, spill));
         self.staging.in_flight = Some(InFlight::start(id, full, threads, write));

@@ -279,10 +279,9 @@ fn activity(scope: &Scope) -> Filled {
 fn lock_type(tag: &LockTag) -> &'static str {
     match tag {
         LockTag::Table(_) => "relation",
-        LockTag::Row { .. }
-        | LockTag::Key { .. }
-        | LockTag::Transaction { .. }
-        | LockTag::Name { .. } => "transactionid",
+        LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Transaction { .. } | LockTag::Name { .. } => {
+            "transactionid"
+        }
         LockTag::Advisory(_) => "advisory",
     }
 }
