@@ -257,6 +257,20 @@ fn a_table_four_times_the_budget_loads_scans_and_updates() {
         assert_eq!(client.value(&format!("SELECT a FROM wide WHERE id = {id}")), "1");
     }
     look("looking rows up");
+    client.run("UPDATE wide SET a = a + 1");
+    look("updating all");
+    client.run("BEGIN");
+    client.run("UPDATE wide SET id = -id, a = 0");
+    client.run("DELETE FROM wide");
+    assert_eq!(client.value("SELECT count(*) FROM wide"), "0");
+    client.run("ROLLBACK");
+    look("updating and deleting all, and rolling back");
+    let locked = "SELECT count(*) FROM (SELECT 1 FROM wide FOR UPDATE) locked";
+    assert_eq!(client.value(locked), "800000");
+    look("locking all");
+    client.run("DELETE FROM wide WHERE id % 2 = 0");
+    look("deleting half");
+    assert_eq!(client.value("SELECT count(*) || ' ' || sum(a) FROM wide"), "400000 800000");
     println!("above {} MB: {}", before >> 20, told.join(", "));
     let most = told.iter().filter_map(|line| line.rsplit(' ').nth(1)?.parse::<u64>().ok()).max();
     // The storage keeps to its budget; the rest is what statements and checkpoints need while they run, and what the

@@ -423,6 +423,8 @@ pub(crate) struct Inner {
     ddl: Mutex<()>,
     checkpointing: Mutex<Checkpointing>,
     signal: Arc<Signal>,
+    /// A transaction waits for its rows to get from memtables into the base.
+    checkpoint_wanted: AtomicBool,
     /// Why the last checkpoint failed.
     checkpoint_error: Mutex<Option<Error>>,
     /// The checkpointer, and fills of indexes that go on after a restart.
@@ -555,6 +557,7 @@ impl Engine {
             ddl: Mutex::new(()),
             checkpointing: Mutex::new(Checkpointing { saved: catalog.clone(), ..Checkpointing::default() }),
             signal: Arc::default(),
+            checkpoint_wanted: AtomicBool::new(false),
             checkpoint_error: Mutex::new(None),
             workers: Mutex::default(),
             directory_lock: Mutex::new(Some(lock)),
@@ -1206,6 +1209,7 @@ impl Inner {
 
     /// Asks for a checkpoint soon.
     pub(crate) fn request_checkpoint(&self) {
+        self.checkpoint_wanted.store(true, Ordering::Relaxed);
         self.signal.request();
     }
 
@@ -1446,7 +1450,13 @@ impl Inner {
         let version = self.version.load();
         let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
         self.metrics.memtable_bytes.set(bytes);
+        // Until they are folded in, changes are read beside their rows, and take room twice.
+        let changes = version.base.meta().pending.values().filter(|piece| piece.changes);
+        let unfolded = changes.map(|piece| piece.bytes).sum::<u64>() > self.options.memtable_size
+            && !self.pipeline.lock().unsaved.published.is_empty();
         version.active.bytes() > self.options.memtable_size
+            || unfolded
+            || self.checkpoint_wanted.swap(false, Ordering::Relaxed)
             || self.bulk.has_garbage()
             || self.checkpointing.try_lock().is_some_and(|state| {
                 !state.pending.is_empty()

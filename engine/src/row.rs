@@ -535,6 +535,11 @@ impl RowBytes {
         RowBytes { buffer, start: range.start as u32, end: range.end as u32 }
     }
 
+    /// The same row in a buffer of its own: for those who keep it longer than the block it came in.
+    pub fn alone(&self) -> RowBytes {
+        if self.len() == self.buffer.len() { self.clone() } else { RowBytes::from(self.bytes()) }
+    }
+
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start as usize..self.end as usize]

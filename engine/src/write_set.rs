@@ -356,7 +356,8 @@ impl WriteSet {
         let mut replaced = None;
         match group.get_mut(&row.offset()) {
             None => {
-                let own = OwnRow { base: base.cloned(), newest: version, older: Vec::new() };
+                // A scan may have read a block for this row alone.
+                let own = OwnRow { base: base.map(RowBytes::alone), newest: version, older: Vec::new() };
                 group.insert(row.offset(), own);
             }
             Some(own) if own.newest.command == command => {

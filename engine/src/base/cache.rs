@@ -1,9 +1,9 @@
 //! Row blocks and group deltas in memory, copied out of the store, checked, taken apart once.
 //!
 //! The hard idea: entries serve several generations of the base at once. An entry is right from the generation
-//! it was read in until the checkpoint that changes its block, and that checkpoint removes it. A reader of an
-//! older generation may use it if it was read in that generation or before, and may not put anything in: what it
-//! read may be out of date already.
+//! it was read in until the checkpoint that changes its block, and that checkpoint removes it. Which blocks the last
+//! generations changed is remembered, so that a reader of an older one may also use what was read since, and put in
+//! what it has read, if nothing came between. Where that is not known any more, it only uses what is as old as itself.
 
 use std::hash::BuildHasher;
 
@@ -44,6 +44,16 @@ struct Shard {
     slots: Vec<Slot>,
     hand: usize,
     bytes: usize,
+    /// The newest generation that changed a block, of those after `known`.
+    changed: HashMap<Key, u64>,
+    known: u64,
+}
+
+impl Shard {
+    /// Whether a block is the same in `generation` and in all since.
+    fn is_unchanged_since(&self, key: &Key, generation: u64) -> bool {
+        generation >= self.known && self.changed.get(key).is_none_or(|changed| *changed <= generation)
+    }
 }
 
 pub(super) struct BlockCache {
@@ -57,11 +67,15 @@ pub(super) struct BlockCache {
 
 /// Memory of an entry besides its bytes.
 const OVERHEAD: usize = 160;
+/// Of so many bytes of cache one changed block is remembered.
+const CHANGED: usize = 256;
 
 impl BlockCache {
     pub fn new(limit: u64, generation: u64, metrics: Arc<Metrics>) -> BlockCache {
         BlockCache {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(Shard { known: generation, ..Shard::default() }))
+                .collect(),
             limit: usize::try_from(limit).unwrap_or(usize::MAX) / SHARDS,
             hasher: DefaultHashBuilder::default(),
             newest: AtomicU64::new(generation),
@@ -77,7 +91,9 @@ impl BlockCache {
     pub fn get(&self, key: Key, generation: u64) -> Option<Blocks> {
         let mut shard = self.shard(key).lock();
         let found = match shard.places.get(&key).copied() {
-            Some(place) if shard.slots[place].since <= generation => {
+            Some(place)
+                if shard.slots[place].since <= generation || shard.is_unchanged_since(&key, generation) =>
+            {
                 shard.slots[place].used = true;
                 Some(Arc::clone(&shard.slots[place].blocks))
             }
@@ -96,7 +112,8 @@ impl BlockCache {
         let bytes = blocks.iter().map(Block::len).sum::<usize>() + OVERHEAD;
         let mut shard = self.shard(key).lock();
         // Under the lock: a checkpoint raises `newest` before it removes what it changed.
-        if generation != self.newest.load(Ordering::SeqCst)
+        let newest = generation == self.newest.load(Ordering::SeqCst);
+        if !(newest || shard.is_unchanged_since(&key, generation))
             || bytes > self.limit / 4
             || (once && shard.bytes + bytes > self.limit)
             || shard.places.contains_key(&key)
@@ -136,6 +153,11 @@ impl BlockCache {
         self.newest.store(generation, Ordering::SeqCst);
         for key in changed {
             let mut shard = self.shard(*key).lock();
+            if shard.changed.len() >= self.limit / CHANGED {
+                shard.changed.clear();
+                shard.known = generation;
+            }
+            shard.changed.insert(*key, generation);
             if let Some(place) = shard.places.get(key).copied() {
                 self.remove(&mut shard, place);
             }

@@ -252,8 +252,6 @@ impl Pass<'_> {
                     }
                 }
             }
-            let spans = first / SPAN_ROWS..(first + GROUP_ROWS) / SPAN_ROWS;
-            self.changed.extend(spans.map(|span| Key::Change(storage, id, span)));
         }
         let low = key::change(storage, id, RowId(0));
         let high = key::change(storage, id + 1, RowId(0));

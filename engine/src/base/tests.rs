@@ -588,3 +588,42 @@ fn a_newer_format_is_refused() {
     let error = Base::on(store, options(&simulated(1)), Arc::new(Metrics::default())).unwrap_err();
     assert_eq!(error.state(), SqlState::FEATURE_NOT_SUPPORTED);
 }
+
+#[test]
+fn cached_blocks_serve_all_generations_they_are_right_for() {
+    let cache = cache::BlockCache::new(2 << 20, 1, Arc::new(Metrics::default()));
+    let span = |n: u64| cache::Key::Span(1, n);
+    let blocks = |content: &[u8]| -> cache::Blocks {
+        let mut bytes = Vec::new();
+        block::encode(&[(0, Entry::Row(RowBytes::from(content)))], true, &mut bytes);
+        Arc::new([Block::parse(bytes.into()).unwrap()])
+    };
+    let found = |n: u64, generation: u64| {
+        cache.get(span(n), generation).map(|blocks| match blocks[0].entry(0) {
+            Entry::Row(bytes) => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        })
+    };
+    cache.put(span(0), 1, &blocks(b"same"), false);
+    cache.put(span(1), 1, &blocks(b"old"), false);
+    cache.advance(2, &[span(1), span(3)]);
+    assert_eq!(found(0, 1), found(0, 2));
+    assert_eq!(found(1, 2), None, "changed since");
+    // Out of date for the newest.
+    cache.put(span(1), 1, &blocks(b"old"), false);
+    assert_eq!(found(1, 2), None);
+    cache.put(span(1), 2, &blocks(b"new"), false);
+    assert_eq!((found(1, 1), found(1, 2)), (None, Some(b"new".to_vec())));
+    // Read by an older reader for everybody, and the other way round.
+    cache.put(span(2), 1, &blocks(b"any"), false);
+    assert_eq!(found(2, 2), Some(b"any".to_vec()));
+    cache.put(span(4), 2, &blocks(b"any"), false);
+    assert_eq!(found(4, 1), Some(b"any".to_vec()));
+    // More changed than is remembered: what was read since is not for older ones.
+    let many: Vec<cache::Key> = (100..10_000).map(span).collect();
+    cache.advance(3, &many);
+    assert_eq!(found(4, 1), None);
+    assert_eq!((found(4, 2), found(4, 3)), (Some(b"any".to_vec()), Some(b"any".to_vec())));
+    cache.put(span(5), 2, &blocks(b"any"), false);
+    assert_eq!(found(5, 3), None);
+}
