@@ -150,6 +150,58 @@ impl Bulk {
         }
     }
 
+    /// Whether a piece is the viewer's own, by commands that it sees.
+    fn is_own(&self, id: u64, viewer: Viewer) -> bool {
+        match self.states.read().get(&id) {
+            Some(State::Committed { end, last, .. } | State::Pending { end, last }) => {
+                end.owner == viewer.owner && *last < viewer.command
+            }
+            Some(State::Aborted) | None => false,
+        }
+    }
+
+    /// Whether the rows of a group have been put into `base` by the viewer itself.
+    pub(crate) fn has_put(&self, base: &Base, (storage, group): (u32, u32), viewer: Viewer) -> bool {
+        base.pending(storage, group).is_some_and(|piece| self.is_own(piece, viewer))
+    }
+
+    /// The row as the viewer's own pieces have it: put there or changed. `None`: they leave it alone.
+    pub(crate) fn own_row(
+        &self,
+        base: &Base,
+        (storage, row): (u32, RowId),
+        viewer: Viewer,
+    ) -> Result<Option<Option<RowBytes>>> {
+        for piece in base.changed(storage, row.group()).iter().rev() {
+            if self.is_own(*piece, viewer)
+                && let Some(change) = base.change_of(storage, *piece, row)?
+            {
+                return Ok(Some(change));
+            }
+        }
+        match self.has_put(base, (storage, row.group()), viewer) {
+            true => base.get(storage, row).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What the viewer's own pieces make of the rows with ids in `rows`, all of one group, by offset.
+    pub(crate) fn own_changes(
+        &self,
+        base: &Base,
+        storage: u32,
+        rows: Range<u64>,
+        viewer: Viewer,
+    ) -> Result<Vec<(u16, Option<RowBytes>)>> {
+        let mut changes = Vec::new();
+        for piece in base.changed(storage, RowId(rows.start).group()).iter().rev() {
+            if self.is_own(*piece, viewer) {
+                changes = merge(changes, base.changes_of(storage, *piece, rows.clone())?);
+            }
+        }
+        Ok(changes)
+    }
+
     /// What the newest piece of changes that a reader may see makes of a row, and since when. `None`: there is none.
     pub(crate) fn change_of(
         &self,

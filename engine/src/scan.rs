@@ -15,7 +15,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use value::arrow_form::ColumnBuilder;
 use value::{Error, Result, Type};
 
-use crate::base::{IndexRange, KeyRange};
+use crate::base::{Base, IndexRange, KeyRange};
 use crate::bulk::merge;
 use crate::catalog::{Index, Persistence, Table};
 use crate::dead_run;
@@ -81,6 +81,8 @@ pub struct TableScan {
     overlays: Vec<Arc<TableOverlay>>,
     own: bool,
     base: bool,
+    /// Where the own pieces are that the snapshot's base does not have.
+    landed: Option<Base>,
     position: u64,
     end: u64,
     /// Row ids per step: small at first, so that a LIMIT reads little.
@@ -118,6 +120,7 @@ impl TableScan {
             storage: table.storage,
             overlays,
             own: inner.own.as_ref().is_some_and(|own| own.has_table(table.storage)),
+            landed: inner.own.as_ref().filter(|_| !temporary).and_then(|own| own.landed()),
             base: !temporary,
             position: range.start.0,
             end: range.end.0,
@@ -182,7 +185,8 @@ impl TableScan {
     /// The first group at or after `from` in which any layer may have rows.
     fn next_group(&self, from: u32) -> Option<u32> {
         let inner = &self.snapshot.0;
-        if self.base && from < inner.pin.version.base.groups(self.storage) {
+        let landed = self.landed.as_ref().map_or(0, |landed| landed.groups(self.storage));
+        if self.base && from < inner.pin.version.base.groups(self.storage).max(landed) {
             return Some(from);
         }
         let own = self.own.then(|| inner.own.as_ref()?.next_group(self.storage, from)).flatten();
@@ -224,8 +228,14 @@ impl TableScan {
         let to = ((from / BLOCK) * BLOCK + self.step).min(first + GROUP_ROWS).min(self.end);
         self.step = (self.step * 2).min(GROUP_ROWS / 4);
         let inner = &self.snapshot.0;
+        let bulk = &inner.pin.version.bulk;
         self.scratch.clear();
-        if self.base
+        let own_pieces = self.landed.as_ref().zip(inner.viewer());
+        if let Some((landed, viewer)) = own_pieces
+            && bulk.has_put(landed, (self.storage, *number), viewer)
+        {
+            landed.read_rows(self.storage, RowId(from)..RowId(to), &mut self.scratch)?;
+        } else if self.base
             && *number < inner.pin.version.base.groups(self.storage)
             && inner.shows(self.storage, *number)
         {
@@ -237,6 +247,9 @@ impl TableScan {
             && let Some(own) = &inner.own
         {
             own.visible(self.storage, *number, inner.command, offsets.clone(), &mut changes);
+        }
+        if let Some((landed, viewer)) = own_pieces {
+            changes = merge(changes, bulk.own_changes(landed, self.storage, from..to, viewer)?);
         }
         for overlay in &layers.overlays {
             let mut older = Vec::new();
@@ -337,6 +350,8 @@ pub struct IndexScan {
     /// Newest first.
     overlays: Vec<OverlayEntries>,
     base: Option<IndexRange>,
+    /// With the entries of own pieces that the snapshot's base does not have.
+    landed: Option<IndexRange>,
     /// Entries per refill and rows per batch, growing: a LIMIT 1 reads few.
     step: usize,
     batch: usize,
@@ -378,7 +393,13 @@ impl IndexScan {
             .then(|| version.active.index(index.storage))
             .flatten();
         let skipped = single.as_ref().and_then(|own| own.skip_dead(version, inner.pin.ts, &range.low));
-        let dead = single.map(|overlay| DeadAhead { overlay, from: range.low.clone(), count: 0, last: None });
+        let landed = inner.own.as_ref().filter(|_| !temporary).and_then(|own| own.landed());
+        let dead = single.filter(|_| landed.is_none()).map(|overlay| DeadAhead {
+            overlay,
+            from: range.low.clone(),
+            count: 0,
+            last: None,
+        });
         let range = KeyRange { low: skipped.unwrap_or(range.low), high: range.high };
         let empty = range.is_empty();
         let (low, high) = range.entries();
@@ -406,6 +427,7 @@ impl IndexScan {
             overlays,
             base: (!temporary && !empty)
                 .then(|| inner.pin.version.base.index_range(index.storage, &range, backward)),
+            landed: landed.filter(|_| !empty).map(|base| base.index_range(index.storage, &range, backward)),
             snapshot: snapshot.clone(),
             shape,
             layout: inner.pin.engine.layout(table)?,
@@ -513,6 +535,17 @@ impl IndexScan {
                     first = Some(head);
                 }
             }
+            let mut put = None;
+            if let Some(landed) = &mut self.landed
+                && let Some((key, id)) = landed.peek()?
+            {
+                put = Some(index::entry(key, id));
+            }
+            if let Some(head) = &put
+                && first.is_none_or(|first| before(head, first))
+            {
+                first = Some(head);
+            }
             let base_head = match &mut self.base {
                 Some(base) => base.peek()?,
                 None => None,
@@ -541,6 +574,12 @@ impl IndexScan {
             let mut dead = None;
             let mut layered = false;
             let mut is_own = false;
+            if put.as_ref() == Some(&entry)
+                && let Some(landed) = &mut self.landed
+            {
+                landed.advance();
+                is_own = true;
+            }
             if let Some(own) = &mut self.own
                 && own.entries.front() == Some(&entry)
             {

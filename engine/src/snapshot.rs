@@ -378,7 +378,7 @@ impl SnapshotInner {
         self.pin.version.shows(storage, group, self.pin.ts, self.viewer())
     }
 
-    fn viewer(&self) -> Option<Viewer> {
+    pub(crate) fn viewer(&self) -> Option<Viewer> {
         self.own.as_ref().map(|own| Viewer { owner: own.owner(), command: self.command })
     }
 
@@ -420,6 +420,12 @@ impl View<'_> {
     ) -> Result<(Source, Option<RowBytes>)> {
         if let Some(own) = self.own
             && let Some(found) = own.get(storage, row, self.command)
+        {
+            return Ok((Source::Overlay, found));
+        }
+        if let (Some(own), Some(viewer)) = (self.own, self.viewer())
+            && let Some(landed) = own.landed()
+            && let Some(found) = self.version.bulk.own_row(&landed, (storage, row), viewer)?
         {
             return Ok((Source::Overlay, found));
         }
@@ -472,6 +478,16 @@ impl View<'_> {
                 }
             }
         }
+        let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
+        if let Some(landed) = self.own.and_then(WriteSet::landed).filter(|_| !shape.temporary) {
+            let mut entries = landed.index_range(shape.entries, &range, false);
+            while let Some((_, id)) = entries.peek()? {
+                if visit(id, Source::Overlay)? {
+                    return Ok(());
+                }
+                entries.advance();
+            }
+        }
         let mut dead = Vec::new();
         let mut recent = VecDeque::new();
         let mut look = |memtable: &Memtable, dead: &mut Vec<RowId>| -> Result<bool> {
@@ -502,7 +518,6 @@ impl View<'_> {
         if self.version.base.is_beyond(shape.entries, key)? {
             return self.version.check_alive();
         }
-        let range = KeyRange { low: Bound::Included(key.to_vec()), high: Bound::Included(key.to_vec()) };
         let mut entries = self.version.base.index_range(shape.entries, &range, false);
         while let Some((_, id)) = entries.peek()? {
             if !dead.contains(&id) && visit(id, Source::Base)? {

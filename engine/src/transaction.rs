@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use value::{Datum, Error, Oid, Result, SqlState};
 
-use crate::bulk::{Own, OwnChanges, PieceFacts};
+use crate::bulk::{Own, OwnChanges, PieceFacts, Viewer};
 use crate::catalog::{Catalog, Change, Index, IndexState, Object, Persistence, Sequence, Table};
 use crate::engine::{Inner, SessionState};
 use crate::ids::{CommandId, Isolation, Lsn, RowId};
@@ -1084,6 +1084,12 @@ impl Transaction {
     /// ON CONFLICT under a fixed snapshot must not act on a row it cannot see.
     fn check_visible(&self, table: &Table, row: RowId) -> Result<()> {
         let Some(fixed) = &self.fixed else { return Ok(()) };
+        let own = Viewer { owner: self.id, command: CommandId(u32::MAX) };
+        if let Some(landed) = self.writes.landed()
+            && self.engine.bulk.has_put(&landed, (table.storage, row.group()), own)
+        {
+            return Ok(());
+        }
         if self.dirty
             && (!matches!(self.writes.state(table.storage, row), OwnState::Untouched)
                 || self.changed_rows.state(table.storage, row).is_some())

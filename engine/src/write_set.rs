@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 
-use crate::base::Keys;
+use crate::base::{Base, Keys};
 use crate::bulk::{Changed, Taken};
 use crate::ids::{CommandId, RowId};
 use crate::memtable::as_slice;
@@ -149,6 +149,8 @@ pub(crate) struct WriteSet {
     sets: RwLock<Sets>,
     /// Commands of the snapshots that look at it.
     readers: Mutex<BTreeMap<CommandId, u32>>,
+    /// Where a transaction whose snapshot is fixed finds what it has put into the base since: its snapshot's is older.
+    landed: RwLock<Option<Base>>,
 }
 
 /// What a row and an index entry cost beside their bytes.
@@ -166,6 +168,15 @@ impl WriteSet {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.sets.read().bytes
+    }
+
+    /// The base with what the transaction has put there, if its snapshot's own does not have it.
+    pub(crate) fn landed(&self) -> Option<Base> {
+        self.landed.read().clone()
+    }
+
+    pub(crate) fn set_landed(&self, base: Base) {
+        *self.landed.write() = Some(base);
     }
 
     /// Takes out the rows of whole groups, all inserted by this transaction, with their index entries. Groups of which a

@@ -65,8 +65,8 @@ impl Transaction {
         }
         let options = &self.engine.options;
         let (spill_size, limit) = (options.spill_size, options.write_set_limit);
-        // A snapshot that stays reads a base from before, without these rows.
-        if self.fixed.is_none() && self.writes.bytes() >= spill_size {
+        // SERIALIZABLE looks at the write set when others commit.
+        if self.reads.is_none() && self.writes.bytes() >= spill_size {
             self.spill()?;
             if self.writes.bytes() >= spill_size / 2 {
                 self.spill_changes()?;
@@ -132,6 +132,7 @@ impl Transaction {
             let savepoints =
                 groups.iter().filter(|(group, _)| inside(group)).map(|(_, savepoint)| *savepoint);
             let savepoint = savepoints.min().unwrap_or(0);
+            self.note_landed();
             self.pieces.push((PieceFacts { id, storage, rows: taken.rows as i64 }, savepoint));
             if let Some(own) = self.rows.get_mut(&storage) {
                 own.groups.retain(|group, _| !inside(group));
@@ -175,6 +176,7 @@ impl Transaction {
                 return Err(error);
             }
             self.changed_rows.add(id, storage, &taken);
+            self.note_landed();
             self.pieces.push((PieceFacts { id, storage, rows: taken.rows }, number));
             self.release_keys(&[&taken.added, &taken.removed]);
         }
@@ -183,6 +185,13 @@ impl Transaction {
             self.engine.request_checkpoint();
         }
         Ok(())
+    }
+
+    /// A snapshot that stays reads a base from before what was put there just now.
+    fn note_landed(&self) {
+        if self.fixed.is_some() {
+            self.writes.set_landed(self.engine.version.load().base.clone());
+        }
     }
 
     /// Where what was done since the newest savepoint begins in `held`.
@@ -333,7 +342,7 @@ impl Transaction {
         if self.staging.stage.as_ref().is_none_or(|stage| stage.storage != table.storage) {
             let deferrable = |(index, _): &(Arc<Index>, KeyShape)| table.deferrable(index.oid).is_some();
             if !self.staging.is_much(self.command, options)
-                || self.fixed.is_some()
+                || self.reads.is_some()
                 || table.persistence == Persistence::Temporary
                 || indexes.iter().any(deferrable)
             {
@@ -466,6 +475,7 @@ impl Transaction {
         match in_flight.finish() {
             Ok(landed) => {
                 self.pieces.push((piece, self.savepoint_count));
+                self.note_landed();
                 Ok(Some(landed))
             }
             Err(error) => {

@@ -37,17 +37,19 @@ fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>,
 
 #[test]
 fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
-    COMMANDS.into_iter().for_each(seen_as_a_whole);
+    for isolation in [RC, Isolation::RepeatableRead] {
+        COMMANDS.into_iter().for_each(|command| seen_as_a_whole(command, isolation));
+    }
 }
 
-fn seen_as_a_whole(command: usize) {
+fn seen_as_a_whole(command: usize, isolation: Isolation) {
     let disk = SimulatedDisk::new(31);
     let engine = open(spilling(&disk));
     let t = Fixture::of(&engine);
     fill(&engine, &t, (0..50).map(|id| (id, id)));
     let before = t.rows(&engine.snapshot());
     let logged = engine.wal_bytes();
-    let mut large = engine.begin(RC, false);
+    let mut large = engine.begin(isolation, false);
     insert(&mut large, &t, 1000..3000, command);
     // The transaction sees its rows, others do not, also not through indexes, also not after a checkpoint.
     for checkpoint in [false, true] {
@@ -55,6 +57,9 @@ fn seen_as_a_whole(command: usize) {
             engine.checkpoint().unwrap();
         }
         assert_eq!(t.rows(&large.latest_snapshot()).len(), 2050);
+        let own = large.statement_snapshot(false).unwrap();
+        assert_eq!(t.rows(&own).len(), 2050);
+        assert!(t.find(&own, 1500).is_some());
         assert_eq!(t.rows(&engine.snapshot()), before);
         assert!(t.find(&engine.snapshot(), 1500).is_none());
     }
@@ -64,6 +69,7 @@ fn seen_as_a_whole(command: usize) {
     let error = block_on(t.insert(&mut large, 1003, 0)).unwrap_err();
     assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
     let mut expected = t.rows(&large.latest_snapshot());
+    assert_eq!(t.rows(&large.statement_snapshot(false).unwrap()), expected);
     assert_eq!((expected.len(), expected[&1001]), (2049, 77));
     // Somebody who wants one of its keys waits for it.
     let mut other = engine.begin(RC, false);
@@ -309,6 +315,10 @@ fn lock_of(engine: &Engine, t: &Fixture, id: i32, mode: RowLockMode) -> RowLock 
 
 #[test]
 fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
+    [RC, Isolation::RepeatableRead].into_iter().for_each(changes_seen_as_a_whole);
+}
+
+fn changes_seen_as_a_whole(isolation: Isolation) {
     let disk = SimulatedDisk::new(41);
     let mut engine = open(spilling(&disk));
     let t = Fixture::of(&engine);
@@ -319,7 +329,7 @@ fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
     let context = &mut std::task::Context::from_waker(futures::task::noop_waker_ref());
 
     let logged = engine.wal_bytes();
-    let mut large = engine.begin(RC, false);
+    let mut large = engine.begin(isolation, false);
     assert_eq!(block_on(change_all(&mut large, &t, |id, a| Some((id, a + 100)))).unwrap(), 3000);
     let mut expected: std::collections::BTreeMap<i32, i32> =
         before.iter().map(|(id, a)| (*id, a + 100)).collect();
@@ -328,6 +338,7 @@ fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
             engine.checkpoint().unwrap();
         }
         assert_eq!(t.rows(&large.latest_snapshot()), expected);
+        assert_eq!(t.rows(&large.statement_snapshot(false).unwrap()), expected);
         assert_eq!(t.rows(&engine.snapshot()), before);
     }
     // Others find the rows locked, as strongly as they are.
@@ -360,6 +371,7 @@ fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
     expected = expected.into_iter().filter(|(id, _)| id % 3 != 0).map(|(id, a)| (id + 10_000, a)).collect();
     expected.insert(3, 33);
     assert_eq!(t.rows(&large.latest_snapshot()), expected);
+    assert_eq!(t.rows(&large.statement_snapshot(false).unwrap()), expected);
     assert_eq!(t.rows(&engine.snapshot()), before);
     // Somebody waits for a row, somebody for a key that is about to go, somebody for one that comes.
     let mut updater = engine.begin(RC, false);
