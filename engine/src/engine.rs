@@ -21,6 +21,7 @@ use value::{Error, Oid, Result, SqlState};
 use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, Run, StorageState};
 use crate::bulk::{Bulk, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
+use crate::disk::room::{Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
@@ -60,6 +61,8 @@ pub struct Options {
     pub wal_max_size: u64,
     /// Where finished log segments are copied before they are used again.
     pub wal_archive: Option<Arc<dyn Archive>>,
+    /// Bytes of the disk that commits leave alone, beside what the next checkpoint needs.
+    pub disk_reserve: u64,
     pub checkpoint_interval: Duration,
     pub checkpoint_wal_bytes: u64,
     /// `false`: log batches are written, not synced; a crash of the machine may lose acknowledged commits.
@@ -95,6 +98,7 @@ impl Options {
             wal_keep_segments: 10,
             wal_max_size: 4 << 30,
             wal_archive: None,
+            disk_reserve: 64 << 20,
             checkpoint_interval: Duration::from_secs(30),
             checkpoint_wal_bytes: 256 << 20,
             synchronous: true,
@@ -338,6 +342,9 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wal: Wal,
+    room: Arc<Room>,
+    /// Something was refused for want of room, which a checkpoint may give.
+    room_wanted: AtomicBool,
     pub(crate) version: ArcSwap<SuperVersion>,
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) registry: Registry,
@@ -426,11 +433,13 @@ impl Engine {
         let metrics = Arc::new(Metrics::default());
         let base_directory = options.directory.join("base");
         disk.create_directory(&base_directory)?;
+        let room = Arc::new(Room::new(disk.clone(), base_directory.clone(), options.disk_reserve));
         let base = Base::open(
             BaseOptions {
                 disk: disk.clone(),
                 directory: base_directory,
                 cache_size: options.cache_size,
+                reserve: options.disk_reserve,
                 new_database_id: options.new_database_id,
             },
             metrics.clone(),
@@ -444,6 +453,7 @@ impl Engine {
         wal_options.retain = options.wal_keep_segments;
         wal_options.max_size = options.wal_max_size;
         wal_options.archive = options.wal_archive.clone();
+        wal_options.room = Some(room.clone());
         wal_options.synchronous = options.synchronous;
         wal_options.queue_limit =
             usize::try_from(options.memtable_size).map_or(64 << 20, |n| n.clamp(4 << 20, 64 << 20));
@@ -474,6 +484,8 @@ impl Engine {
         let mut inner = Inner {
             metrics,
             wal,
+            room,
+            room_wanted: AtomicBool::new(false),
             version: ArcSwap::from_pointee(version),
             bulk,
             registry: Registry::default(),
@@ -724,8 +736,7 @@ impl Engine {
             return None;
         }
         let size = self.0.options.memtable_size.max(1);
-        let bytes: u64 = self.0.version.load().memtables().map(|memtable| memtable.bytes()).sum();
-        let over = bytes.checked_sub(size * 2)?;
+        let over = self.0.memtable_bytes().checked_sub(size * 2)?;
         let share = (over as f64 / (size * 2) as f64).min(1.0);
         Some(Duration::from_micros((share * share * 1e6) as u64))
     }
@@ -821,7 +832,7 @@ impl Inner {
         owner: u64,
         note: impl FnOnce(&mut Unsaved),
     ) -> Result<(Lsn, Arc<Memtable>)> {
-        let reservation = self.wal.reserve(record.len())?;
+        let reservation = self.wal.reserve(record.len()).inspect_err(|error| self.want_room(error))?;
         self.pipeline.enter(owner, |unsaved| {
             let lsn = self.wal.append(reservation, record)?;
             note(unsaved);
@@ -923,13 +934,29 @@ impl Inner {
 
     /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
     /// they failed with (53100 for a full disk). Where they succeed, [`Engine::commit_delay`] slows commits down from
-    /// the same point on.
-    pub(crate) fn admit(&self) -> Result<()> {
-        let failed = self.checkpoint_error.lock().clone();
-        let Some(error) = failed else { return Ok(()) };
-        let version = self.version.load();
-        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
-        if bytes <= self.options.memtable_size.saturating_mul(2) { Ok(()) } else { Err(error) }
+    /// the same point on. Also one whose changes, `bytes` of them, would leave too little room on the disk for
+    /// the next checkpoint (53100); `drops`: see [`Room::for_commit`]. What it gives is kept until they are applied.
+    pub(crate) fn admit(&self, bytes: u64, drops: bool) -> Result<Taken<'_>> {
+        let memtables = self.memtable_bytes();
+        if memtables > self.options.memtable_size.saturating_mul(2)
+            && let Some(error) = self.checkpoint_error.lock().clone()
+        {
+            return Err(error);
+        }
+        self.room.for_commit(memtables, bytes, drops).inspect_err(|error| self.want_room(error))
+    }
+
+    /// Asks for a checkpoint where that may help.
+    fn want_room(&self, error: &Error) {
+        if error.state() == SqlState::DISK_FULL {
+            self.room_wanted.store(true, Ordering::Release);
+            self.signal.request();
+        }
+    }
+
+    /// Bytes of committed changes that the base does not hold.
+    fn memtable_bytes(&self) -> u64 {
+        self.version.load().memtables().map(|memtable| memtable.bytes()).sum()
     }
 
     /// Freezes the active memtable and writes all frozen ones into the base.
@@ -1102,7 +1129,8 @@ impl Inner {
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
             settled: Vec::new(),
-            expected_bytes: spill.bytes,
+            // The next checkpoint must still fit.
+            expected_bytes: spill.bytes.saturating_add(self.memtable_bytes()),
         })
     }
 
@@ -1306,9 +1334,9 @@ impl Inner {
 
     fn checkpoint_due(&self) -> bool {
         let version = self.version.load();
-        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
-        self.metrics.memtable_bytes.set(bytes);
+        self.metrics.memtable_bytes.set(self.memtable_bytes());
         version.active.bytes() > self.options.memtable_size
+            || self.room_wanted.swap(false, Ordering::AcqRel)
             || self.bulk.has_garbage()
             || self.checkpointing.try_lock().is_some_and(|state| {
                 !state.pending.is_empty()

@@ -41,6 +41,8 @@ use bulk::Staging;
 
 /// No key of an index: the lock on it stands for all rows that a transaction has put into the base early.
 const BULK: &[u8] = &[];
+/// Bytes of changes that a commit may have which is let through to give room.
+const SMALL: u64 = 64 << 10;
 
 /// What became of a row lock.
 #[derive(Clone, Debug)]
@@ -1335,7 +1337,8 @@ impl Transaction {
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
-            self.engine.admit()?;
+            let bytes = sets.bytes.max(record.len() as u64);
+            let room = self.engine.admit(bytes, self.gives_room(bytes))?;
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());
@@ -1360,6 +1363,7 @@ impl Transaction {
             }
             apply(&self.engine, &sets, lsn, &memtable, &lives);
             std::mem::forget(guard);
+            drop(room);
             let early =
                 take_locks(&mut self.held, |tag| matches!(tag, LockTag::Row { .. } | LockTag::Key { .. }));
             self.engine.finish(lsn, &memtable, early);
@@ -1396,6 +1400,19 @@ impl Transaction {
             self.engine.publish(lsn, &published);
         }
         Ok(Commit { lsn, durable })
+    }
+
+    /// Whether it does little but drop or empty things.
+    fn gives_room(&self, bytes: u64) -> bool {
+        let catalog = self.engine.catalog.load();
+        let gives = |own: &OwnChange| match &own.change {
+            Change::Drop(_) => true,
+            Change::Put(Object::Table(table)) => {
+                catalog.table(table.oid).is_some_and(|old| old.storage != table.storage)
+            }
+            Change::Put(_) => false,
+        };
+        bytes < SMALL && self.changes.iter().any(gives)
     }
 
     /// Temporary objects and rows go to the session.

@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use value::{Error, Result, SqlState};
+use value::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::{self, BLOB_PIECE, BlobRef, Block, Entry, INLINE, SPAN_ROWS};
 use super::cache::Key;
 use super::store::{Keys, Table, Writer, key};
-use super::{Base, BaseMeta, CheckpointInput, Inner, RowChange, StorageState};
+use super::{Base, BaseMeta, BaseOptions, CheckpointInput, Inner, RowChange, StorageState};
 use crate::catalog::Change;
-use crate::disk;
+use crate::disk::room;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::row::RowBytes;
 use crate::sync::{Arc, Mutex};
@@ -28,8 +28,6 @@ const GROUP_SHARE: u64 = 8;
 const DELTA_BYTES: usize = 128 << 10;
 /// Index entries put at once.
 const KEYS: usize = 8192;
-/// Room on the disk that a checkpoint leaves alone.
-const MARGIN: u64 = 32 << 20;
 
 /// META's document.
 pub(super) fn document(meta: &BaseMeta) -> Result<Vec<u8>> {
@@ -42,7 +40,9 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     if input.applied < inner.meta.applied {
         return Err(Error::internal("a checkpoint cannot go back"));
     }
-    make_sure_of_room(inner, input.expected_bytes)?;
+    // The store latches every I/O error, so it must never meet a full disk.
+    let BaseOptions { disk, directory, reserve, .. } = &inner.options;
+    room::for_checkpoint(&**disk, directory, input.expected_bytes, *reserve)?;
     let mut meta = inner.meta.clone();
     meta.applied = input.applied;
     meta.next_oid = meta.next_oid.max(input.next_oid);
@@ -78,26 +78,6 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
         options: inner.options.clone(),
         metrics: Arc::clone(&inner.metrics),
     })))
-}
-
-/// The store latches every I/O error, so it must never meet a full disk.
-fn make_sure_of_room(inner: &Inner, expected: u64) -> Result<()> {
-    let directory = &inner.options.directory;
-    let free = inner
-        .options
-        .disk
-        .free_space(directory)
-        .map_err(|error| disk::error("look at", directory, &error))?;
-    // Each change may rewrite its page, and the pages above it.
-    let need = expected.saturating_mul(3).saturating_add(MARGIN);
-    if free < need {
-        return Err(Error::new(
-            SqlState::DISK_FULL,
-            format!("a checkpoint needs {need} bytes in \"{}\", {free} are free", directory.display()),
-        )
-        .hint("Free space on the disk; the checkpoint is tried again."));
-    }
-    Ok(())
 }
 
 struct Pass<'a> {

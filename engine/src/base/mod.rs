@@ -55,6 +55,8 @@ pub struct BaseOptions {
     pub directory: PathBuf,
     /// Bytes of memory for pages, blocks and writes on their way to the disk together.
     pub cache_size: u64,
+    /// Bytes of the disk of which a checkpoint leaves a quarter: see [`crate::disk::room`].
+    pub reserve: u64,
     /// Identity given to a base made by this open; `None` picks a random one.
     pub new_database_id: Option<u64>,
 }
