@@ -4,6 +4,10 @@
 //! when it syncs. So writes are collected, sorted and merged into long runs when a sync comes (or when too
 //! many have gathered), and reads look there first. Page numbers of a freshly grown file are neighbours, so that
 //! thousands of 4 KiB writes become a few large ones. Below it every page gets its checksum (`pages`).
+//! What is in the file is left to the operating system until the sync. Sending every 8 MB on to the disk at once
+//! (sync_file_range, waited for or not) was measured beside checkpoints of 350 MB (`examples/checkpoint.rs`): log writes
+//! of more than 20 ms went from three or four per checkpoint to one, those of more than a millisecond from 0.1 % to
+//! 0.5 % of all, and the p99 of commits stayed.
 //!
 //! After any I/O error redb answers nothing any more. [`RedbStore::reopen`] then opens the file anew; the old
 //! backend is revoked first, because its readers do not know which pages the new one gives away.
