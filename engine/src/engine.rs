@@ -21,7 +21,7 @@ use value::{Error, Oid, Result, SqlState};
 use crate::base::{Base, BaseOptions, CheckpointInput, IndexChange, Piece, RowChange, Run, StorageState};
 use crate::bulk::{Bulk, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
-use crate::disk::room::{Room, Taken};
+use crate::disk::room::{Cost, Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
@@ -729,15 +729,19 @@ impl Engine {
     }
 
     /// How long a session is to pause (asynchronously) before it commits, while memtables are over budget:
-    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times. Nothing, too, while
+    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times; and the same while the
+    /// room that the next checkpoint needs is more than half of what the disk has. Nothing, too, while
     /// checkpoints fail: waiting does not help then, and the commit is refused at once.
     pub fn commit_delay(&self) -> Option<Duration> {
         if self.0.checkpoint_error.lock().is_some() {
             return None;
         }
         let size = self.0.options.memtable_size.max(1);
-        let over = self.0.memtable_bytes().checked_sub(size * 2)?;
-        let share = (over as f64 / (size * 2) as f64).min(1.0);
+        let over = self.0.memtable_bytes().saturating_sub(size * 2);
+        let share = (over as f64 / (size * 2) as f64).max(self.0.room.pressure()).min(1.0);
+        if share == 0.0 {
+            return None;
+        }
         Some(Duration::from_micros((share * share * 1e6) as u64))
     }
 
@@ -934,16 +938,28 @@ impl Inner {
 
     /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
     /// they failed with (53100 for a full disk). Where they succeed, [`Engine::commit_delay`] slows commits down from
-    /// the same point on. Also one whose changes, `bytes` of them, would leave too little room on the disk for
+    /// the same point on. Also one whose changes would leave too little room on the disk for
     /// the next checkpoint (53100); `drops`: see [`Room::for_commit`]. What it gives is kept until they are applied.
-    pub(crate) fn admit(&self, bytes: u64, drops: bool) -> Result<Taken<'_>> {
-        let memtables = self.memtable_bytes();
-        if memtables > self.options.memtable_size.saturating_mul(2)
+    pub(crate) fn admit(&self, own: Cost, drops: bool) -> Result<Taken<'_>> {
+        if self.memtable_bytes() > self.options.memtable_size.saturating_mul(2)
             && let Some(error) = self.checkpoint_error.lock().clone()
         {
             return Err(error);
         }
-        self.room.for_commit(memtables, bytes, drops).inspect_err(|error| self.want_room(error))
+        let own = own.room(self.version.load().base.size());
+        let taken = self.room.for_commit(self.checkpoint_room(), own, drops);
+        // Better early than with refusals.
+        if self.room.pressure() > 0.0 && !self.room_wanted.swap(true, Ordering::AcqRel) {
+            self.signal.request();
+        }
+        taken.inspect_err(|error| self.want_room(error))
+    }
+
+    /// Bytes that the checkpoint of everything in memory takes on the disk.
+    fn checkpoint_room(&self) -> u64 {
+        let version = self.version.load();
+        let base = version.base.size();
+        version.memtables().map(|memtable| memtable.cost().room(base)).sum()
     }
 
     /// Asks for a checkpoint where that may help.
@@ -1063,7 +1079,7 @@ impl Inner {
             settled: generation.unsaved.published.clone(),
             next_oid,
             next_storage,
-            expected_bytes: memtable.bytes(),
+            expected_bytes: memtable.cost().room(base.size()),
             rows: &mut rows,
             indexes: &mut indexes,
             runs: &[],
@@ -1106,6 +1122,7 @@ impl Inner {
         if let Some(generation) = state.pending.pop_front() {
             state.retired.push_back((Arc::downgrade(&generation.memtable), applied));
         }
+        self.room.relieved();
         self.bound_old_snapshots(&mut state.retired);
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
@@ -1130,7 +1147,7 @@ impl Inner {
             pending: vec![(piece, pending)],
             settled: Vec::new(),
             // The next checkpoint must still fit.
-            expected_bytes: spill.bytes.saturating_add(self.memtable_bytes()),
+            expected_bytes: spill.bytes.saturating_mul(3).saturating_add(self.checkpoint_room()),
         })
     }
 
@@ -1236,7 +1253,8 @@ impl Inner {
         }
         rows.sort_by_key(|change| (change.storage, change.row));
         entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
-        let bytes = (rows.len() * 64) as u64;
+        let cost = Cost { bytes: (rows.len() * 64) as u64, touched: entries.len() as u64 * Cost::ENTRY };
+        let bytes = cost.room(base.size());
         self.change_base(BaseChange {
             rows: &mut rows.into_iter().map(Ok),
             indexes: &mut entries.into_iter().map(Ok),

@@ -1337,8 +1337,8 @@ impl Transaction {
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
-            let bytes = sets.bytes.max(record.len() as u64);
-            let room = self.engine.admit(bytes, self.gives_room(bytes))?;
+            let room =
+                self.engine.admit(sets.cost(), self.gives_room(sets.bytes.max(record.len() as u64)))?;
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());

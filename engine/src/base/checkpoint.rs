@@ -3,7 +3,8 @@
 //! The hard idea: what a change costs is decided by how many blocks it touches, not by how many rows. Changes
 //! are taken group by group (8192 row ids). Spans (128 ids) of which a good part changed, and new ones, are
 //! written as new blocks; scattered changes join the group's delta, one value however many there are. A delta
-//! that has grown past an eighth of its group is folded: its spans are written anew and it is gone.
+//! that has grown past an eighth of its group is folded: its spans are written anew and it is gone. That takes many times
+//! what has changed; where the disk has no room for it, it waits.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -26,6 +27,10 @@ const SPAN_SHARE: u64 = 4;
 /// A delta is folded when it holds this part of its group (1 in n), or more than so many bytes.
 const GROUP_SHARE: u64 = 8;
 const DELTA_BYTES: usize = 128 << 10;
+/// A group is folded only where there is room for the largest there may be.
+const LARGEST_GROUP: u64 = GROUP_ROWS * INLINE as u64;
+/// What is lost at most where a block ends within a page.
+const PAGE: u64 = 4096;
 /// Index entries put at once.
 const KEYS: usize = 8192;
 
@@ -42,7 +47,7 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     }
     // The store latches every I/O error, so it must never meet a full disk.
     let BaseOptions { disk, directory, reserve, .. } = &inner.options;
-    room::for_checkpoint(&**disk, directory, input.expected_bytes, *reserve)?;
+    let spare = room::for_checkpoint(&**disk, directory, input.expected_bytes, *reserve)?;
     let mut meta = inner.meta.clone();
     meta.applied = input.applied;
     meta.next_oid = meta.next_oid.max(input.next_oid);
@@ -59,7 +64,8 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
         meta.pending.remove(piece);
     }
     meta.index_pending();
-    let mut pass = Pass { inner, meta, given: BTreeMap::new(), changed: Vec::new(), buffer: Vec::new() };
+    let mut pass =
+        Pass { inner, meta, given: BTreeMap::new(), changed: Vec::new(), buffer: Vec::new(), spare };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
     inner.store.write(&mut |writer| {
@@ -87,6 +93,8 @@ struct Pass<'a> {
     given: BTreeMap<u32, StorageState>,
     changed: Vec<Key>,
     buffer: Vec<u8>,
+    /// Bytes of the disk that may be used for what could wait.
+    spare: u64,
 }
 
 impl Pass<'_> {
@@ -233,7 +241,8 @@ impl Pass<'_> {
             }
         }
         let bytes = delta.values().map(Entry::size).sum::<usize>();
-        if bytes > DELTA_BYTES || delta.len() as u64 * GROUP_SHARE > capacity(first_row, GROUP_ROWS) {
+        let grown = bytes > DELTA_BYTES || delta.len() as u64 * GROUP_SHARE > capacity(first_row, GROUP_ROWS);
+        if grown && self.spare >= LARGEST_GROUP {
             for offset in delta.keys() {
                 rewrite.entry(u64::from(*offset) / SPAN_ROWS).or_default();
             }
@@ -305,6 +314,7 @@ impl Pass<'_> {
         for (number, entries) in blocks.iter().enumerate() {
             block::encode(entries, number + 1 == blocks.len(), &mut self.buffer);
             writer.put(Table::Rows, &keys[number], &self.buffer)?;
+            self.spare = self.spare.saturating_sub(self.buffer.len() as u64 + PAGE);
         }
         self.changed.push(Key::Span(storage, span));
         Ok(())

@@ -157,8 +157,8 @@ pub struct CheckpointInput<'a> {
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,
     pub next_storage: u32,
-    /// Bytes of the rows and keys above, roughly: a checkpoint that would not fit on the disk is refused before
-    /// it begins (53100).
+    /// Bytes that it takes on the disk at worst ([`crate::disk::room::Cost`]): a checkpoint that would not fit is
+    /// refused before it begins (53100).
     pub expected_bytes: u64,
 }
 
@@ -257,6 +257,11 @@ impl Base {
     /// An I/O error has made the store useless: see [`Base::reopen`].
     pub fn failed(&self) -> bool {
         self.0.store.failed()
+    }
+
+    /// Bytes of what it lies in, holes included.
+    pub fn size(&self) -> u64 {
+        self.0.store.size()
     }
 
     pub fn meta(&self) -> &BaseMeta {

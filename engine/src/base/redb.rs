@@ -47,6 +47,8 @@ pub struct RedbStore {
     cache_size: usize,
     metrics: Arc<Metrics>,
     database: RwLock<Option<Database>>,
+    /// Of the file, as redb knows it.
+    len: Arc<AtomicU64>,
     revoked: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
 }
@@ -95,7 +97,7 @@ impl RedbStore {
         let file = disk.open(path, Mode::Existing).map_err(fail)?;
         let damage = |error| failed(path, redb::Error::Io(error));
         let pages = Pages::open(file, Arc::clone(&metrics)).map_err(damage)?;
-        let len = pages.len().map_err(fail)?;
+        let len = Arc::new(AtomicU64::new(pages.len().map_err(fail)?));
         let doubtful = pages.is_doubtful();
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
@@ -103,7 +105,7 @@ impl RedbStore {
         let backend = Backend {
             pages,
             collect: (cache_size / COLLECT_SHARE).clamp(COLLECT.0, COLLECT.1),
-            len: AtomicU64::new(len),
+            len: Arc::clone(&len),
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::new(()),
             revoked: Arc::clone(&revoked),
@@ -125,6 +127,7 @@ impl RedbStore {
             cache_size,
             metrics,
             database: RwLock::new(Some(database)),
+            len,
             revoked,
             failed: failed_flag,
         };
@@ -237,6 +240,10 @@ impl Store for RedbStore {
             Some(database) => database.close().map_err(|error| self.fail(redb::Error::from(error))),
             None => Ok(()),
         }
+    }
+
+    fn size(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
     }
 
     fn name(&self) -> String {
@@ -382,7 +389,7 @@ struct Backend {
     pages: Pages,
     /// Bytes of writes after which they go to the file.
     collect: usize,
-    len: AtomicU64,
+    len: Arc<AtomicU64>,
     pending: RwLock<Pending>,
     /// One at a time moves `waiting` to the file.
     flushing: Mutex<()>,

@@ -255,7 +255,7 @@ fn fill_up(disk: &SimulatedDisk, free: u64) {
 #[test]
 fn commits_leave_room_for_the_checkpoint() {
     let mut most_rounds = 0;
-    for step in 0..6 {
+    for step in 0..4 {
         let disk = SimulatedDisk::new(step);
         let mut with = options(&disk);
         (with.wal_segment_size, with.wal_keep_segments) = (64 << 10, 4);
@@ -263,7 +263,7 @@ fn commits_leave_room_for_the_checkpoint() {
         let engine = setup::open(with.clone());
         let t = Fixture::of(&engine);
         engine.checkpoint().unwrap();
-        fill_up(&disk, with.disk_reserve + step * (300 << 10));
+        fill_up(&disk, with.disk_reserve + step * (400 << 10));
         let (mut accepted, mut rounds) = (0, 0);
         loop {
             let before = accepted;
@@ -326,6 +326,86 @@ fn writes_go_on_by_themselves_when_a_checkpoint_gives_room() {
     }
     assert!(refused > 0 && engine.metrics().checkpoints.get() > 3);
     assert!(t.rows(&engine.snapshot()).values().all(|a| *a == 30));
+}
+
+/// Commits that come no faster than checkpoints are not refused at all: the checkpointer is called for in time.
+#[test]
+fn checkpoints_come_before_room_runs_out() {
+    let disk = SimulatedDisk::new(10);
+    let mut with = options(&disk);
+    (with.disk_reserve, with.manual_checkpoints, with.threads) = (256 << 10, false, true);
+    with.checkpoint_interval = std::time::Duration::from_secs(3600);
+    let engine = setup::open(with.clone());
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..100).map(|id| (id, 0)));
+    engine.checkpoint().unwrap();
+    fill_up(&disk, with.disk_reserve + (4 << 20));
+    let checkpoints = engine.metrics().checkpoints.get();
+    let (mut longest, mut n) = (std::time::Duration::ZERO, 0);
+    while engine.metrics().checkpoints.get() < checkpoints + 3 {
+        // What a session does before it commits.
+        if let Some(delay) = engine.commit_delay() {
+            longest = longest.max(delay);
+            std::thread::sleep(delay);
+        }
+        change(&engine, &t, n % 100).unwrap();
+        n += 1;
+        assert!(n < 100_000, "no checkpoint");
+    }
+    assert!(n > 100 && longest < std::time::Duration::from_millis(900), "{n} changes, {longest:?}");
+}
+
+/// A few changes in every group make the deltas large enough to be folded, which takes many times what was left for the
+/// checkpoint: on a disk that is short of room it waits.
+#[test]
+fn deltas_are_folded_where_there_is_room() {
+    let written = |free: Option<u64>| {
+        let disk = SimulatedDisk::new(9);
+        let engine = setup::open(setup::options(&disk));
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, (0..40_000).map(|id| (id, id)));
+        engine.checkpoint().unwrap();
+        let update = |ids: std::iter::StepBy<std::ops::Range<i32>>| {
+            let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+            let snapshot = transaction.statement_snapshot(true).unwrap();
+            for id in ids {
+                let (row, old) = t.find(&snapshot, id).unwrap();
+                let lock =
+                    transaction.lock_row(&t.table, row, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot);
+                assert!(matches!(block_on(lock).unwrap(), RowLock::Granted));
+                let new = [old.get(0), old.get(1), Datum::text("new")];
+                block_on(transaction.update(&t.table, row, &old, &new)).unwrap();
+            }
+            drop(snapshot);
+            transaction.commit().unwrap().durable.wait().unwrap();
+        };
+        update((0..40_000).step_by(7));
+        if let Some(free) = free {
+            fill_up(&disk, free);
+        }
+        let count = || engine.metrics().disk_write_bytes.get() - engine.metrics().wal_bytes.get();
+        let before = count();
+        engine.checkpoint().unwrap();
+        let first = count() - before;
+        let rows = t.rows(&engine.snapshot());
+        // The next one makes up for it.
+        disk.set_capacity(None);
+        update((3..40_000).step_by(8192));
+        let before = count();
+        engine.checkpoint().unwrap();
+        let second = count() - before;
+        assert_eq!(t.rows(&engine.snapshot()), rows);
+        (first, second)
+    };
+    let (at_once, little) = written(None);
+    // Enough for what the changes take, too little for a whole group.
+    let reserve = Options::new("/data").disk_reserve;
+    let (short, later) = written(Some(reserve / 4 + (8 << 20)));
+    assert!(
+        at_once > 2 * little && short < at_once / 2 && later > at_once / 2,
+        "{:?}",
+        [at_once, little, short, later]
+    );
 }
 
 /// The file of the base meets a full disk in the middle of a checkpoint, at every write: the checkpoint is given
