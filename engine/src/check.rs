@@ -76,6 +76,7 @@ pub fn check(directory: &Path, disk: Arc<dyn Disk>) -> Result<CheckReport> {
         disk: overlay.clone(),
         directory: base_directory.clone(),
         cache_size: 64 << 20,
+        reserve: 0,
         new_database_id: None,
     };
     match base::RedbStore::verify(overlay.clone(), &file) {

@@ -15,6 +15,8 @@ use std::sync::Arc;
 mod overlay;
 #[path = "disk/real.rs"]
 mod real;
+#[path = "disk/room.rs"]
+pub mod room;
 #[path = "disk/simulated.rs"]
 mod simulated;
 

@@ -23,6 +23,7 @@ use crate::base::{
 };
 use crate::bulk::{Bulk, Changed, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
+use crate::disk::room::{Cost, Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
@@ -62,6 +63,8 @@ pub struct Options {
     pub wal_max_size: u64,
     /// Where finished log segments are copied before they are used again.
     pub wal_archive: Option<Arc<dyn Archive>>,
+    /// Bytes of the disk that commits leave alone, beside what the next checkpoint needs.
+    pub disk_reserve: u64,
     pub checkpoint_interval: Duration,
     pub checkpoint_wal_bytes: u64,
     /// `false`: log batches are written, not synced; a crash of the machine may lose acknowledged commits.
@@ -97,6 +100,7 @@ impl Options {
             wal_keep_segments: 10,
             wal_max_size: 4 << 30,
             wal_archive: None,
+            disk_reserve: 64 << 20,
             checkpoint_interval: Duration::from_secs(30),
             checkpoint_wal_bytes: 256 << 20,
             synchronous: true,
@@ -399,6 +403,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wal: Wal,
+    room: Arc<Room>,
     pub(crate) version: ArcSwap<SuperVersion>,
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) registry: Registry,
@@ -423,7 +428,8 @@ pub(crate) struct Inner {
     ddl: Mutex<()>,
     checkpointing: Mutex<Checkpointing>,
     signal: Arc<Signal>,
-    /// A transaction waits for its rows to get from memtables into the base.
+    /// Something was refused for want of room, which a checkpoint may give, or somebody waits for rows to get from memtables
+    /// into the base.
     checkpoint_wanted: AtomicBool,
     /// Why the last checkpoint failed.
     checkpoint_error: Mutex<Option<Error>>,
@@ -489,11 +495,13 @@ impl Engine {
         let metrics = Arc::new(Metrics::default());
         let base_directory = options.directory.join("base");
         disk.create_directory(&base_directory)?;
+        let room = Arc::new(Room::new(disk.clone(), base_directory.clone(), options.disk_reserve));
         let base = Base::open(
             BaseOptions {
                 disk: disk.clone(),
                 directory: base_directory,
                 cache_size: options.cache_size,
+                reserve: options.disk_reserve,
                 new_database_id: options.new_database_id,
             },
             metrics.clone(),
@@ -507,6 +515,7 @@ impl Engine {
         wal_options.retain = options.wal_keep_segments;
         wal_options.max_size = options.wal_max_size;
         wal_options.archive = options.wal_archive.clone();
+        wal_options.room = Some(room.clone());
         wal_options.synchronous = options.synchronous;
         wal_options.queue_limit =
             usize::try_from(options.memtable_size).map_or(64 << 20, |n| n.clamp(4 << 20, 64 << 20));
@@ -537,6 +546,7 @@ impl Engine {
         let mut inner = Inner {
             metrics,
             wal,
+            room,
             version: ArcSwap::from_pointee(version),
             bulk,
             registry: Registry::default(),
@@ -781,16 +791,19 @@ impl Engine {
     }
 
     /// How long a session is to pause (asynchronously) before it commits, while memtables are over budget:
-    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times. Nothing, too, while
+    /// nothing up to twice [`Options::memtable_size`], then growing to a second at four times; and the same while the
+    /// room that the next checkpoint needs is more than half of what the disk has. Nothing, too, while
     /// checkpoints fail: waiting does not help then, and the commit is refused at once.
     pub fn commit_delay(&self) -> Option<Duration> {
         if self.0.checkpoint_error.lock().is_some() {
             return None;
         }
         let size = self.0.options.memtable_size.max(1);
-        let bytes: u64 = self.0.version.load().memtables().map(|memtable| memtable.bytes()).sum();
-        let over = bytes.checked_sub(size * 2)?;
-        let share = (over as f64 / (size * 2) as f64).min(1.0);
+        let over = self.0.memtable_bytes().saturating_sub(size * 2);
+        let share = (over as f64 / (size * 2) as f64).max(self.0.room.pressure()).min(1.0);
+        if share == 0.0 {
+            return None;
+        }
         Some(Duration::from_micros((share * share * 1e6) as u64))
     }
 
@@ -885,7 +898,7 @@ impl Inner {
         owner: u64,
         note: impl FnOnce(&mut Unsaved),
     ) -> Result<(Lsn, Arc<Memtable>)> {
-        let reservation = self.wal.reserve(record.len())?;
+        let reservation = self.wal.reserve(record.len()).inspect_err(|error| self.want_room(error))?;
         self.pipeline.enter(owner, |unsaved| {
             let lsn = self.wal.append(reservation, record)?;
             note(unsaved);
@@ -987,13 +1000,43 @@ impl Inner {
 
     /// Refuses a commit while checkpoints fail and memory is full of what they should have written: with what
     /// they failed with (53100 for a full disk). Where they succeed, [`Engine::commit_delay`] slows commits down from
-    /// the same point on.
-    pub(crate) fn admit(&self) -> Result<()> {
-        let failed = self.checkpoint_error.lock().clone();
-        let Some(error) = failed else { return Ok(()) };
+    /// the same point on. Also one whose changes would leave too little room on the disk for
+    /// the next checkpoint (53100); `drops`: see [`Room::for_commit`]. What it gives is kept until they are applied.
+    pub(crate) fn admit(&self, own: Cost, drops: bool) -> Result<Taken<'_>> {
+        if self.memtable_bytes() > self.options.memtable_size.saturating_mul(2)
+            && let Some(error) = self.checkpoint_error.lock().clone()
+        {
+            return Err(error);
+        }
+        let own = own.room(self.version.load().base.size());
+        let taken = self.room.for_commit(self.checkpoint_room(), own, drops);
+        // Better early than with refusals.
+        if self.room.pressure() > 0.0 && !self.checkpoint_wanted.swap(true, Ordering::AcqRel) {
+            self.signal.request();
+        }
+        taken.inspect_err(|error| self.want_room(error))
+    }
+
+    /// Bytes that the checkpoint of everything in memory takes on the disk.
+    fn checkpoint_room(&self) -> u64 {
         let version = self.version.load();
-        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
-        if bytes <= self.options.memtable_size.saturating_mul(2) { Ok(()) } else { Err(error) }
+        let base = version.base.size();
+        let changes = version.base.meta().pending.values().map(Piece::cost).fold(Cost::default(), Cost::and);
+        let memtables = version.memtables().map(|memtable| memtable.cost().room(base)).sum::<u64>();
+        memtables.saturating_add(changes.room(base))
+    }
+
+    /// Asks for a checkpoint where that may help.
+    fn want_room(&self, error: &Error) {
+        if error.state() == SqlState::DISK_FULL {
+            self.checkpoint_wanted.store(true, Ordering::Release);
+            self.signal.request();
+        }
+    }
+
+    /// Bytes of committed changes that the base does not hold.
+    fn memtable_bytes(&self) -> u64 {
+        self.version.load().memtables().map(|memtable| memtable.bytes()).sum()
     }
 
     /// Freezes the active memtable and writes all frozen ones into the base.
@@ -1088,8 +1131,8 @@ impl Inner {
         }
         let (next_oid, next_storage) = self.new_ids();
         let keys = TableKeys::new(self, &saved);
-        let changed = generation.unsaved.published.iter().filter_map(|id| base.meta().pending.get(id));
-        let folded: u64 = changed.filter(|piece| piece.changes).map(|piece| piece.bytes).sum();
+        let published = generation.unsaved.published.iter().filter_map(|id| base.meta().pending.get(id));
+        let folded = published.map(Piece::cost).fold(Cost::default(), Cost::and);
         let off = u64::from(planted(Bug::CheckpointOffByOne));
         let input = CheckpointInput {
             applied: Lsn(generation.applied.0 + off),
@@ -1104,7 +1147,7 @@ impl Inner {
             void: Vec::new(),
             next_oid,
             next_storage,
-            expected_bytes: memtable.bytes() + folded,
+            expected_bytes: memtable.cost().and(folded).room(base.size()),
             rows: &mut rows,
             indexes: &mut indexes,
             runs: &[],
@@ -1149,6 +1192,7 @@ impl Inner {
         if let Some(generation) = state.pending.pop_front() {
             state.retired.push_back((Arc::downgrade(&generation.memtable), applied));
         }
+        self.room.relieved();
         self.bound_old_snapshots(&mut state.retired);
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
@@ -1169,7 +1213,8 @@ impl Inner {
             runs: spill.runs,
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
-            expected_bytes: spill.bytes,
+            // The next checkpoint must still fit.
+            expected_bytes: spill.bytes.saturating_mul(3).saturating_add(self.checkpoint_room()),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -1192,7 +1237,9 @@ impl Inner {
             indexes: indexes.into_iter().collect(),
             changes: true,
             bytes: taken.bytes,
+            entries: taken.added.values().chain(taken.removed.values()).map(|keys| keys.len() as u64).sum(),
         };
+        let own = pending.cost().room(base.size());
         let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
             rows.iter().map(|(offset, bytes)| {
                 Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: bytes.clone() })
@@ -1202,14 +1249,15 @@ impl Inner {
             runs: &runs,
             changes: Some((piece, &mut rows)),
             pending: vec![(piece, pending)],
-            expected_bytes: taken.bytes,
+            // It is written now, and again when it is folded.
+            expected_bytes: own.saturating_mul(2).saturating_add(self.checkpoint_room()),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
 
     /// Asks for a checkpoint soon.
     pub(crate) fn request_checkpoint(&self) {
-        self.checkpoint_wanted.store(true, Ordering::Relaxed);
+        self.checkpoint_wanted.store(true, Ordering::Release);
         self.signal.request();
     }
 
@@ -1355,7 +1403,8 @@ impl Inner {
             }
         }
         entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
-        let expected_bytes = (rows.len() * 64) as u64;
+        let cost = Cost { bytes: (rows.len() * 64) as u64, touched: entries.len() as u64 * Cost::ENTRY };
+        let expected_bytes = cost.room(base.size());
         self.change_base(BaseChange {
             dropped,
             void: vec![id],
@@ -1448,15 +1497,14 @@ impl Inner {
 
     fn checkpoint_due(&self) -> bool {
         let version = self.version.load();
-        let bytes: u64 = version.memtables().map(|memtable| memtable.bytes()).sum();
-        self.metrics.memtable_bytes.set(bytes);
+        self.metrics.memtable_bytes.set(self.memtable_bytes());
         // Until they are folded in, changes are read beside their rows, and take room twice.
         let changes = version.base.meta().pending.values().filter(|piece| piece.changes);
         let unfolded = changes.map(|piece| piece.bytes).sum::<u64>() > self.options.memtable_size
             && !self.pipeline.lock().unsaved.published.is_empty();
         version.active.bytes() > self.options.memtable_size
             || unfolded
-            || self.checkpoint_wanted.swap(false, Ordering::Relaxed)
+            || self.checkpoint_wanted.swap(false, Ordering::AcqRel)
             || self.bulk.has_garbage()
             || self.checkpointing.try_lock().is_some_and(|state| {
                 !state.pending.is_empty()

@@ -3,7 +3,8 @@
 //! The hard idea: from the moment the index is in the catalog, write-only, every writer keeps its entries up to date,
 //! and the fill adds those of rows that nobody touches. A step takes a snapshot, reads one group, and adds the
 //! entries to the active memtable if no memtable has said anything about them and no checkpoint came between: then
-//! nobody can have removed an entry that the step brings back. Nothing of it is logged. How far the fill came goes
+//! nobody can have removed an entry that the step brings back. A memtable that is frozen while commits are still on
+//! their way into it has not said everything yet: the step waits for them. Nothing of it is logged. How far the fill came goes
 //! into the base with the same checkpoint as its entries, so that after a crash it goes on from there.
 //!
 //! The rest is waiting: for transactions that wrote before the index was there (their writes lack its entries), for
@@ -25,6 +26,8 @@ use crate::sync::{Arc, thread};
 const GIVEN_UP: u32 = u32::MAX;
 /// How often a wait looks again.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long a commit takes to be applied, about.
+const SETTLING: Duration = Duration::from_micros(100);
 
 impl Engine {
     /// Fills an index that is in the published catalog in state write-only, and makes it ready. Blocks the thread
@@ -151,6 +154,11 @@ impl Engine {
     fn fill_group(&self, table: &Arc<Table>, index: &Index, group: u32) -> Result<bool> {
         let shape = KeyShape::of(table, index);
         let snapshot = self.newest_snapshot();
+        if !snapshot.0.pin.version.is_settled() {
+            drop(snapshot);
+            thread::sleep(SETTLING);
+            return Ok(false);
+        }
         let first = RowId::at(group, 0);
         let mut scan = snapshot.scan(table, Some(first..RowId(first.0 + GROUP_ROWS)))?;
         let mut batch = RowBatch::new();
@@ -210,7 +218,7 @@ impl Inner {
     }
 
     /// Adds entries as of `ts`, and that the fill goes on with group `next`, unless the layers changed since
-    /// `version`.
+    /// `version`, which is settled.
     fn add_built(
         &self,
         version: &Arc<crate::snapshot::SuperVersion>,

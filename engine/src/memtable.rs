@@ -20,6 +20,7 @@ use value::{Error, Result, SqlState};
 use crate::base::Base;
 use crate::bulk::Bulk;
 use crate::dead_run::Runs;
+use crate::disk::room::Cost;
 use crate::ids::{GROUP_ROWS, Lsn, RowId};
 use crate::row::{self, RowBytes, RowLayout};
 use crate::snapshot::{Horizon, SuperVersion};
@@ -120,6 +121,8 @@ pub(crate) struct TableOverlay {
     /// Rows inserted minus rows deleted.
     rows: AtomicI64,
     below: OnceLock<Below>,
+    /// Of the memtable: see [`Cost::touched`].
+    touched: Arc<AtomicU64>,
 }
 
 impl TableOverlay {
@@ -211,7 +214,11 @@ impl TableOverlay {
         if let Some(found) = self.groups.read().get(&group) {
             return found.clone();
         }
-        self.groups.write().entry(group).or_default().clone()
+        let new = || {
+            self.touched.fetch_add(Cost::GROUP, Ordering::Relaxed);
+            Arc::default()
+        };
+        self.groups.write().entry(group).or_insert_with(new).clone()
     }
 
     /// Change of the live row count since the base.
@@ -296,7 +303,8 @@ impl IndexOverlay {
         });
     }
 
-    fn record(&self, entry: &[u8], live: bool, ts: Lsn, safe: Lsn) -> u64 {
+    /// Gives the bytes it takes; `more` counts entries that came, less those that went.
+    fn record(&self, entry: &[u8], live: bool, ts: Lsn, safe: Lsn, more: &mut i64) -> u64 {
         let mut added = 0;
         let mut entries = self.entries.write();
         let entries = &mut *entries;
@@ -313,6 +321,7 @@ impl IndexOverlay {
             }
             None => {
                 added = entry.len() as u64 + OVERHEAD;
+                *more += 1;
                 entries.map.insert(entry.into(), EntryState { ts, live, fresh: live });
             }
         }
@@ -323,6 +332,7 @@ impl IndexOverlay {
                 && entries.map.get(&entry).is_some_and(|state| !state.live && state.ts == ts)
             {
                 entries.map.remove(&entry);
+                *more -= 1;
             }
         }
         added
@@ -354,6 +364,7 @@ pub(crate) struct Memtable {
     tables: RwLock<HashMap<u32, Arc<TableOverlay>>>,
     indexes: RwLock<HashMap<u32, Arc<IndexOverlay>>>,
     bytes: Arc<AtomicU64>,
+    touched: Arc<AtomicU64>,
     /// Commits that have their LSN and are being applied.
     writers: AtomicU64,
     /// Emptied although snapshots still need it.
@@ -367,6 +378,11 @@ impl Memtable {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// What its checkpoint takes.
+    pub(crate) fn cost(&self) -> Cost {
+        Cost { bytes: self.bytes(), touched: self.touched.load(Ordering::Relaxed) }
+    }
+
     /// Takes the memory back from snapshots that still look at it; whoever reads finds out by
     /// [`Memtable::is_evicted`], asked after reading.
     pub(crate) fn evict(&self) {
@@ -375,6 +391,7 @@ impl Memtable {
         self.tables.write().clear();
         self.indexes.write().clear();
         self.bytes.store(0, Ordering::Relaxed);
+        self.touched.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn is_evicted(&self) -> bool {
@@ -425,7 +442,8 @@ impl Memtable {
         if let Some(found) = self.tables.read().get(&storage) {
             return found.clone();
         }
-        self.tables.write().entry(storage).or_default().clone()
+        let new = || Arc::new(TableOverlay { touched: self.touched.clone(), ..TableOverlay::default() });
+        self.tables.write().entry(storage).or_insert_with(new).clone()
     }
 
     fn index_or_new(&self, storage: u32) -> Arc<IndexOverlay> {
@@ -489,10 +507,22 @@ impl Memtable {
     ) {
         let index = self.index_or_new(storage);
         let mut bytes = 0;
+        let mut more = 0;
         for (entry, live) in entries {
-            bytes += index.record(entry, live, ts, safe);
+            bytes += index.record(entry, live, ts, safe, &mut more);
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.touch(more);
+    }
+
+    /// So many index entries more, or fewer.
+    fn touch(&self, entries: i64) {
+        let cost = Cost::ENTRY * entries.unsigned_abs();
+        if entries >= 0 {
+            self.touched.fetch_add(cost, Ordering::Relaxed);
+        } else {
+            self.touched.fetch_sub(cost, Ordering::Relaxed);
+        }
     }
 
     /// Entries of an index come with the index itself.
@@ -507,19 +537,21 @@ impl Memtable {
         overlay.built.store(true, Ordering::Relaxed);
         let older: Vec<Arc<IndexOverlay>> =
             older.iter().filter_map(|memtable| memtable.index(storage)).collect();
-        let mut bytes = 0;
+        let (mut bytes, mut more) = (0, 0);
         for entries in entries.chunks(256) {
             let mut own = overlay.entries.write();
             for entry in entries {
                 let known = older.iter().any(|overlay| overlay.entries.read().map.contains_key(entry));
                 if !known && !own.map.contains_key(entry) {
                     bytes += entry.len() as u64 + OVERHEAD;
+                    more += 1;
                     // The base may have it from an earlier fill: removing it again must reach the base.
                     own.map.insert(entry.clone(), EntryState { ts, live: true, fresh: false });
                 }
             }
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.touch(more);
     }
 
     /// The newest version of each row of a storage from group `from` on: one group, in id order.

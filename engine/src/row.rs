@@ -35,7 +35,7 @@ const COUNT: u16 = 0x07ff;
 
 /// Most columns a table may have, as in PostgreSQL.
 pub const MAX_COLUMNS: usize = 1600;
-/// Most bytes a row may have.
+/// Most bytes that all values of a row together may have; a value alone may have as many in PostgreSQL.
 pub const MAX_ROW: usize = 1 << 30;
 
 /// Where the columns of a table stand in its rows.
@@ -139,30 +139,47 @@ impl RowLayout {
 /// out, they then read as `missing`. A value of another kind than its column is XX000, a row of more than
 /// [`MAX_ROW`] bytes 54000.
 pub fn encode(layout: &RowLayout, values: &[Datum], out: &mut Vec<u8>) -> Result<()> {
+    encode_within(MAX_ROW, layout, values, out)
+}
+
+fn encode_within(most: usize, layout: &RowLayout, values: &[Datum], out: &mut Vec<u8>) -> Result<()> {
     if values.len() > layout.len() || values.len() > MAX_COLUMNS {
         return Err(Error::internal(format!("{} values for {} columns", values.len(), layout.len())));
     }
     let start = out.len();
     // Most rows are narrow: written so at first, and again if the variable part turns out to be longer.
-    if encode_as(layout, values, out, false)? {
+    if encode_as(usize::from(u16::MAX).min(most), layout, values, out, false)? {
         return Ok(());
     }
     out.truncate(start);
-    if encode_as(layout, values, out, true)? {
+    // Gigabytes are counted before they are copied.
+    let long = |value: &Datum| match value {
+        Datum::Text(text) => text.len(),
+        Datum::Bytea(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let size = values.iter().map(long).fold(0, usize::saturating_add);
+    if size <= most && encode_as(most, layout, values, out, true)? {
         return Ok(());
     }
     out.truncate(start);
-    Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("row is too big, maximum size {MAX_ROW}")))
+    Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "row is too big")
+        .detail(format!("All values of a row together may have {most} bytes.")))
 }
 
-/// `false`: the variable part does not fit.
-fn encode_as(layout: &RowLayout, values: &[Datum], out: &mut Vec<u8>, wide: bool) -> Result<bool> {
+/// `false`: the variable part has more than `limit` bytes.
+fn encode_as(
+    limit: usize,
+    layout: &RowLayout,
+    values: &[Datum],
+    out: &mut Vec<u8>,
+    wide: bool,
+) -> Result<bool> {
     let start = out.len();
     let count = values.len();
     let nulls = start + 2;
     let slots = nulls + count.div_ceil(8);
     let variable = slots + layout.slots_size(count, wide);
-    let limit = if wide { MAX_ROW } else { usize::from(u16::MAX) };
     out.extend_from_slice(&(count as u16 | if wide { WIDE } else { 0 }).to_le_bytes());
     out.resize(variable, 0);
     for (number, (slot, value)) in layout.columns.iter().zip(values).enumerate() {
@@ -176,10 +193,21 @@ fn encode_as(layout: &RowLayout, values: &[Datum], out: &mut Vec<u8>, wide: bool
             }
             continue;
         }
+        let left = limit - (out.len() - variable);
         match value {
             Datum::Null => {}
-            Datum::Text(text) if slot.repr == Repr::Text => out.extend_from_slice(text.as_bytes()),
-            Datum::Bytea(bytes) if slot.repr == Repr::Bytea => out.extend_from_slice(bytes),
+            Datum::Text(text) if slot.repr == Repr::Text => {
+                if text.len() > left {
+                    return Ok(false);
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+            Datum::Bytea(bytes) if slot.repr == Repr::Bytea => {
+                if bytes.len() > left {
+                    return Ok(false);
+                }
+                out.extend_from_slice(bytes);
+            }
             Datum::Numeric(_) if slot.repr == Repr::Numeric => value::binary::store(value, out),
             Datum::Jsonb(_) if slot.repr == Repr::Jsonb => value::binary::store(value, out),
             Datum::Array(_) if slot.repr == Repr::Array => value::binary::store(value, out),

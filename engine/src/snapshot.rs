@@ -71,6 +71,11 @@ impl SuperVersion {
         self.memtables().any(|memtable| memtable.is_thinned())
     }
 
+    /// Every commit before the active memtable is applied; it stays so.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.frozen.iter().all(|memtable| memtable.is_quiet())
+    }
+
     /// 72000 when the memory behind this version was needed for others; to be asked after reading.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if !self.memtables().any(|memtable| memtable.is_evicted()) {

@@ -39,6 +39,9 @@ mod bulk;
 
 use bulk::Staging;
 
+/// Bytes of changes that a commit may have which is let through to give room.
+const SMALL: u64 = 64 << 10;
+
 /// What became of a row lock.
 #[derive(Clone, Debug)]
 pub enum RowLock {
@@ -1384,7 +1387,8 @@ impl Transaction {
         let lsn = if record.is_empty() && !entries_only {
             None
         } else {
-            self.engine.admit()?;
+            let room =
+                self.engine.admit(sets.cost(), self.gives_room(sets.bytes.max(record.len() as u64)))?;
             let log = || {
                 self.engine.log_commit(record.finish(), self.id, |unsaved| {
                     unsaved.catalog.extend(published.iter().cloned());
@@ -1409,6 +1413,7 @@ impl Transaction {
             }
             apply(&self.engine, &sets, lsn, &memtable, &lives);
             std::mem::forget(guard);
+            drop(room);
             let early = take_locks(&mut self.held, |tag| {
                 matches!(tag, LockTag::Row { .. } | LockTag::Key { .. } | LockTag::Transaction { .. })
             });
@@ -1446,6 +1451,19 @@ impl Transaction {
             self.engine.publish(lsn, &published);
         }
         Ok(Commit { lsn, durable })
+    }
+
+    /// Whether it does little but drop or empty things.
+    fn gives_room(&self, bytes: u64) -> bool {
+        let catalog = self.engine.catalog.load();
+        let gives = |own: &OwnChange| match &own.change {
+            Change::Drop(_) => true,
+            Change::Put(Object::Table(table)) => {
+                catalog.table(table.oid).is_some_and(|old| old.storage != table.storage)
+            }
+            Change::Put(_) => false,
+        };
+        bytes < SMALL && self.changes.iter().any(gives)
     }
 
     /// Temporary objects and rows go to the session.

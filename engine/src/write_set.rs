@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use crate::base::{Base, Keys};
 use crate::bulk::{Changed, Taken};
+use crate::disk::room::Cost;
 use crate::ids::{CommandId, RowId};
 use crate::memtable::as_slice;
 use crate::row::{RowBytes, RowLayout};
@@ -139,6 +140,15 @@ pub(crate) struct Sets {
     undo: Vec<Undo>,
     /// Rows and entries changed, for the size of what a commit will write.
     pub(crate) bytes: u64,
+}
+
+impl Sets {
+    /// What the checkpoint of it takes.
+    pub(crate) fn cost(&self) -> Cost {
+        let groups: usize = self.tables.values().map(|own| own.groups.len()).sum();
+        let entries: usize = self.indexes.values().map(|own| own.entries.len()).sum();
+        Cost { bytes: self.bytes, touched: groups as u64 * Cost::GROUP + entries as u64 * Cost::ENTRY }
+    }
 }
 
 /// Shared between a transaction and its snapshots.

@@ -3,20 +3,21 @@
 //! The hard idea: what a change costs is decided by how many blocks it touches, not by how many rows. Changes
 //! are taken group by group (8192 row ids). Spans (128 ids) of which a good part changed, and new ones, are
 //! written as new blocks; scattered changes join the group's delta, one value however many there are. A delta
-//! that has grown past an eighth of its group is folded: its spans are written anew and it is gone.
+//! that has grown past an eighth of its group is folded: its spans are written anew and it is gone. That takes many times
+//! what has changed; where the disk has no room for it, it waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use value::{Error, Result, SqlState};
+use value::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::{self, BLOB_PIECE, BlobRef, Block, Entry, INLINE, SPAN_ROWS};
 use super::cache::Key;
 use super::store::{Keys, Table, Writer, key};
-use super::{Base, BaseMeta, CheckpointInput, Inner, RowChange, RowKeys, StorageState};
+use super::{Base, BaseMeta, BaseOptions, CheckpointInput, Inner, RowChange, RowKeys, StorageState};
 use crate::catalog::Change;
-use crate::disk;
+use crate::disk::room;
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::row::RowBytes;
 use crate::sync::{Arc, Mutex};
@@ -26,10 +27,12 @@ const SPAN_SHARE: u64 = 4;
 /// A delta is folded when it holds this part of its group (1 in n), or more than so many bytes.
 const GROUP_SHARE: u64 = 8;
 const DELTA_BYTES: usize = 128 << 10;
+/// A group is folded only where there is room for the largest there may be.
+const LARGEST_GROUP: u64 = GROUP_ROWS * INLINE as u64;
+/// What is lost at most where a block ends within a page.
+const PAGE: u64 = 4096;
 /// Index entries put at once.
 const KEYS: usize = 8192;
-/// Room on the disk that a checkpoint leaves alone.
-const MARGIN: u64 = 32 << 20;
 
 /// META's document.
 pub(super) fn document(meta: &BaseMeta) -> Result<Vec<u8>> {
@@ -42,7 +45,9 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     if input.applied < inner.meta.applied {
         return Err(Error::internal("a checkpoint cannot go back"));
     }
-    make_sure_of_room(inner, input.expected_bytes)?;
+    // The store latches every I/O error, so it must never meet a full disk.
+    let BaseOptions { disk, directory, reserve, .. } = &inner.options;
+    let spare = room::for_checkpoint(&**disk, directory, input.expected_bytes, *reserve)?;
     let mut meta = inner.meta.clone();
     meta.applied = input.applied;
     meta.next_oid = meta.next_oid.max(input.next_oid);
@@ -68,7 +73,7 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     };
     let folds = input.settled.iter().filter(is_folded).copied().collect();
     let (given, changed, buffer) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut pass = Pass { inner, meta, given, changed, buffer, folds };
+    let mut pass = Pass { inner, meta, given, changed, buffer, folds, spare };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
     inner.store.write(&mut |writer| {
@@ -89,26 +94,6 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     })))
 }
 
-/// The store latches every I/O error, so it must never meet a full disk.
-fn make_sure_of_room(inner: &Inner, expected: u64) -> Result<()> {
-    let directory = &inner.options.directory;
-    let free = inner
-        .options
-        .disk
-        .free_space(directory)
-        .map_err(|error| disk::error("look at", directory, &error))?;
-    // Each change may rewrite its page, and the pages above it.
-    let need = expected.saturating_mul(3).saturating_add(MARGIN);
-    if free < need {
-        return Err(Error::new(
-            SqlState::DISK_FULL,
-            format!("a checkpoint needs {need} bytes in \"{}\", {free} are free", directory.display()),
-        )
-        .hint("Free space on the disk; the checkpoint is tried again."));
-    }
-    Ok(())
-}
-
 pub(super) struct Pass<'a> {
     pub(super) inner: &'a Inner,
     /// Of the next base.
@@ -118,6 +103,8 @@ pub(super) struct Pass<'a> {
     pub(super) buffer: Vec<u8>,
     /// Pieces of changes that become part of the base.
     pub(super) folds: BTreeSet<u64>,
+    /// Bytes of the disk that may be used for what could wait.
+    spare: u64,
 }
 
 impl Pass<'_> {
@@ -301,7 +288,8 @@ impl Pass<'_> {
             }
         }
         let bytes = delta.values().map(Entry::size).sum::<usize>();
-        if bytes > DELTA_BYTES || delta.len() as u64 * GROUP_SHARE > capacity(first_row, GROUP_ROWS) {
+        let grown = bytes > DELTA_BYTES || delta.len() as u64 * GROUP_SHARE > capacity(first_row, GROUP_ROWS);
+        if grown && self.spare >= LARGEST_GROUP {
             for offset in delta.keys() {
                 rewrite.entry(u64::from(*offset) / SPAN_ROWS).or_default();
             }
@@ -373,6 +361,7 @@ impl Pass<'_> {
         for (number, entries) in blocks.iter().enumerate() {
             block::encode(entries, number + 1 == blocks.len(), &mut self.buffer);
             writer.put(Table::Rows, &keys[number], &self.buffer)?;
+            self.spare = self.spare.saturating_sub(self.buffer.len() as u64 + PAGE);
         }
         self.changed.push(Key::Span(storage, span));
         Ok(())

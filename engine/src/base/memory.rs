@@ -52,6 +52,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn size(&self) -> u64 {
+        u64::MAX
+    }
+
     fn name(&self) -> String {
         "memory".to_owned()
     }

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::catalog::{Change, Object};
 use crate::disk::Disk;
+use crate::disk::room::Cost;
 use crate::ids::{GROUP_ROWS, Lsn, RowId};
 pub use crate::index::KeyRange;
 use crate::metrics::Metrics;
@@ -57,6 +58,8 @@ pub struct BaseOptions {
     pub directory: PathBuf,
     /// Bytes of memory for pages, blocks and writes on their way to the disk together.
     pub cache_size: u64,
+    /// Bytes of the disk of which a checkpoint leaves a quarter: see [`crate::disk::room`].
+    pub reserve: u64,
     /// Identity given to a base made by this open; `None` picks a random one.
     pub new_database_id: Option<u64>,
 }
@@ -115,9 +118,20 @@ pub struct Piece {
     /// It changes rows of these groups, and lies in CHANGES; otherwise the groups are all its own.
     #[serde(default)]
     pub changes: bool,
-    /// About what it takes.
+    /// About what its changes take.
     #[serde(default)]
     pub bytes: u64,
+    /// Index entries that come or go with them.
+    #[serde(default)]
+    pub entries: u64,
+}
+
+impl Piece {
+    /// What it takes to make its changes part of the base.
+    pub fn cost(&self) -> Cost {
+        let groups = if self.changes { self.groups.len() as u64 * Cost::GROUP } else { 0 };
+        Cost { bytes: self.bytes, touched: groups.saturating_add(self.entries.saturating_mul(Cost::ENTRY)) }
+    }
 }
 
 impl BaseMeta {
@@ -179,8 +193,8 @@ pub struct CheckpointInput<'a> {
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,
     pub next_storage: u32,
-    /// Bytes of the rows and keys above, roughly: a checkpoint that would not fit on the disk is refused before
-    /// it begins (53100).
+    /// Bytes that it takes on the disk at worst ([`crate::disk::room::Cost`]): a checkpoint that would not fit is
+    /// refused before it begins (53100).
     pub expected_bytes: u64,
 }
 
@@ -295,6 +309,11 @@ impl Base {
     /// An I/O error has made the store useless: see [`Base::reopen`].
     pub fn failed(&self) -> bool {
         self.0.store.failed()
+    }
+
+    /// Bytes of what it lies in, holes included.
+    pub fn size(&self) -> u64 {
+        self.0.store.size()
     }
 
     pub fn meta(&self) -> &BaseMeta {

@@ -4,6 +4,10 @@
 //! when it syncs. So writes are collected, sorted and merged into long runs when a sync comes (or when too
 //! many have gathered), and reads look there first. Page numbers of a freshly grown file are neighbours, so that
 //! thousands of 4 KiB writes become a few large ones. Below it every page gets its checksum (`pages`).
+//! What is in the file is left to the operating system until the sync. Sending every 8 MB on to the disk at once
+//! (sync_file_range, waited for or not) was measured beside checkpoints of 350 MB (`examples/checkpoint.rs`): log writes
+//! of more than 20 ms went from three or four per checkpoint to one, those of more than a millisecond from 0.1 % to
+//! 0.5 % of all, and the p99 of commits stayed.
 //!
 //! After any I/O error redb answers nothing any more. [`RedbStore::reopen`] then opens the file anew; the old
 //! backend is revoked first, because its readers do not know which pages the new one gives away.
@@ -43,6 +47,8 @@ pub struct RedbStore {
     cache_size: usize,
     metrics: Arc<Metrics>,
     database: RwLock<Option<Database>>,
+    /// Of the file, as redb knows it.
+    len: Arc<AtomicU64>,
     revoked: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
 }
@@ -91,7 +97,7 @@ impl RedbStore {
         let file = disk.open(path, Mode::Existing).map_err(fail)?;
         let damage = |error| failed(path, redb::Error::Io(error));
         let pages = Pages::open(file, Arc::clone(&metrics)).map_err(damage)?;
-        let len = pages.len().map_err(fail)?;
+        let len = Arc::new(AtomicU64::new(pages.len().map_err(fail)?));
         let doubtful = pages.is_doubtful();
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
@@ -99,7 +105,7 @@ impl RedbStore {
         let backend = Backend {
             pages,
             collect: (cache_size / COLLECT_SHARE).clamp(COLLECT.0, COLLECT.1),
-            len: AtomicU64::new(len),
+            len: Arc::clone(&len),
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::new(()),
             revoked: Arc::clone(&revoked),
@@ -121,6 +127,7 @@ impl RedbStore {
             cache_size,
             metrics,
             database: RwLock::new(Some(database)),
+            len,
             revoked,
             failed: failed_flag,
         };
@@ -233,6 +240,10 @@ impl Store for RedbStore {
             Some(database) => database.close().map_err(|error| self.fail(redb::Error::from(error))),
             None => Ok(()),
         }
+    }
+
+    fn size(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
     }
 
     fn name(&self) -> String {
@@ -378,7 +389,7 @@ struct Backend {
     pages: Pages,
     /// Bytes of writes after which they go to the file.
     collect: usize,
-    len: AtomicU64,
+    len: Arc<AtomicU64>,
     pending: RwLock<Pending>,
     /// One at a time moves `waiting` to the file.
     flushing: Mutex<()>,

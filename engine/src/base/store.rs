@@ -72,6 +72,8 @@ pub trait Store: Send + Sync {
     fn reopen(&self) -> Result<Arc<dyn Store>>;
     /// No calls after this one; readers are to be dropped before.
     fn close(&self) -> Result<()>;
+    /// Bytes of what it lies in.
+    fn size(&self) -> u64;
     /// Where it lives, for messages.
     fn name(&self) -> String;
 }

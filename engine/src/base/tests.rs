@@ -15,6 +15,7 @@ fn options(disk: &SimulatedDisk) -> BaseOptions {
         disk: Arc::new(disk.clone()),
         directory: PathBuf::from("/db"),
         cache_size: 4 << 20,
+        reserve: 1 << 20,
         new_database_id: Some(5),
     }
 }
@@ -490,6 +491,7 @@ fn the_real_disk_keeps_what_was_written() {
         disk: crate::disk::RealDisk::new(),
         directory: directory.path().to_path_buf(),
         cache_size: 4 << 20,
+        reserve: 1 << 20,
         new_database_id: None,
     };
     let metrics = Arc::new(Metrics::default());
@@ -542,7 +544,7 @@ fn a_checkpoint_without_room_is_refused_before_it_begins() {
     let mut model = Model::default();
     let base = open(&disk).unwrap();
     let changes = model.advance(&mut random);
-    disk.set_capacity(Some(16 << 20));
+    disk.set_capacity(Some(disk.used() + 10_000));
     let error = changes.checkpoint(&base, &model).unwrap_err();
     assert_eq!(error.state(), SqlState::DISK_FULL);
     disk.set_capacity(None);

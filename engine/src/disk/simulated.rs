@@ -48,6 +48,22 @@ struct Inode {
     dirty: BTreeSet<usize>,
     /// Sectors that a failed sync gave up: readers see them, no later sync writes them, a crash may lose them.
     given_up: BTreeSet<usize>,
+    /// Blocks that were written: only these take room, the rest is a hole.
+    blocks: BTreeSet<usize>,
+}
+
+impl Inode {
+    /// Blocks that a write would take.
+    fn missing(&self, offset: u64, len: usize) -> usize {
+        let Some(last) = (offset as usize + len).checked_sub(1).filter(|_| len > 0) else { return 0 };
+        let range = offset as usize / BLOCK..=last / BLOCK;
+        range.clone().count() - self.blocks.range(range).count()
+    }
+
+    /// What lies behind its end takes no room.
+    fn cut_blocks(&mut self) {
+        self.blocks.split_off(&self.current.len().div_ceil(BLOCK));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -74,7 +90,7 @@ struct State {
     operations: u64,
     trace: u64,
     random: u64,
-    /// Bytes that files may have in all.
+    /// Bytes that files may take in all.
     capacity: Option<u64>,
     /// Durable writes are one call, as with O_DSYNC; otherwise a write and a sync.
     direct: bool,
@@ -146,6 +162,7 @@ impl SimulatedDisk {
                 }
             }
             inode.current = inode.durable.clone();
+            inode.cut_blocks();
         }
     }
 
@@ -158,7 +175,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(state)))
     }
 
-    /// Bytes that all files together have.
+    /// Bytes that all files together take.
     pub fn used(&self) -> u64 {
         self.0.lock().used()
     }
@@ -203,7 +220,7 @@ impl SimulatedDisk {
         self.0.lock().trace
     }
 
-    /// Bytes that all files together may have; growing beyond is a full disk.
+    /// Bytes that all files together may take, holes not counted; more is a full disk.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().capacity = bytes;
     }
@@ -234,6 +251,7 @@ impl SimulatedDisk {
             inode.durable = bytes.to_vec();
             inode.dirty.clear();
             inode.given_up.clear();
+            inode.blocks = (0..bytes.len().div_ceil(BLOCK)).collect();
         }
     }
 
@@ -343,24 +361,20 @@ impl State {
         if self.off { Err(io::Error::other("the power is off")) } else { Ok(()) }
     }
 
-    /// Bytes of all files.
+    /// Bytes that all files take.
     fn used(&self) -> u64 {
-        self.names
-            .values()
-            .filter_map(|number| self.inodes.get(number))
-            .map(|inode| inode.current.len() as u64)
-            .sum()
+        let inodes = self.names.values().filter_map(|number| self.inodes.get(number));
+        inodes.map(|inode| (inode.blocks.len() * BLOCK) as u64).sum()
     }
 
-    /// Whether a file may grow to `len`.
-    fn fits(&self, number: u64, len: u64) -> io::Result<()> {
-        let old = self.inodes.get(&number).map_or(0, |inode| inode.current.len() as u64);
-        match self.capacity {
-            Some(capacity) if len > old && self.used() + (len - old) > capacity => {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            _ => Ok(()),
+    /// Whether there is room for a write.
+    fn fits(&self, number: u64, offset: u64, len: usize) -> io::Result<()> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let more = self.inodes.get(&number).map_or(0, |inode| inode.missing(offset, len) * BLOCK) as u64;
+        if more > 0 && self.used() + more > capacity {
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
     }
 
     fn change_name(&mut self, change: NameChange) {
@@ -390,7 +404,7 @@ impl SimulatedFile {
             return Err(io::Error::other("the file was opened before a crash"));
         }
         if operation == Operation::Write {
-            state.fits(self.number, offset + bytes.len() as u64)?;
+            state.fits(self.number, offset, bytes.len())?;
         }
         if let Err(error) = state.begin(operation, &self.path, offset, bytes) {
             // As Linux does: pages that could not be written are clean afterwards.
@@ -423,6 +437,7 @@ fn write(inode: &mut Inode, offset: u64, bytes: &[u8]) {
         // Written again, they are dirty again.
         inode.given_up.retain(|sector| !sectors.contains(sector));
         inode.dirty.extend(sectors);
+        inode.blocks.extend(start / BLOCK..=(end - 1) / BLOCK);
     }
 }
 
@@ -495,6 +510,7 @@ impl File for SimulatedFile {
             let len = len as usize;
             let old = inode.current.len();
             inode.current.resize(len, 0);
+            inode.cut_blocks();
             if len > old {
                 // What was there before an earlier cut must not shine through.
                 let stale = old / SECTOR..inode.durable.len().min(len).div_ceil(SECTOR);

@@ -4,7 +4,7 @@
 //! `FAULT_PLACES` writes and syncs in turn (250 by default), with O_DSYNC and without.
 
 use futures::executor::block_on;
-use value::{Result, SqlState};
+use value::{Datum, Result, SqlState};
 
 use super::crash::options;
 use super::setup::{self, Fixture, fill};
@@ -165,6 +165,8 @@ fn a_read_that_fails_is_one_statements_trouble() {
 /// The disk fills up at every size: 53100 for who writes, reads go on, and it all resumes with room.
 #[test]
 fn a_full_disk_refuses_and_recovers() {
+    // Without a reserve: it is the log that meets the end of the disk, or a checkpoint.
+    let options = |disk: &SimulatedDisk| Options { disk_reserve: 0, ..options(disk) };
     let probe = SimulatedDisk::new(6);
     let engine = setup::open(options(&probe));
     let empty = probe.used();
@@ -193,7 +195,7 @@ fn a_full_disk_refuses_and_recovers() {
     }
 }
 
-/// Checkpoints fail for want of room while the log still has some: commits are refused before memory is full.
+/// Checkpoints fail because somebody else takes the room just then: commits are refused before memory is full.
 #[test]
 fn memory_is_bounded_while_checkpoints_fail() {
     let disk = SimulatedDisk::new(7);
@@ -201,8 +203,6 @@ fn memory_is_bounded_while_checkpoints_fail() {
     with.memtable_size = 20_000;
     let engine = setup::open(with);
     let t = Fixture::of(&engine);
-    // Room for segments, none for a checkpoint.
-    disk.set_capacity(Some(disk.used() + (16 << 20)));
     let insert = |id| -> Result<()> {
         let mut transaction = engine.begin(Isolation::ReadCommitted, false);
         block_on(t.insert(&mut transaction, id, 0))?;
@@ -211,7 +211,9 @@ fn memory_is_bounded_while_checkpoints_fail() {
     let mut accepted = 0;
     let error = loop {
         if accepted % 50 == 49 {
+            disk.set_capacity(Some(disk.used()));
             assert_eq!(engine.checkpoint().unwrap_err().state(), SqlState::DISK_FULL);
+            disk.set_capacity(None);
         }
         match insert(accepted) {
             Ok(()) => accepted += 1,
@@ -221,11 +223,189 @@ fn memory_is_bounded_while_checkpoints_fail() {
     assert_eq!(error.state(), SqlState::DISK_FULL);
     assert!(accepted > 100 && accepted < 2_000, "{accepted} rows");
     assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize, "reads go on");
-    disk.set_capacity(None);
     assert!(insert(accepted).is_err(), "until a checkpoint has worked");
     engine.checkpoint().unwrap();
     insert(accepted).unwrap();
     assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize + 1);
+}
+
+/// One row of about a kilobyte.
+fn insert_long(engine: &Engine, t: &Fixture, id: i32) -> Result<()> {
+    let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+    transaction.statement_snapshot(true)?;
+    let row = [Datum::Int4(id), Datum::Int4(id % 10), Datum::text(format!("{id:01000}"))];
+    block_on(transaction.insert(&t.table, &row))?;
+    transaction.commit()?.durable.wait()
+}
+
+fn change(engine: &Engine, t: &Fixture, id: i32) -> Result<()> {
+    let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+    block_on(t.set_a(&mut transaction, id, |a| a + 1))?;
+    transaction.commit()?.durable.wait()
+}
+
+/// Leaves so much room, and waits until nobody believes any more that there is more.
+fn fill_up(disk: &SimulatedDisk, free: u64) {
+    disk.set_capacity(Some(disk.used() + free));
+    std::thread::sleep(2 * crate::disk::room::LOOK);
+}
+
+/// However large the disk: commits are refused while the checkpoint of what was accepted still fits, and go on after
+/// it with what it has given. What drops things goes through even then.
+#[test]
+fn commits_leave_room_for_the_checkpoint() {
+    let mut most_rounds = 0;
+    for step in 0..4 {
+        let disk = SimulatedDisk::new(step);
+        let mut with = options(&disk);
+        (with.wal_segment_size, with.wal_keep_segments) = (64 << 10, 4);
+        with.disk_reserve = 512 << 10;
+        let engine = setup::open(with.clone());
+        let t = Fixture::of(&engine);
+        engine.checkpoint().unwrap();
+        fill_up(&disk, with.disk_reserve + step * (400 << 10));
+        let (mut accepted, mut rounds) = (0, 0);
+        loop {
+            let before = accepted;
+            let error = loop {
+                // Old rows change as well.
+                match insert_long(&engine, &t, accepted) {
+                    Ok(()) => accepted += 1,
+                    Err(error) => break error,
+                }
+                if let Err(error) = change(&engine, &t, accepted * 7 % 50) {
+                    break error;
+                }
+            };
+            assert_eq!(error.state(), SqlState::DISK_FULL, "step {step}: {error}");
+            assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize, "step {step}: reads go on");
+            engine.checkpoint().unwrap_or_else(|error| panic!("step {step}, round {rounds}: {error}"));
+            if accepted == before {
+                break;
+            }
+            rounds += 1;
+        }
+        most_rounds = most_rounds.max(rounds);
+        // Opening it again needs no more room either.
+        disk.crash();
+        drop(engine);
+        let engine = Engine::open(with).unwrap();
+        assert_eq!(t.rows(&engine.snapshot()).len(), accepted as usize, "step {step}");
+        let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+        let all = [t.table.oid, t.key.oid, t.a.oid];
+        transaction.change_catalog(all.map(catalog::Change::Drop).to_vec()).unwrap();
+        transaction.commit().unwrap().durable.wait().unwrap();
+        engine.checkpoint().unwrap();
+    }
+    assert!(most_rounds > 5, "writes go on after a checkpoint: {most_rounds} rounds");
+}
+
+/// Changes that need no more room in the end go on for ever on a disk that is all but full: the checkpointer is called
+/// for, and log segments that are only kept for looking back are used again.
+#[test]
+fn writes_go_on_by_themselves_when_a_checkpoint_gives_room() {
+    let disk = SimulatedDisk::new(8);
+    let mut with = options(&disk);
+    (with.wal_segment_size, with.wal_keep_segments) = (64 << 10, 100);
+    (with.disk_reserve, with.manual_checkpoints, with.threads) = (256 << 10, false, true);
+    with.checkpoint_interval = std::time::Duration::from_secs(3600);
+    let engine = setup::open(with.clone());
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..100).map(|id| (id, 0)));
+    engine.checkpoint().unwrap();
+    fill_up(&disk, with.disk_reserve + (400 << 10));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut refused = 0;
+    for n in 0..3000 {
+        while let Err(error) = change(&engine, &t, n % 100) {
+            assert_eq!(error.state(), SqlState::DISK_FULL, "{error}");
+            assert!(std::time::Instant::now() < deadline, "change {n}: {error}");
+            refused += 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    assert!(refused > 0 && engine.metrics().checkpoints.get() > 3);
+    assert!(t.rows(&engine.snapshot()).values().all(|a| *a == 30));
+}
+
+/// Commits that come no faster than checkpoints are not refused at all: the checkpointer is called for in time.
+#[test]
+fn checkpoints_come_before_room_runs_out() {
+    let disk = SimulatedDisk::new(10);
+    let mut with = options(&disk);
+    (with.disk_reserve, with.manual_checkpoints, with.threads) = (256 << 10, false, true);
+    with.checkpoint_interval = std::time::Duration::from_secs(3600);
+    let engine = setup::open(with.clone());
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..100).map(|id| (id, 0)));
+    engine.checkpoint().unwrap();
+    fill_up(&disk, with.disk_reserve + (4 << 20));
+    let checkpoints = engine.metrics().checkpoints.get();
+    let (mut longest, mut n) = (std::time::Duration::ZERO, 0);
+    while engine.metrics().checkpoints.get() < checkpoints + 3 {
+        // What a session does before it commits.
+        if let Some(delay) = engine.commit_delay() {
+            longest = longest.max(delay);
+            std::thread::sleep(delay);
+        }
+        change(&engine, &t, n % 100).unwrap();
+        n += 1;
+        assert!(n < 100_000, "no checkpoint");
+    }
+    assert!(n > 100 && longest < std::time::Duration::from_millis(900), "{n} changes, {longest:?}");
+}
+
+/// A few changes in every group make the deltas large enough to be folded, which takes many times what was left for the
+/// checkpoint: on a disk that is short of room it waits.
+#[test]
+fn deltas_are_folded_where_there_is_room() {
+    let written = |free: Option<u64>| {
+        let disk = SimulatedDisk::new(9);
+        let engine = setup::open(setup::options(&disk));
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, (0..40_000).map(|id| (id, id)));
+        engine.checkpoint().unwrap();
+        let update = |ids: std::iter::StepBy<std::ops::Range<i32>>| {
+            let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+            let snapshot = transaction.statement_snapshot(true).unwrap();
+            for id in ids {
+                let (row, old) = t.find(&snapshot, id).unwrap();
+                let lock =
+                    transaction.lock_row(&t.table, row, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot);
+                assert!(matches!(block_on(lock).unwrap(), RowLock::Granted));
+                let new = [old.get(0), old.get(1), Datum::text("new")];
+                block_on(transaction.update(&t.table, row, &old, &new)).unwrap();
+            }
+            drop(snapshot);
+            transaction.commit().unwrap().durable.wait().unwrap();
+        };
+        update((0..40_000).step_by(7));
+        if let Some(free) = free {
+            fill_up(&disk, free);
+        }
+        let count = || engine.metrics().disk_write_bytes.get() - engine.metrics().wal_bytes.get();
+        let before = count();
+        engine.checkpoint().unwrap();
+        let first = count() - before;
+        let rows = t.rows(&engine.snapshot());
+        // The next one makes up for it.
+        disk.set_capacity(None);
+        update((3..40_000).step_by(8192));
+        let before = count();
+        engine.checkpoint().unwrap();
+        let second = count() - before;
+        assert_eq!(t.rows(&engine.snapshot()), rows);
+        (first, second)
+    };
+    let (at_once, little) = written(None);
+    // Enough for what the changes take, too little for a whole group.
+    let reserve = Options::new("/data").disk_reserve;
+    let (short, later) = written(Some(reserve / 4 + (8 << 20)));
+    assert!(
+        at_once > 2 * little && short < at_once / 2 && later > at_once / 2,
+        "{:?}",
+        [at_once, little, short, later]
+    );
 }
 
 /// The file of the base meets a full disk in the middle of a checkpoint, at every write: the checkpoint is given

@@ -9,6 +9,7 @@ mod bits;
 mod check;
 mod crash;
 mod faults;
+mod filling;
 #[path = "../../tests/engine/setup.rs"]
 #[allow(dead_code, reason = "shared with the tests of the public face")]
 mod setup;

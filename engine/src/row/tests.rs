@@ -152,3 +152,31 @@ fn a_value_of_the_wrong_kind_is_an_error() {
         assert_eq!(error.state(), SqlState::INTERNAL_ERROR);
     }
 }
+
+#[test]
+fn the_sum_of_all_values_has_a_bound() {
+    // One megabyte that 1,100 columns share: none is too long, all together are, and nothing of them is copied.
+    let long = Datum::text("x".repeat(1 << 20));
+    let columns = layout(&[oid::TEXT; 1100]);
+    let mut out = vec![7];
+    let error = encode(&columns, &vec![long.clone(); 1100], &mut out).unwrap_err();
+    assert_eq!(error.state(), SqlState::PROGRAM_LIMIT_EXCEEDED);
+    assert!(out == [7] && out.capacity() < 1 << 20, "{} bytes", out.capacity());
+    // Exactly as many as there may be, of whatever kind.
+    let array = Datum::Array(Arc::new(Array::from_values(oid::INT4, vec![Datum::Int4(1); 1000])));
+    let columns = layout(&[oid::TEXT, oid::INT4_ARRAY, oid::INT4, oid::BYTEA]);
+    for number in [Datum::Null, array] {
+        let row = [long.clone(), number, Datum::Int4(5), Datum::Bytea(vec![1; 100_000].into())];
+        let mut whole = vec![];
+        encode(&columns, &row, &mut whole).unwrap();
+        // Header, bitmap, slots: three ends and one number.
+        let size = whole.len() - (2 + 1 + 3 * 4 + 4);
+        let mut out = vec![];
+        encode_within(size, &columns, &row, &mut out).unwrap();
+        assert_eq!(out, whole);
+        out.clear();
+        let error = encode_within(size - 1, &columns, &row, &mut out).unwrap_err();
+        assert_eq!(error.state(), SqlState::PROGRAM_LIMIT_EXCEEDED);
+        assert!(out.is_empty());
+    }
+}

@@ -6,7 +6,8 @@
 //! is then unknown, so nothing is retried and nothing is acknowledged any more.
 //!
 //! Space is claimed before an LSN is given ([`Wal::reserve`]): segments are prewritten one ahead, so that an
-//! accepted commit never meets a full disk.
+//! accepted commit never meets a full disk. Where the disk is short of room for a segment, one that is only kept for
+//! looking back takes its place.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::task::{Context, Poll};
 use value::{Error, Result};
 
 use crate::disk::Disk;
+use crate::disk::room::Room;
 use crate::ids::Lsn;
 use crate::metrics::Metrics;
 use crate::sync::Arc;
@@ -46,6 +48,8 @@ pub struct WalOptions {
     pub max_size: u64,
     /// Where finished segments are copied before they are used again.
     pub archive: Option<Arc<dyn archive::Archive>>,
+    /// What must stay free on the disk, where there is more than the log.
+    pub room: Option<Arc<Room>>,
     /// Bytes that may queue for the writer before [`Wal::reserve`] waits.
     pub queue_limit: usize,
     /// `false`: batches are written, not synced; a crash of the machine may lose acknowledged commits.
@@ -64,6 +68,7 @@ impl WalOptions {
             retain: 10,
             max_size: 4 << 30,
             archive: None,
+            room: None,
             queue_limit: 64 << 20,
             synchronous: true,
             threads: true,
@@ -88,7 +93,7 @@ impl Wal {
     ) -> Result<(Wal, Replay)> {
         let found = reader::scan(&disk, &options, applied)?;
         let replay = found.replay(Arc::clone(&disk), &options)?;
-        let handle = writer::start(disk, options, found, metrics)?;
+        let handle = writer::start(disk, options, found, applied, metrics)?;
         Ok((Wal(Arc::new(handle)), replay))
     }
 
@@ -144,8 +149,8 @@ impl Wal {
         self.0.shared.size()
     }
 
-    /// Segments that only hold records <= `below` may be reused; the newest [`WalOptions::retain`] of them stay,
-    /// and those that are not in the archive yet.
+    /// Segments that only hold records <= `below` may be reused; the newest [`WalOptions::retain`] of them stay as
+    /// long as the disk has room for others, and those that are not in the archive yet in any case.
     pub fn recycle(&self, below: Lsn) -> Result<()> {
         self.0.shared.recycle(below)
     }

@@ -73,6 +73,8 @@ struct State {
     /// Every segment with records, oldest first; the last one is active.
     segments: VecDeque<SegmentUse>,
     recyclable: VecDeque<u64>,
+    /// Records up to here are only kept for looking back.
+    below: u64,
     /// Segments up to this one are in the archive.
     archived: u64,
     /// Why the preparer could not prepare, until it can.
@@ -119,6 +121,7 @@ pub(super) fn start(
     disk: Arc<dyn Disk>,
     options: WalOptions,
     found: Found,
+    applied: Lsn,
     metrics: Arc<Metrics>,
 ) -> Result<Handle> {
     if options.segment_size < 16 * BLOCK_BYTES || !options.segment_size.is_multiple_of(BLOCK_BYTES) {
@@ -142,6 +145,7 @@ pub(super) fn start(
     }
     let state = State {
         archived,
+        below: applied.0,
         last: found.last,
         free: found.spares.len() as u64 * (options.segment_size - BLOCK_BYTES),
         spares: found.spares.iter().copied().collect(),
@@ -451,26 +455,20 @@ impl Shared {
             }
         }
         let most = (self.options.max_size / self.options.segment_size).max(2) as usize - 1;
-        let retain = self.options.retain.min(most).max(1);
+        let (mut retain, mut recyclable) = (self.options.retain.min(most).max(1), RECYCLABLE);
+        if self.options.room.as_ref().is_some_and(|room| room.is_short()) {
+            (retain, recyclable) = (1, 1);
+        }
         let mut surplus = Vec::new();
         {
             let mut state = self.state.lock();
+            state.below = below.0;
             while state.segments.len() > retain {
-                // All of a segment is <= below when the next one begins at or before below + 1.
-                if state.segments.get(1).is_none_or(|next| next.first_whole() > below.0 + 1) {
-                    break;
-                }
-                let kept = self.options.archive.is_some()
-                    && state.segments.front().is_some_and(|first| first.number > state.archived);
-                if kept {
-                    break;
-                }
-                let Some(segment) = state.segments.pop_front() else { break };
-                if state.recyclable.len() < RECYCLABLE {
-                    state.recyclable.push_back(segment.number);
-                } else {
-                    surplus.push(segment.number);
-                }
+                let Some(segment) = self.take_oldest(&mut state) else { break };
+                state.recyclable.push_back(segment.number);
+            }
+            while state.recyclable.len() > recyclable {
+                surplus.extend(state.recyclable.pop_front());
             }
             self.observe(&state);
         }
@@ -478,7 +476,21 @@ impl Shared {
             let path = self.path(number);
             self.disk.remove(&path).map_err(|error| disk::error("remove", &path, &error))?;
         }
+        // It may have been refused before.
+        self.prepare.notify_one();
         Ok(())
+    }
+
+    /// The oldest segment, unless the base or the archive still needs it.
+    fn take_oldest(&self, state: &mut State) -> Option<SegmentUse> {
+        // All of a segment is <= below when the next one begins at or before below + 1.
+        if state.segments.get(1)?.first_whole() > state.below + 1 {
+            return None;
+        }
+        if self.options.archive.is_some() && state.segments.front()?.number > state.archived {
+            return None;
+        }
+        state.segments.pop_front()
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -519,13 +531,23 @@ impl Shared {
 
     /// Prepares one segment; `false`: it could not, and said why.
     fn prepare_next(&self) -> bool {
-        let (number, recycled) = {
+        let (number, mut recycled, urgent) = {
             let mut state = self.state.lock();
             let number = state.next_number;
             state.next_number += 1;
-            (number, state.recyclable.pop_front())
+            (number, state.recyclable.pop_front(), state.wanted > state.free || !self.options.threads)
         };
-        let result = self.prepare_segment(number, recycled);
+        let mut room = Ok(None);
+        if let (Some(of), None) = (&self.options.room, recycled) {
+            room = of.for_segment(self.options.segment_size, urgent).map(Some);
+            if room.is_err() {
+                recycled = self.take_oldest(&mut self.state.lock()).map(|segment| segment.number);
+            }
+        }
+        let result = match (room, recycled) {
+            (Err(error), None) => Err(error),
+            (_room, recycled) => self.prepare_segment(number, recycled),
+        };
         let mut state = self.state.lock();
         let prepared = result.is_ok();
         match result {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine::catalog::{Change, Index, IndexState, Object};
+use engine::catalog::{Index, IndexState};
 use engine::disk::{Disk, Fault, Operation, SimulatedDisk};
 use engine::*;
 use futures::executor::block_on;
@@ -698,23 +698,6 @@ fn long_rows_there_and_back() {
     drop(engine);
     let engine = open(options(&disk));
     assert_eq!(look(&engine), [2_000, 100_000, 20_000_000]);
-}
-
-/// Publishes an index on `a`, write-only.
-fn publish(engine: &Engine, t: &Fixture, name: &str, unique: bool) -> Index {
-    let mut index = index(engine, &t.table, name, &[2], unique);
-    index.state = IndexState::WriteOnly;
-    index.primary = false;
-    let mut transaction = engine.begin(RC, false);
-    transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))]).unwrap();
-    commit(transaction);
-    index
-}
-
-/// The index as a fixture whose rows are compared with the table's.
-fn with_index(engine: &Engine, t: &Fixture, index: &Index) -> Fixture {
-    let index = engine.catalog().index(index.oid).expect("there").clone();
-    Fixture { a: index, ..t.clone() }
 }
 
 #[test]

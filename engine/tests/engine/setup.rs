@@ -300,3 +300,20 @@ pub fn fill(engine: &Engine, fixture: &Fixture, rows: impl IntoIterator<Item = (
 pub fn commit(transaction: Transaction) {
     transaction.commit().unwrap().durable.wait().unwrap();
 }
+
+/// Publishes an index on `a`, write-only.
+pub fn publish(engine: &Engine, t: &Fixture, name: &str, unique: bool) -> Index {
+    let mut index = index(engine, &t.table, name, &[2], unique);
+    index.state = IndexState::WriteOnly;
+    index.primary = false;
+    let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+    transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))]).unwrap();
+    commit(transaction);
+    index
+}
+
+/// The index as a fixture whose rows are compared with the table's.
+pub fn with_index(engine: &Engine, t: &Fixture, index: &Index) -> Fixture {
+    let index = engine.catalog().index(index.oid).expect("there").clone();
+    Fixture { a: index, ..t.clone() }
+}
