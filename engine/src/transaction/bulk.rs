@@ -88,7 +88,7 @@ impl Transaction {
             self.release_keys(&taken);
             let (indexes, runs) = std::mem::take(&mut taken.entries)
                 .into_iter()
-                .map(|(index, keys)| (index, Run { keys: Arc::new(keys), order: None }))
+                .map(|(index, keys)| (index, Run::sorted(keys)))
                 .unzip::<_, _, Vec<_>, Vec<_>>();
             let id = self.engine.bulk.new_id();
             self.engine.bulk.begin(id, self.id, taken.last);
@@ -237,7 +237,7 @@ impl Transaction {
             let indexes = indexes.iter().map(|(index, shape)| (shape.entries, index.unique));
             let command = CommandId(self.command);
             self.staging.stage =
-                Some(Stage::new(&self.engine.bulk, self.id, command, table.storage, indexes));
+                Some(Stage::new(&self.engine.bulk, self.id, command, table.storage, indexes, spill_size));
             self.dirty = true;
         }
         let Some(mut stage) = self.staging.stage.take() else { return Ok(None) };
@@ -245,7 +245,7 @@ impl Transaction {
         let full = stage.is_full(spill_size);
         self.staging.stage = Some(stage);
         if full {
-            self.write_stage()?;
+            self.write_stage(false)?;
         }
         staged
     }
@@ -331,11 +331,12 @@ impl Transaction {
         staged || self.in_flight_has(shape.entries, key)
     }
 
-    /// Begins to write what is staged; the command goes on meanwhile.
-    fn write_stage(&mut self) -> Result<()> {
+    /// Begins to write what is staged; the command goes on meanwhile, unless this is the last of it.
+    fn write_stage(&mut self, last: bool) -> Result<()> {
         let landed = self.land()?;
         let Some(stage) = &mut self.staging.stage else { return Ok(()) };
-        if stage.is_empty() {
+        // The last piece brings all entries that wait, be it without rows.
+        if stage.is_empty() && !(last && stage.has_deferred()) {
             return Ok(());
         }
         let full = stage.exchange();
@@ -347,7 +348,7 @@ impl Transaction {
         engine.bulk.begin(id, self.id, full.command);
         let threads = engine.options.threads;
         let write = move |cargo: Cargo| cargo.deliver(|spill| engine.spill(id, spill));
-        self.staging.in_flight = Some(InFlight::start(id, full, threads, write));
+        self.staging.in_flight = Some(InFlight::start(id, full, last, threads, write));
         if threads { Ok(()) } else { self.land().map(|_| ()) }
     }
 
@@ -377,7 +378,7 @@ impl Transaction {
         if self.staging.stage.is_none() {
             return Ok(());
         }
-        self.write_stage()?;
+        self.write_stage(true)?;
         self.land()?;
         self.staging.stage = None;
         Ok(())
