@@ -448,7 +448,7 @@ impl Engine {
         wal_options.queue_limit =
             usize::try_from(options.memtable_size).map_or(64 << 20, |n| n.clamp(4 << 20, 64 << 20));
         wal_options.threads = options.threads;
-        let (wal, replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
+        let (wal, mut replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
         let mut catalog = Catalog::default();
         for object in base.catalog_objects()? {
             catalog.apply(&Change::Put(object));
@@ -505,7 +505,7 @@ impl Engine {
         let (mut records, mut told) = (0u64, started);
         let progress = inner.options.progress.clone();
         let mut recovery = Recovery::new(&inner, catalog);
-        for chunk in replay {
+        while let Some(chunk) = replay.next() {
             let chunk = chunk?;
             for (lsn, record) in chunk.iter() {
                 recovery.apply(&inner, lsn, record)?;
@@ -513,11 +513,13 @@ impl Engine {
                 progress.bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
             }
             progress.records.store(records, Ordering::Relaxed);
+            replay.give_back(chunk);
             if told.elapsed() > PROGRESS {
                 told = Instant::now();
                 tracing::info!(records, megabytes = progress.bytes() >> 20, "replaying the log");
             }
         }
+        drop(replay);
         recovery.settle(&inner);
         recovery.catalog.version = 1;
         if records > 0 {
