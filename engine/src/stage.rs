@@ -3,10 +3,10 @@
 //! The hard idea: a command never sees what it writes itself. So while it runs, the rows it inserts need no order, no
 //! versions and no index that could be searched; they are appended to buffers, by groups of row ids that are this
 //! command's alone, and go to the base as one pending piece (`bulk.rs`) when a buffer is full and when the command is
-//! through. Entries of indexes that are not unique wait in memory for the last piece, packed: their keys are scattered, and
-//! every piece would write most of the index again. Only unique keys are looked for: within the buffers, and by other transactions, who find them through
-//! [`Stages`] and wait for the one lock that stands for all of them. Each side makes its key known before it looks for
-//! the other's, so one of the two meets.
+//! through. Entries of indexes that are not unique wait in memory for the last piece, packed: their keys are scattered,
+//! and every piece would write most of the index again. Only unique keys are looked for: within the buffers, and by
+//! other transactions, who find them through [`Stages`] and wait for the one lock that stands for all of them. Each side
+//! makes its key known before it looks for the other's, so one of the two meets.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::BTreeMap;

@@ -259,8 +259,7 @@ impl Transaction {
         indexes: &[(Arc<Index>, KeyShape)],
         group_rows: u64,
     ) -> Result<Option<RowId>> {
-        let engine = self.engine.clone();
-        let id = stage.next_row(|| engine.new_group(table.storage), group_rows);
+        let id = stage.next_row(|| self.engine.new_group(table.storage), group_rows);
         let mut keys = std::mem::take(&mut self.staging.keys);
         keys.resize_with(indexes.len(), Default::default);
         let mut done = 0;
