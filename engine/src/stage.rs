@@ -572,7 +572,7 @@ mod tests {
                 cargo.deliver(|spill| {
                     // All of them, for whoever takes the piece out again.
                     assert_eq!(spill.indexes, [UNIQUE, OTHER]);
-                    assert_eq!(spill.rows.map(|row| row.map(|row| row.row)).collect::<Vec<_>>().len(), 100);
+                    assert_eq!(spill.rows.filter(|row| row.is_ok()).count(), 100);
                     brought.push(spill.runs.iter().map(Run::bytes).collect());
                     Ok(())
                 })
