@@ -520,7 +520,7 @@ impl Engine {
         wal_options.queue_limit =
             usize::try_from(options.memtable_size).map_or(64 << 20, |n| n.clamp(4 << 20, 64 << 20));
         wal_options.threads = options.threads;
-        let (wal, replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
+        let (wal, mut replay) = Wal::open(disk, wal_options, applied, metrics.clone())?;
         let mut catalog = Catalog::default();
         for object in base.catalog_objects()? {
             catalog.apply(&Change::Put(object));
@@ -579,7 +579,7 @@ impl Engine {
         let (mut records, mut told) = (0u64, started);
         let progress = inner.options.progress.clone();
         let mut recovery = Recovery::new(&inner, catalog);
-        for chunk in replay {
+        while let Some(chunk) = replay.next() {
             let chunk = chunk?;
             for (lsn, record) in chunk.iter() {
                 recovery.apply(&inner, lsn, record)?;
@@ -587,11 +587,13 @@ impl Engine {
                 progress.bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
             }
             progress.records.store(records, Ordering::Relaxed);
+            replay.give_back(chunk);
             if told.elapsed() > PROGRESS {
                 told = Instant::now();
                 tracing::info!(records, megabytes = progress.bytes() >> 20, "replaying the log");
             }
         }
+        drop(replay);
         recovery.settle(&inner);
         recovery.catalog.version = 1;
         if records > 0 {
@@ -1222,8 +1224,7 @@ impl Inner {
     /// Writes changes of rows that lie in the base beside them, under the name `piece`: their transaction has not ended.
     pub(crate) fn spill_changes(&self, piece: u64, storage: u32, taken: &Changed) -> Result<()> {
         let mut indexes: BTreeSet<u32> = taken.added.keys().chain(taken.removed.keys()).copied().collect();
-        let runs: Vec<Run> =
-            taken.added.values().map(|keys| Run { keys: Arc::new(keys.clone()), order: None }).collect();
+        let runs: Vec<Run> = taken.added.values().map(|keys| Run::sorted(keys.clone())).collect();
         let _state = self.checkpointing.lock();
         // Where its rows keep keys that an earlier piece has brought, it is this one that takes them out in the end.
         let base = self.version.load().base.clone();

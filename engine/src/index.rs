@@ -246,6 +246,11 @@ pub(crate) fn entry_key(entry: &[u8]) -> &[u8] {
     entry.get(4..entry.len().saturating_sub(8)).unwrap_or_default()
 }
 
+/// The row of such an entry.
+pub(crate) fn entry_row(entry: &[u8]) -> RowId {
+    RowId(entry.last_chunk::<8>().map_or(0, |row| u64::from_be_bytes(*row)))
+}
+
 /// Takes `key ++ row id` apart.
 pub(crate) fn split(entry: &[u8]) -> (&[u8], RowId) {
     let (key, id) = entry.split_at(entry.len().saturating_sub(8));

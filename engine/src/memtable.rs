@@ -259,6 +259,11 @@ pub(crate) struct IndexOverlay {
 pub(crate) type SeenEntry = (Box<[u8]>, EntryState);
 
 impl IndexOverlay {
+    /// Whether there are entries of that key or behind it.
+    pub(crate) fn reaches(&self, key: &[u8]) -> bool {
+        self.entries.read().map.last_key_value().is_some_and(|(last, _)| &last[..] >= key)
+    }
+
     /// Up to `limit` entries of the range, in order (or from its end backwards), appended to `out`.
     pub(crate) fn range(
         &self,

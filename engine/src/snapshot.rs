@@ -473,10 +473,15 @@ impl View<'_> {
         key: &[u8],
         mut visit: impl FnMut(RowId, Source) -> Result<bool>,
     ) -> Result<()> {
-        let (low, high) = entry_bounds(key);
-        if let Some(own) = self.own {
+        // Growing keys are beyond everything there is: no range is needed to see that.
+        let bounds = OnceCell::new();
+        let bounds = || bounds.get_or_init(|| entry_bounds(key));
+        if let Some(own) = self.own
+            && own.reaches(shape.entries, key)
+        {
+            let (low, high) = bounds();
             let mut entries = VecDeque::new();
-            own.range(shape.entries, &low, &high, false, usize::MAX, &mut entries);
+            own.range(shape.entries, low, high, false, usize::MAX, &mut entries);
             for entry in entries {
                 if visit(index::split(&entry).1, Source::Overlay)? {
                     return Ok(());
@@ -497,7 +502,11 @@ impl View<'_> {
         let mut recent = VecDeque::new();
         let mut look = |memtable: &Memtable, dead: &mut Vec<RowId>| -> Result<bool> {
             let Some(overlay) = memtable.index(shape.entries) else { return Ok(false) };
-            overlay.range(&low, &high, false, usize::MAX, &mut recent);
+            if !overlay.reaches(key) {
+                return Ok(false);
+            }
+            let (low, high) = bounds();
+            overlay.range(low, high, false, usize::MAX, &mut recent);
             for (entry, state) in recent.drain(..) {
                 let id = index::split(&entry).1;
                 if dead.contains(&id) {

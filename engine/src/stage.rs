@@ -3,17 +3,19 @@
 //! The hard idea: a command never sees what it writes itself. So while it runs, the rows it inserts need no order, no
 //! versions and no index that could be searched; they are appended to buffers, by groups of row ids that are this
 //! command's alone, and go to the base as one pending piece (`bulk.rs`) when a buffer is full and when the command is
-//! through. Only unique keys are looked for: within the buffers, and by other transactions, who find them through
-//! [`Stages`] and wait for the transaction's end. Each side makes its key known before it looks for the other's, so one
-//! of the two meets.
+//! through. Entries of indexes that are not unique wait in memory for the last piece, packed: their keys are scattered,
+//! and every piece would write most of the index again. Only unique keys are looked for: within the buffers, and by
+//! other transactions, who find them through [`Stages`] and wait for the transaction's end. Each side makes its key known
+//! before it looks for the other's, so one of the two meets.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
-use crate::base::{Keys, RowChange, Run};
+use crate::base::{Keys, Packed, Packer, RowChange, Run};
 use crate::bulk::{End, PieceFacts, Spill};
 use crate::ids::{CommandId, GROUP_ROWS, RowId};
-use crate::index::entry_key;
+use crate::index::{entry_key, entry_row};
 use crate::row::RowBytes;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, thread};
 
@@ -129,36 +131,103 @@ impl StagedIndex {
         self.keys.lock().contains(key)
     }
 
-    /// The entries in order; they stay to be found.
-    fn run(&self) -> Run {
+    /// The entries, and their order; they stay to be found.
+    fn sorted(&self) -> (Arc<Keys>, Option<Vec<u32>>) {
         let (entries, mixed, longest) = {
             let keys = self.keys.lock();
             (keys.entries.clone(), keys.mixed, keys.longest)
         };
         // Row ids grow, so that entries are in order when their keys are.
         if !mixed {
-            return Run { keys: entries, order: None };
+            return (entries, None);
         }
-        let order = if longest <= 8 { order::<8>(&entries, longest) } else { order::<16>(&entries, longest) };
-        Run { keys: entries, order: Some(order) }
+        let order = match longest <= 8 {
+            true => order(&entries, true, |key| u64::from_be_bytes(head(key))),
+            false => order(&entries, longest <= 16, |key| u128::from_be_bytes(head(key))),
+        };
+        (entries, Some(order))
+    }
+
+    fn run(&self) -> Run {
+        let (keys, order) = self.sorted();
+        Run::Loose { keys, order }
+    }
+
+    fn packed(&self) -> Packed {
+        let mut packer = Packer::new(self.storage);
+        let (entries, mixed) = {
+            let keys = self.keys.lock();
+            (keys.entries.clone(), keys.mixed)
+        };
+        let key_length = entries.length().and_then(|length| length.checked_sub(4 + 8));
+        if let Some(length @ 1..=8) = key_length
+            && mixed
+        {
+            // Numbers: sorted with their row ids, no entry is looked for again.
+            let mut list: Vec<(u64, RowId)> = entries
+                .iter()
+                .map(|entry| (u64::from_be_bytes(head(entry_key(entry))), entry_row(entry)))
+                .collect();
+            list.sort_unstable();
+            for (key, row) in list {
+                packer.push(&key.to_be_bytes()[..length], row);
+            }
+            return packer.finish();
+        }
+        let (entries, order) = self.sorted();
+        let mut push = |entry| packer.push(entry_key(entry), entry_row(entry));
+        match order {
+            None => entries.iter().for_each(&mut push),
+            Some(order) => order.iter().filter_map(|place| entries.get(*place as usize)).for_each(&mut push),
+        }
+        packer.finish()
     }
 }
 
-/// The places of the entries in order. Their first `N` bytes of key decide almost always: they are compared without a
-/// look elsewhere. Where keys are no longer than that, equal ones are in order as they stand: row ids grow, and no key
-/// begins with another.
-fn order<const N: usize>(entries: &Keys, longest: usize) -> Vec<u32> {
+/// Entries of indexes that are not unique, of the pieces that a command has written so far: nobody looks for them before
+/// the command is through. They go to the base with its last piece, or when they have grown past a limit.
+#[derive(Debug)]
+struct Deferred {
+    limit: u64,
+    /// By index storage.
+    runs: Mutex<BTreeMap<u32, Vec<Packed>>>,
+}
+
+impl Deferred {
+    fn add(&self, index: u32, run: Packed) {
+        self.runs.lock().entry(index).or_default().push(run);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.runs.lock().is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        let runs = self.runs.lock();
+        runs.values().flatten().map(|run| run.bytes() as u64).sum::<u64>() >= self.limit
+    }
+
+    fn take(&self) -> impl Iterator<Item = Run> {
+        std::mem::take(&mut *self.runs.lock()).into_values().map(Run::Packed)
+    }
+}
+
+/// The first bytes of a key.
+fn head<const N: usize>(key: &[u8]) -> [u8; N] {
+    let mut head = [0; N];
+    let length = key.len().min(N);
+    head[..length].copy_from_slice(&key[..length]);
+    head
+}
+
+/// The places of the entries in order. The first bytes of their keys, as a number, decide almost always: they are compared
+/// without a look elsewhere. Where keys are no longer than that (`whole`), equal ones are in order as they stand: row ids
+/// grow, and no key begins with another.
+fn order<H: Copy + Ord>(entries: &Keys, whole: bool, head: impl Fn(&[u8]) -> H) -> Vec<u32> {
     let entry = |place: u32| entries.get(place as usize).unwrap_or_default();
-    let head = |entry: &[u8]| {
-        let mut head = [0; N];
-        let key = entry_key(entry);
-        let length = key.len().min(N);
-        head[..length].copy_from_slice(&key[..length]);
-        head
-    };
-    let mut order: Vec<([u8; N], u32)> =
-        entries.iter().zip(0..).map(|(entry, place)| (head(entry), place)).collect();
-    if longest <= N {
+    let mut order: Vec<(H, u32)> =
+        entries.iter().zip(0..).map(|(entry, place)| (head(entry_key(entry)), place)).collect();
+    if whole {
         order.sort_unstable();
     } else {
         order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| entry(a.1).cmp(entry(b.1))));
@@ -240,15 +309,29 @@ pub(crate) struct Cargo {
     storage: u32,
     groups: Vec<Group>,
     indexes: Vec<Arc<StagedIndex>>,
+    deferred: Arc<Deferred>,
+    /// The command is through.
+    last: bool,
     bytes: u64,
 }
 
 impl Cargo {
     /// Hands it over in the order of the base.
     pub(crate) fn deliver(self, take: impl FnOnce(Spill<'_>) -> value::Result<()>) -> value::Result<()> {
-        let runs: Vec<Run> = self.indexes.iter().map(|index| index.run()).collect();
+        let mut runs = Vec::with_capacity(self.indexes.len());
+        let only = self.last && self.deferred.is_empty();
+        for index in &self.indexes {
+            if index.unique || only {
+                runs.push(index.run());
+            } else {
+                self.deferred.add(index.storage, index.packed());
+            }
+        }
+        if self.last || self.deferred.is_full() {
+            runs.extend(self.deferred.take());
+        }
         let indexes = self.indexes.iter().map(|index| index.storage).collect();
-        let bytes = self.bytes + runs.iter().map(|run| run.keys.bytes() as u64).sum::<u64>();
+        let bytes = self.bytes + runs.iter().map(Run::bytes).sum::<u64>();
         let groups = self.groups.iter().map(|group| group.number).collect();
         let storage = self.storage;
         // Group by group: only the one at hand is there twice.
@@ -266,6 +349,7 @@ pub(crate) struct Stage {
     /// One per index of the table, in its order.
     pub(crate) indexes: Vec<Arc<StagedIndex>>,
     known: Known,
+    deferred: Arc<Deferred>,
     groups: Vec<Group>,
     next: u64,
     end: u64,
@@ -276,13 +360,27 @@ pub(crate) struct Stage {
 const ROW: u64 = 24;
 
 impl Stage {
-    /// `indexes`: the storage of each of the table's indexes, and whether it is unique.
+    /// `indexes`: the storage of each of the table's indexes, and whether it is unique. `deferred`: bytes of entries of
+    /// those that are not that may wait for the end of the command.
     pub(crate) fn new(
         bulk: &Arc<crate::bulk::Bulk>,
         holder: End,
         command: CommandId,
         storage: u32,
         indexes: impl Iterator<Item = (u32, bool)>,
+        deferred: u64,
+    ) -> Stage {
+        let deferred = Arc::new(Deferred { limit: deferred, runs: Mutex::default() });
+        Stage::with(bulk, holder, command, storage, indexes, deferred)
+    }
+
+    fn with(
+        bulk: &Arc<crate::bulk::Bulk>,
+        holder: End,
+        command: CommandId,
+        storage: u32,
+        indexes: impl Iterator<Item = (u32, bool)>,
+        deferred: Arc<Deferred>,
     ) -> Stage {
         let mut unique = Vec::new();
         let indexes = indexes
@@ -297,7 +395,18 @@ impl Stage {
             .collect();
         bulk.stages.add(&unique);
         let known = Known { bulk: bulk.clone(), unique };
-        Stage { storage, command, holder, indexes, known, groups: Vec::new(), next: 0, end: 0, bytes: 0 }
+        Stage {
+            storage,
+            command,
+            holder,
+            indexes,
+            known,
+            deferred,
+            groups: Vec::new(),
+            next: 0,
+            end: 0,
+            bytes: 0,
+        }
     }
 
     /// The id of the next row; `group` gives the first of a whole group, of which `rows` are used.
@@ -337,8 +446,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Whether it has no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// Whether entries of earlier pieces are not in the base yet. Asked when no piece is on its way.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
     }
 
     /// Whether it is to be written now: it has `limit` bytes and its last group is full, or far more.
@@ -349,7 +464,8 @@ impl Stage {
     /// The same table and command, empty; and what there was.
     pub(crate) fn exchange(&mut self) -> Stage {
         let indexes = self.indexes.iter().map(|index| (index.storage, index.unique));
-        let fresh = Stage::new(&self.known.bulk, self.holder, self.command, self.storage, indexes);
+        let deferred = self.deferred.clone();
+        let fresh = Stage::with(&self.known.bulk, self.holder, self.command, self.storage, indexes, deferred);
         // It will be about as large.
         for (new, old) in fresh.indexes.iter().zip(&self.indexes) {
             let old = &old.keys.lock().entries;
@@ -370,12 +486,19 @@ impl Stage {
         }
     }
 
+    fn facts(&self, id: u64) -> PieceFacts {
+        let rows = self.groups.iter().map(|group| group.rows.len() as i64).sum();
+        PieceFacts { id, storage: self.storage, rows }
+    }
+
     /// The rows and entries; the keys stay known.
-    fn unload(&mut self) -> Cargo {
+    fn unload(&mut self, last: bool) -> Cargo {
         Cargo {
             storage: self.storage,
             groups: std::mem::take(&mut self.groups),
             indexes: self.indexes.clone(),
+            deferred: self.deferred.clone(),
+            last,
             bytes: self.bytes,
         }
     }
@@ -392,19 +515,18 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// `write` brings the piece into the base.
+    /// `write` brings the piece into the base; `last`: with it all that its command has inserted is there.
     pub(crate) fn start(
         piece: u64,
         mut stage: Stage,
+        last: bool,
         threads: bool,
         write: impl FnOnce(Cargo) -> value::Result<()> + Send + 'static,
     ) -> InFlight {
-        let rows = stage.groups.iter().map(|group| group.rows.len() as i64).sum();
-        let piece = PieceFacts { id: piece, storage: stage.storage, rows };
-        let cargo = stage.unload();
         if !threads {
-            return InFlight { piece, stage, thread: None, done: write(cargo) };
+            return InFlight::start_here(piece, stage, last, write);
         }
+        let (piece, cargo) = (stage.facts(piece), stage.unload(last));
         match thread::Builder::new().name("bulk".to_owned()).spawn(move || write(cargo)) {
             Ok(thread) => InFlight { piece, stage, thread: Some(thread), done: Ok(()) },
             Err(error) => {
@@ -412,6 +534,16 @@ impl InFlight {
                 InFlight { piece, stage, thread: None, done }
             }
         }
+    }
+
+    fn start_here(
+        piece: u64,
+        mut stage: Stage,
+        last: bool,
+        write: impl FnOnce(Cargo) -> value::Result<()>,
+    ) -> InFlight {
+        let (piece, cargo) = (stage.facts(piece), stage.unload(last));
+        InFlight { piece, stage, thread: None, done: write(cargo) }
     }
 
     /// Waits until it is in the base, or has failed; gives the stage, emptied.
@@ -423,5 +555,57 @@ impl InFlight {
                 .unwrap_or_else(|_| Err(value::Error::internal("writing rows of a large insert panicked"))),
         };
         done.map(|()| self.stage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::Bulk;
+
+    const UNIQUE: u32 = 1;
+    const OTHER: u32 = 2;
+
+    /// Inserts so many pieces of 100 rows; for each the bytes of the runs it brought. Keys are 8 bytes, entries 20.
+    fn pieces(count: u64, deferred: u64) -> Vec<Vec<u64>> {
+        let bulk = Arc::new(Bulk::default());
+        let indexes = [(UNIQUE, true), (OTHER, false)].into_iter();
+        let mut stage = Stage::new(&bulk, End::default(), CommandId(1), 7, indexes, deferred);
+        let mut brought = Vec::new();
+        for piece in 0..count {
+            for n in 0..100 {
+                let row = stage.next_row(|| RowId::at(piece as u32, 0), 100);
+                let key = piece * 100 + n;
+                assert!(stage.indexes[0].push(&key.to_be_bytes(), row, true));
+                assert!(stage.indexes[1].push(&(key * 7919 % 1000).to_be_bytes(), row, false));
+                stage.push(row, |bytes| Ok::<_, ()>(bytes.push(1))).unwrap();
+            }
+            let last = piece + 1 == count;
+            let full = stage.exchange();
+            let mut write = |cargo: Cargo| {
+                cargo.deliver(|spill| {
+                    // All of them, for whoever takes the piece out again.
+                    assert_eq!(spill.indexes, [UNIQUE, OTHER]);
+                    assert_eq!(spill.rows.filter(|row| row.is_ok()).count(), 100);
+                    brought.push(spill.runs.iter().map(Run::bytes).collect());
+                    Ok(())
+                })
+            };
+            let in_flight = InFlight::start_here(piece, full, last, &mut write);
+            stage.reuse(in_flight.finish().unwrap());
+            assert_eq!(stage.has_deferred(), !last && deferred > 1);
+        }
+        brought
+    }
+
+    #[test]
+    fn entries_that_nobody_looks_for_come_with_the_last_piece() {
+        assert_eq!(pieces(3, 1 << 20), [vec![2000], vec![2000], vec![2000, 6000]]);
+        assert_eq!(pieces(1, 1 << 20), [vec![2000, 2000]]);
+    }
+
+    #[test]
+    fn entries_that_wait_have_a_bound() {
+        assert_eq!(pieces(3, 1), [vec![2000, 2000], vec![2000, 2000], vec![2000, 2000]]);
     }
 }

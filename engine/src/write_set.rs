@@ -497,6 +497,13 @@ impl WriteSet {
         }
     }
 
+    /// Whether an index has entries of that key or behind it, as [`crate::memtable::IndexOverlay::reaches`].
+    pub(crate) fn reaches(&self, index: u32, key: &[u8]) -> bool {
+        let sets = self.sets.read();
+        let last = sets.indexes.get(&index).and_then(|own| own.entries.last_key_value());
+        last.is_some_and(|(last, _)| &last[..] >= key)
+    }
+
     /// Up to `limit` entries of an index range, as [`crate::memtable::IndexOverlay::range`].
     pub(crate) fn range(
         &self,

@@ -128,7 +128,7 @@ impl Pass<'_> {
         }
         writer.put_keys(Table::Index, &mut added.iter())?;
         for run in input.runs {
-            writer.put_keys(Table::Index, &mut run.iter())?;
+            run.put(writer)?;
         }
         if let Some((piece, changes)) = input.changes {
             self.write_changes(writer, piece, changes)?;
@@ -265,7 +265,8 @@ impl Pass<'_> {
         let old_delta = self.inner.delta(storage, group)?;
         let mut delta: BTreeMap<u16, Entry> = old_delta.iter().flat_map(Block::entries).collect();
         let mut rewrite: BTreeMap<u64, Vec<(u16, Entry)>> = BTreeMap::new();
-        let mut rest = std::mem::take(changes).into_iter().peekable();
+        // Its memory serves the next group.
+        let mut rest = changes.drain(..).peekable();
         while let Some((offset, _)) = rest.peek() {
             let span = u64::from(*offset) / SPAN_ROWS;
             let mut entries = Vec::new();
@@ -324,21 +325,27 @@ impl Pass<'_> {
         } else {
             Arc::new([])
         };
-        let mut rows: BTreeMap<u16, Entry> = old.iter().flat_map(Block::entries).collect();
         let low = first.offset();
         let in_delta: Vec<u16> =
             delta.range(low..=low + (SPAN_ROWS - 1) as u16).map(|(offset, _)| *offset).collect();
-        let earlier =
-            in_delta.into_iter().filter_map(|offset| delta.remove_entry(&offset)).collect::<Vec<_>>();
-        for (offset, entry) in earlier.into_iter().chain(changes) {
-            let replaced = match entry {
-                Entry::Deleted => rows.remove(&offset),
-                entry => rows.insert(offset, entry),
-            };
-            if let Some(Entry::Blob(blob)) = replaced {
-                self.remove_blob(writer, storage, blob)?;
+        let rows: Vec<(u16, Entry)> = if old.is_empty() && in_delta.is_empty() {
+            // New rows only, as a rule.
+            changes.into_iter().filter(|(_, entry)| !matches!(entry, Entry::Deleted)).collect()
+        } else {
+            let mut rows: BTreeMap<u16, Entry> = old.iter().flat_map(Block::entries).collect();
+            let earlier =
+                in_delta.into_iter().filter_map(|offset| delta.remove_entry(&offset)).collect::<Vec<_>>();
+            for (offset, entry) in earlier.into_iter().chain(changes) {
+                let replaced = match entry {
+                    Entry::Deleted => rows.remove(&offset),
+                    entry => rows.insert(offset, entry),
+                };
+                if let Some(Entry::Blob(blob)) = replaced {
+                    self.remove_blob(writer, storage, blob)?;
+                }
             }
-        }
+            rows.into_iter().collect()
+        };
         let group = u64::from(first.group()) * GROUP_ROWS;
         let key_of = |number: usize, entries: &[(u16, Entry)]| {
             let row = match entries.first() {
@@ -347,7 +354,6 @@ impl Pass<'_> {
             };
             key::rows(storage, row)
         };
-        let rows: Vec<(u16, Entry)> = rows.into_iter().collect();
         let blocks = block::cut(&rows);
         let keys: Vec<[u8; 12]> =
             blocks.iter().enumerate().map(|(number, entries)| key_of(number, entries)).collect();

@@ -34,6 +34,7 @@ mod checkpoint;
 pub mod memory;
 mod pages;
 pub mod redb;
+mod run;
 pub mod store;
 
 pub(crate) use redb::RedbStore;
@@ -43,7 +44,8 @@ pub(crate) mod verify;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
-pub(crate) use store::{Keys, Run};
+pub(crate) use run::{Packed, Packer, Run};
+pub(crate) use store::Keys;
 use store::{Reader, Store, Table, key};
 
 /// Written into META and raised when an older program could not read what a newer one writes.

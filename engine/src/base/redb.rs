@@ -33,6 +33,8 @@ const COLLECT_SHARE: usize = 4;
 const COLLECT: (usize, usize) = (1 << 20, 64 << 20);
 /// Longest merged write.
 const RUN: usize = 4 << 20;
+/// Longest piece of memory that neighbours are collected in.
+const PIECE: usize = 256 << 10;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -107,7 +109,7 @@ impl RedbStore {
             collect: (cache_size / COLLECT_SHARE).clamp(COLLECT.0, COLLECT.1),
             len: Arc::clone(&len),
             pending: RwLock::new(Pending::default()),
-            flushing: Mutex::new(()),
+            flushing: Mutex::default(),
             revoked: Arc::clone(&revoked),
             failed: Arc::clone(&failed_flag),
         };
@@ -391,8 +393,8 @@ struct Backend {
     collect: usize,
     len: Arc<AtomicU64>,
     pending: RwLock<Pending>,
-    /// One at a time moves `waiting` to the file.
-    flushing: Mutex<()>,
+    /// One at a time moves `waiting` to the file, by this memory.
+    flushing: Mutex<Vec<u8>>,
     revoked: Arc<AtomicBool>,
     /// Set by the first I/O error; redb answers nothing from then on.
     failed: Arc<AtomicBool>,
@@ -437,32 +439,31 @@ impl Backend {
 
     /// Writes everything collected to the file, in long runs.
     fn flush(&self) -> io::Result<()> {
-        let _one = self.flushing.lock();
+        let mut slots = self.flushing.lock();
         let going = {
             let mut pending = self.pending.write();
             pending.going = Arc::new(std::mem::take(&mut pending.waiting));
             pending.bytes = 0;
             Arc::clone(&pending.going)
         };
-        let mut run: Vec<u8> = Vec::new();
-        let mut start = 0;
+        // Neighbours.
+        let mut run: Vec<&[u8]> = Vec::new();
+        let (mut start, mut end) = (0, 0);
         for (&offset, bytes) in going.iter() {
-            if !run.is_empty() && (start + run.len() as u64 != offset || run.len() + bytes.len() > RUN) {
-                self.pages.write(start, &run)?;
+            let next = offset + bytes.len() as u64;
+            // The header is not written as other pages are.
+            if !run.is_empty() && (start == 0 || end != offset || next - start > RUN as u64) {
+                self.pages.write_run(start, &run, &mut slots)?;
                 run.clear();
-            }
-            if run.is_empty() && bytes.len() >= RUN / 2 {
-                // Long enough as it is.
-                self.pages.write(offset, bytes)?;
-                continue;
             }
             if run.is_empty() {
                 start = offset;
             }
-            run.extend_from_slice(bytes);
+            run.push(bytes);
+            end = next;
         }
         if !run.is_empty() {
-            self.pages.write(start, &run)?;
+            self.pages.write_run(start, &run, &mut slots)?;
         }
         drop(going);
         self.pending.write().going = Arc::default();
@@ -573,7 +574,7 @@ impl Backend {
                     // Pages mostly come one behind the other.
                     match pending.waiting.range_mut(..offset).next_back() {
                         Some((start, bytes))
-                            if start + bytes.len() as u64 == offset && bytes.len() + data.len() <= RUN =>
+                            if start + bytes.len() as u64 == offset && bytes.len() + data.len() <= PIECE =>
                         {
                             bytes.extend_from_slice(data);
                         }

@@ -156,25 +156,14 @@ impl Keys {
         Some(&self.bytes[start..end])
     }
 
+    /// The length of every key, when they are all alike.
+    pub fn length(&self) -> Option<usize> {
+        let length = *self.ends.first()?;
+        self.ends.iter().zip(1..).all(|(end, count)| *end == length * count).then_some(length)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map_while(|number| self.get(number))
-    }
-}
-
-/// Keys of INDEX, in order.
-pub struct Run {
-    pub keys: Arc<Keys>,
-    /// Where each is among them; `None`: they are in order themselves.
-    pub order: Option<Vec<u32>>,
-}
-
-impl Run {
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let place = |number: usize| match &self.order {
-            None => Some(number),
-            Some(order) => order.get(number).map(|place| *place as usize),
-        };
-        (0..self.keys.len()).map_while(move |number| self.keys.get(place(number)?))
     }
 }
 

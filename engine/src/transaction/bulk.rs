@@ -106,7 +106,7 @@ impl Transaction {
             self.release_keys(&[&taken.entries]);
             let (indexes, runs) = std::mem::take(&mut taken.entries)
                 .into_iter()
-                .map(|(index, keys)| (index, Run { keys: Arc::new(keys), order: None }))
+                .map(|(index, keys)| (index, Run::sorted(keys)))
                 .unzip::<_, _, Vec<_>, Vec<_>>();
             let id = self.engine.bulk.new_id();
             self.engine.bulk.begin(id, end, taken.last);
@@ -352,7 +352,8 @@ impl Transaction {
             let Some(end) = self.hold_end() else { return Ok(None) };
             let indexes = indexes.iter().map(|(index, shape)| (shape.entries, index.unique));
             let command = CommandId(self.command);
-            self.staging.stage = Some(Stage::new(&self.engine.bulk, end, command, table.storage, indexes));
+            self.staging.stage =
+                Some(Stage::new(&self.engine.bulk, end, command, table.storage, indexes, spill_size));
             self.dirty = true;
         }
         let Some(mut stage) = self.staging.stage.take() else { return Ok(None) };
@@ -360,7 +361,7 @@ impl Transaction {
         let full = stage.is_full(spill_size);
         self.staging.stage = Some(stage);
         if full {
-            self.write_stage()?;
+            self.write_stage(false)?;
         }
         staged
     }
@@ -374,8 +375,7 @@ impl Transaction {
         indexes: &[(Arc<Index>, KeyShape)],
         group_rows: u64,
     ) -> Result<Option<RowId>> {
-        let engine = self.engine.clone();
-        let id = stage.next_row(|| engine.new_group(table.storage), group_rows);
+        let id = stage.next_row(|| self.engine.new_group(table.storage), group_rows);
         let mut keys = std::mem::take(&mut self.staging.keys);
         keys.resize_with(indexes.len(), Default::default);
         let mut done = 0;
@@ -448,11 +448,12 @@ impl Transaction {
         staged || self.in_flight_has(shape.entries, key)
     }
 
-    /// Begins to write what is staged; the command goes on meanwhile.
-    fn write_stage(&mut self) -> Result<()> {
+    /// Begins to write what is staged; the command goes on meanwhile, unless this is the last of it.
+    fn write_stage(&mut self, last: bool) -> Result<()> {
         let landed = self.land()?;
         let Some(stage) = &mut self.staging.stage else { return Ok(()) };
-        if stage.is_empty() {
+        // The last piece brings all entries that wait, be it without rows.
+        if stage.is_empty() && !(last && stage.has_deferred()) {
             return Ok(());
         }
         let full = stage.exchange();
@@ -464,7 +465,7 @@ impl Transaction {
         engine.bulk.begin(id, full.holder, full.command);
         let threads = engine.options.threads;
         let write = move |cargo: Cargo| cargo.deliver(|spill| engine.spill(id, spill));
-        self.staging.in_flight = Some(InFlight::start(id, full, threads, write));
+        self.staging.in_flight = Some(InFlight::start(id, full, last, threads, write));
         if threads { Ok(()) } else { self.land().map(|_| ()) }
     }
 
@@ -495,7 +496,7 @@ impl Transaction {
         if self.staging.stage.is_none() {
             return Ok(());
         }
-        self.write_stage()?;
+        self.write_stage(true)?;
         self.land()?;
         self.staging.stage = None;
         Ok(())

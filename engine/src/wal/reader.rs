@@ -209,6 +209,11 @@ impl Records {
         self.ends.is_empty()
     }
 
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     fn push(&mut self, lsn: u64, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         self.ends.push((lsn, self.bytes.len()));
@@ -229,13 +234,15 @@ pub struct Replay {
 #[derive(Debug)]
 enum Source {
     Here(Walker),
-    /// Both are there until the drop.
-    Thread(Option<mpsc::Receiver<Result<Records>>>, Option<thread::JoinHandle<()>>),
+    /// Both are there until the drop. Memory goes back through the third.
+    Thread(Option<mpsc::Receiver<Result<Records>>>, Option<thread::JoinHandle<()>>, mpsc::Sender<Records>),
 }
 
 impl Replay {
     fn ahead(mut walker: Walker) -> Result<Replay> {
         let (sender, receiver) = mpsc::sync_channel(AHEAD);
+        let (give, given) = mpsc::channel();
+        walker.given = Some(given);
         let thread = thread::Builder::new().name("wal-replay".to_owned()).spawn(move || {
             loop {
                 let records = walker.fill(CHUNK);
@@ -246,7 +253,18 @@ impl Replay {
                 }
             }
         })?;
-        Ok(Replay { source: Source::Thread(Some(receiver), Some(thread)), done: false })
+        Ok(Replay { source: Source::Thread(Some(receiver), Some(thread), give), done: false })
+    }
+
+    /// Takes the memory of records that are done with, for those that come.
+    pub fn give_back(&self, records: Records) {
+        // Fresh memory costs more than what is read into it. A long record's is not kept.
+        if let Source::Thread(_, _, give) = &self.source
+            && records.bytes.capacity() <= 4 * CHUNK
+        {
+            // When the thread has read all there is, it goes.
+            let _ = give.send(records);
+        }
     }
 }
 
@@ -259,7 +277,7 @@ impl Iterator for Replay {
         }
         let records = match &mut self.source {
             Source::Here(walker) => walker.fill(CHUNK),
-            Source::Thread(receiver, _) => match receiver.as_ref().map(mpsc::Receiver::recv) {
+            Source::Thread(receiver, ..) => match receiver.as_ref().map(mpsc::Receiver::recv) {
                 Some(Ok(records)) => records,
                 _ => Err(Error::internal("the thread that reads the log has ended")),
             },
@@ -274,7 +292,7 @@ impl Iterator for Replay {
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        if let Source::Thread(receiver, thread) = &mut self.source {
+        if let Source::Thread(receiver, thread, _) = &mut self.source {
             *receiver = None;
             if thread.take().is_some_and(|thread| thread.join().is_err()) {
                 tracing::error!("the thread that reads the log panicked");
@@ -301,6 +319,8 @@ struct Walker {
     partial: Option<Vec<u8>>,
     /// Whole records not given out yet.
     ready: Records,
+    /// Memory for others.
+    given: Option<mpsc::Receiver<Records>>,
     /// `false`: nobody wants the records, only to know where they end.
     keep: bool,
     /// The last whole record, or `applied`.
@@ -325,6 +345,7 @@ impl Walker {
             next: start.map_or(applied + 1, |segment| segment.first),
             partial: start.is_some_and(|segment| segment.inside).then(Vec::new),
             ready: Records::default(),
+            given: None,
             keep: true,
             last: applied,
             applied,
@@ -337,15 +358,21 @@ impl Walker {
         self.directory.join(file_name(segment.number))
     }
 
+    fn take(&mut self) -> Records {
+        let mut next = self.given.as_ref().and_then(|given| given.try_recv().ok()).unwrap_or_default();
+        next.clear();
+        std::mem::replace(&mut self.ready, next)
+    }
+
     /// Reads on until there are records of `enough` bytes; nothing at the end of the log.
     fn fill(&mut self, enough: usize) -> Result<Records> {
         loop {
             // A long record whose end is yet to come is not copied behind others.
             if !self.ready.is_empty() && (self.ready.bytes.len() >= enough || self.partial.is_some()) {
-                return Ok(std::mem::take(&mut self.ready));
+                return Ok(self.take());
             }
             let Some(segment) = self.segments.get(self.index).copied() else {
-                return Ok(std::mem::take(&mut self.ready));
+                return Ok(self.take());
             };
             if self.file.is_none() {
                 let path = self.path(&segment);

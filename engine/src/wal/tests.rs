@@ -21,10 +21,12 @@ fn open(disk: &SimulatedDisk, applied: u64, retain: usize) -> Result<(Wal, Vec<(
     Ok((wal, records(replay)?))
 }
 
-fn records(replay: Replay) -> Result<Vec<(Lsn, Vec<u8>)>> {
+fn records(mut replay: Replay) -> Result<Vec<(Lsn, Vec<u8>)>> {
     let mut list = Vec::new();
-    for records in replay {
-        list.extend(records?.iter().map(|(lsn, bytes)| (lsn, bytes.to_vec())));
+    while let Some(records) = replay.next() {
+        let records = records?;
+        list.extend(records.iter().map(|(lsn, bytes)| (lsn, bytes.to_vec())));
+        replay.give_back(records);
     }
     Ok(list)
 }

@@ -1,5 +1,6 @@
 //! Much at once: transactions larger than memory may hold, rows of many megabytes, indexes built while others write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -156,6 +157,59 @@ fn leaves_nothing(command: usize) {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let report = check(std::path::Path::new("/data"), shared).unwrap();
     assert_eq!(report.findings, Vec::<String>::new());
+}
+
+#[test]
+fn a_second_index_is_whole_when_the_command_is_through() {
+    let disk = SimulatedDisk::new(39);
+    let engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    let mut expected = BTreeMap::new();
+    // Among so many sizes are those where the last piece has no rows left, and those of one piece.
+    for (round, count) in (100..3000).step_by(64).enumerate() {
+        let first = 10_000 * round as i32;
+        let mut large = engine.begin(RC, false);
+        insert(&mut large, &t, first..first + count, usize::MAX);
+        let savepoint = large.savepoint();
+        insert(&mut large, &t, first + 5000..first + 5000 + count, usize::MAX);
+        if round % 3 == 0 {
+            large.rollback_to(savepoint);
+        }
+        // `rows` compares what each index finds with the table.
+        let seen = t.rows(&large.latest_snapshot());
+        assert_eq!(seen.len(), expected.len() + count as usize * if round % 3 == 0 { 1 } else { 2 });
+        assert_eq!(t.rows(&engine.snapshot()), expected);
+        match round % 2 {
+            0 => large.rollback(),
+            _ => {
+                commit(large);
+                expected = seen;
+            }
+        }
+        assert_eq!(t.rows(&engine.snapshot()), expected);
+        if round % 7 == 0 {
+            engine.checkpoint().unwrap();
+        }
+    }
+    // With a piece in the base whose entries wait.
+    let mut large = engine.begin(RC, false);
+    large.statement_snapshot(true).unwrap();
+    for id in 1_000_000..1_002_000 {
+        block_on(large.insert(&t.table, &values(id, id * 7919 % 1000))).unwrap();
+    }
+    disk.crash();
+    drop(large);
+    drop(engine);
+    let engine = open(spilling(&disk));
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    engine.checkpoint().unwrap();
+    assert_eq!(t.rows(&engine.snapshot()), expected);
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    assert_eq!(report.rows, expected.len() as u64);
 }
 
 /// The least that one future gives when it is polled once.
