@@ -147,6 +147,8 @@ impl Engine {
             let now = holders();
             before.retain(|holder| now.contains(holder));
         }
+        // A commit gives its table locks back when it is applied; snapshots see it when all before it are, too.
+        self.0.wait_applied(self.last_lsn());
         Ok(())
     }
 
