@@ -48,6 +48,8 @@ pub struct WalOptions {
     pub archive: Option<Arc<dyn archive::Archive>>,
     /// Bytes that may queue for the writer before [`Wal::reserve`] waits.
     pub queue_limit: usize,
+    /// Bytes of records that are kept from the look for the log's end until they are replayed; more are read again.
+    pub replay_memory: usize,
     /// `false`: batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
     /// `false`: no threads; whoever waits for the log does their work.
@@ -65,6 +67,7 @@ impl WalOptions {
             max_size: 4 << 30,
             archive: None,
             queue_limit: 64 << 20,
+            replay_memory: 64 << 20,
             synchronous: true,
             threads: true,
         }
@@ -86,7 +89,7 @@ impl Wal {
         applied: Lsn,
         metrics: Arc<Metrics>,
     ) -> Result<(Wal, Replay)> {
-        let found = reader::scan(&disk, &options, applied)?;
+        let mut found = reader::scan(&disk, &options, applied)?;
         let replay = found.replay(Arc::clone(&disk), &options)?;
         let handle = writer::start(disk, options, found, metrics)?;
         Ok((Wal(Arc::new(handle)), replay))
