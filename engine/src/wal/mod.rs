@@ -52,6 +52,8 @@ pub struct WalOptions {
     pub room: Option<Arc<Room>>,
     /// Bytes that may queue for the writer before [`Wal::reserve`] waits.
     pub queue_limit: usize,
+    /// Bytes of records that are kept from the look for the log's end until they are replayed; more are read again.
+    pub replay_memory: usize,
     /// `false`: batches are written, not synced; a crash of the machine may lose acknowledged commits.
     pub synchronous: bool,
     /// `false`: no threads; whoever waits for the log does their work.
@@ -70,6 +72,7 @@ impl WalOptions {
             archive: None,
             room: None,
             queue_limit: 64 << 20,
+            replay_memory: 64 << 20,
             synchronous: true,
             threads: true,
         }
@@ -91,7 +94,7 @@ impl Wal {
         applied: Lsn,
         metrics: Arc<Metrics>,
     ) -> Result<(Wal, Replay)> {
-        let found = reader::scan(&disk, &options, applied)?;
+        let mut found = reader::scan(&disk, &options, applied)?;
         let replay = found.replay(Arc::clone(&disk), &options)?;
         let handle = writer::start(disk, options, found, applied, metrics)?;
         Ok((Wal(Arc::new(handle)), replay))

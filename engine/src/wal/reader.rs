@@ -50,10 +50,16 @@ pub(super) struct Found {
     /// The last whole record, or the base's LSN if that is larger.
     pub last: u64,
     applied: u64,
+    /// The records, unless they are too many.
+    kept: Option<Vec<Records>>,
 }
 
 impl Found {
-    pub fn replay(&self, disk: Arc<dyn Disk>, options: &WalOptions) -> Result<Replay> {
+    /// Once.
+    pub fn replay(&mut self, disk: Arc<dyn Disk>, options: &WalOptions) -> Result<Replay> {
+        if let Some(kept) = self.kept.take() {
+            return Ok(Replay { source: Source::Kept(kept.into_iter()), done: false });
+        }
         let walker = Walker::new(disk, options, self.segments.clone(), self.applied);
         if !options.threads || self.last == self.applied {
             return Ok(Replay { source: Source::Here(walker), done: false });
@@ -118,11 +124,23 @@ pub(super) fn scan(disk: &Arc<dyn Disk>, options: &WalOptions, applied: Lsn) -> 
             disk.remove(&path).map_err(|error| disk::error("remove", &path, &error))?;
         }
     }
-    let mut found = Found { segments, spares: usable, next_number, last: applied.0, applied: applied.0 };
+    let mut found =
+        Found { segments, spares: usable, next_number, last: applied.0, applied: applied.0, kept: None };
     let mut walker = Walker::new(Arc::clone(disk), options, found.segments.clone(), applied.0);
-    walker.keep = false;
-    while !walker.fill(1)?.is_empty() {}
-    found.last = walker.last;
+    // Batches of few clients are mostly padding: what is read to find the end is not read again.
+    let (mut kept, mut bytes) = (Some(Vec::new()), 0);
+    loop {
+        let records = walker.fill(CHUNK)?;
+        if records.is_empty() {
+            break;
+        }
+        bytes += records.memory();
+        match &mut kept {
+            Some(list) if bytes <= options.replay_memory => list.push(records),
+            _ => (walker.keep, kept) = (false, None),
+        }
+    }
+    (found.last, found.kept) = (walker.last, kept);
     // What was read may still be in the page cache only; new records must not become durable before it.
     if let Some(segment) = found.segments.last() {
         let path = directory.join(file_name(segment.number));
@@ -209,6 +227,10 @@ impl Records {
         self.ends.is_empty()
     }
 
+    fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(u64, usize)>()
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -233,6 +255,7 @@ pub struct Replay {
 
 #[derive(Debug)]
 enum Source {
+    Kept(std::vec::IntoIter<Records>),
     Here(Walker),
     /// Both are there until the drop. Memory goes back through the third.
     Thread(Option<mpsc::Receiver<Result<Records>>>, Option<thread::JoinHandle<()>>, mpsc::Sender<Records>),
@@ -276,6 +299,7 @@ impl Iterator for Replay {
             return None;
         }
         let records = match &mut self.source {
+            Source::Kept(list) => Ok(list.next().unwrap_or_default()),
             Source::Here(walker) => walker.fill(CHUNK),
             Source::Thread(receiver, ..) => match receiver.as_ref().map(mpsc::Receiver::recv) {
                 Some(Ok(records)) => records,

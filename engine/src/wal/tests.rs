@@ -12,7 +12,9 @@ use crate::ids::RowId;
 const DATABASE: u64 = 77;
 
 fn options(retain: usize) -> WalOptions {
-    WalOptions { segment_size: 64 << 10, retain, ..WalOptions::new("/db/wal", DATABASE) }
+    // Few records are replayed as they were found, more are read again.
+    let replay_memory = 8 << 10;
+    WalOptions { segment_size: 64 << 10, retain, replay_memory, ..WalOptions::new("/db/wal", DATABASE) }
 }
 
 fn open(disk: &SimulatedDisk, applied: u64, retain: usize) -> Result<(Wal, Vec<(Lsn, Vec<u8>)>)> {
