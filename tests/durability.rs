@@ -429,6 +429,41 @@ fn expression_indexes_and_reindex_beside_writers() {
     assert_eq!(code, Some(0), "{said}");
 }
 
+/// Values of an expression are computed for an index that no catalog names yet: a kill leaves nothing of them.
+#[test]
+fn a_kill_while_values_for_an_index_are_computed() {
+    let mut server = Server::start();
+    server.connect().run("CREATE TABLE words (id int PRIMARY KEY, word text)");
+    server.connect().run("INSERT INTO words SELECT i, 'Word ' || i FROM generate_series(1, 150000) i");
+    let mut left = 0;
+    for round in 1..=4 {
+        let login = server.login();
+        let building = std::thread::spawn(move || {
+            let mut client = login.try_connect().expect("connects");
+            // Its answer does not come.
+            drop(client.simple("CREATE INDEX CONCURRENTLY words_lower ON words (lower(word))"));
+        });
+        std::thread::sleep(Duration::from_millis(120 * round));
+        server.kill();
+        building.join().expect("the one that builds");
+        server.launch();
+        let mut client = server.connect();
+        let dropped = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'words'::regclass AND attisdropped";
+        let now: i32 = client.value(dropped).parse().expect("a number");
+        left = left.max(now);
+        client.run("INSERT INTO words SELECT max(id) + 1, 'New' FROM words");
+        client.run("DROP INDEX IF EXISTS words_lower");
+    }
+    assert!(left > 0, "no kill came while values were computed");
+    let mut client = server.connect();
+    client.run("CREATE INDEX CONCURRENTLY words_lower ON words (lower(word))");
+    assert_eq!(client.value("SELECT count(*) FROM words WHERE lower(word) = 'new'"), "4");
+    assert_eq!(client.value("SELECT id FROM words WHERE lower(word) = 'word 77'"), "77");
+    server.terminate();
+    let (code, said) = check(&server);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// `LARGE_ROW` (megabytes) makes it larger; 1 GB takes some minutes and several gigabytes of memory.
 #[test]
 fn long_rows_over_the_wire() {

@@ -131,11 +131,13 @@ impl Database {
         if engine.catalog().database_named("template1").is_none() {
             bootstrap(&engine, &options)?;
         }
-        // Also for a directory that was made before one of them existed.
-        let roles = predefined::missing(&engine.catalog());
-        if !roles.is_empty() {
+        // Roles also for a directory that was made before one of them existed.
+        let mut changes: Vec<Change> =
+            predefined::missing(&engine.catalog()).into_iter().map(Change::Put).collect();
+        changes.extend(crate::command::drop::without_orphans(&engine.catalog()));
+        if !changes.is_empty() {
             let mut transaction = engine.begin(Isolation::ReadCommitted, false);
-            transaction.change_catalog(roles.into_iter().map(Change::Put).collect())?;
+            transaction.change_catalog(changes)?;
             transaction.commit()?.durable.wait()?;
         }
         let catalog = engine.catalog();

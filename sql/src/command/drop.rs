@@ -341,6 +341,25 @@ fn columns_of(index: &Index) -> impl Iterator<Item = i16> {
     index.keys.iter().map(|key| key.column).chain(predicate)
 }
 
+/// Tables with hidden columns that belong to no index, without them: a crash came while values for an index were computed.
+pub fn without_orphans(catalog: &Catalog) -> Vec<Change> {
+    let tables = catalog.objects().filter_map(|object| match object {
+        Object::Table(table) if table.columns.iter().any(|c| c.hidden && !c.dropped) => Some(table),
+        _ => None,
+    });
+    let without = |table: &Arc<Table>| {
+        let used: BTreeSet<i16> = catalog.indexes(table.oid).flat_map(|index| columns_of(index)).collect();
+        let is_orphan = |column: &Column| column.hidden && !column.dropped && !used.contains(&column.number);
+        if !table.columns.iter().any(is_orphan) {
+            return None;
+        }
+        let mut changed = (**table).clone();
+        changed.columns.iter_mut().filter(|column| is_orphan(column)).for_each(forget_column);
+        Some(Change::Put(Object::Table(Arc::new(changed))))
+    };
+    tables.filter_map(without).collect()
+}
+
 /// Makes a column one that was dropped: its number is never used again.
 pub fn forget_column(column: &mut Column) {
     column.dropped = true;
