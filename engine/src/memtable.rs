@@ -109,7 +109,8 @@ struct Below {
     base: Base,
     bulk: Arc<Bulk>,
     storage: u32,
-    layout: Arc<RowLayout>,
+    /// With all columns that the log has added so far.
+    layout: RwLock<Arc<RowLayout>>,
     /// Of the memtable.
     bytes: Arc<AtomicU64>,
 }
@@ -173,6 +174,7 @@ impl TableOverlay {
             }
             known = newer.into_iter().collect();
         }
+        let layout = below.layout.read().clone();
         let mut whole = Vec::with_capacity(patches.len());
         for (offset, patch) in patches {
             let id = RowId::at(number, offset);
@@ -185,7 +187,7 @@ impl TableOverlay {
                     ),
                 ));
             };
-            let row = row::apply_patch(&below.layout, &known[place].1, &patch)?;
+            let row = row::apply_patch(&layout, &known[place].1, &patch)?;
             whole.push((offset, row.len() as i64 - patch.len() as i64, RowBytes::from(row)));
         }
         let mut rows = group.rows.write();
@@ -482,13 +484,14 @@ impl Memtable {
         layout: &Arc<RowLayout>,
     ) -> ReplayWriter {
         let table = self.table_or_new(storage);
-        table.below.get_or_init(|| Below {
+        let below = table.below.get_or_init(|| Below {
             base: base.clone(),
             bulk: bulk.clone(),
             storage,
-            layout: layout.clone(),
+            layout: RwLock::new(layout.clone()),
             bytes: self.bytes.clone(),
         });
+        *below.layout.write() = layout.clone();
         ReplayWriter { table, layout: layout.clone(), group: None, bytes: self.bytes.clone() }
     }
 

@@ -158,7 +158,8 @@ fn definitions_are_transactional() {
 
 #[test]
 fn added_columns_read_as_their_default() {
-    let engine = open(options(&SimulatedDisk::new(5)));
+    let disk = SimulatedDisk::new(5);
+    let engine = open(options(&disk));
     let t = Fixture::of(&engine);
     fill(&engine, &t, [(1, 10), (2, 20)]);
     engine.checkpoint().unwrap();
@@ -183,6 +184,13 @@ fn added_columns_read_as_their_default() {
     block_on(transaction.update(&t.table, row, &old, &new)).unwrap();
     commit(transaction);
     assert_eq!(int(&t.find(&engine.snapshot(), 2).unwrap().1.get(3)), 7);
+    // Replayed, the row has been changed with the new column, and others of the table without it.
+    disk.crash();
+    drop(engine);
+    let engine = open(options(&disk));
+    for (id, extra) in [(1, 42), (2, 7), (3, 42)] {
+        assert_eq!(int(&t.find(&engine.snapshot(), id).unwrap().1.get(3)), extra);
+    }
 }
 
 #[test]
