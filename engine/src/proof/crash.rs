@@ -587,7 +587,10 @@ fn acknowledged_commits_survive() {
     let mut total = Report::default();
     let mut seed = first;
     while total.crashes < points {
-        let report = run(seed);
+        let report = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
+            println!("seed {seed}");
+            std::panic::resume_unwind(panic)
+        });
         total.crashes += report.crashes;
         total.in_recovery += report.in_recovery;
         total.errors += report.errors;
