@@ -120,6 +120,11 @@ impl Bulk {
         *self.garbage.lock() = garbage;
     }
 
+    /// Whether a piece is one whose transaction has failed.
+    pub(crate) fn is_aborted(&self, id: u64) -> bool {
+        matches!(self.states.read().get(&id), Some(State::Aborted) | None)
+    }
+
     pub(crate) fn has_garbage(&self) -> bool {
         !self.garbage.lock().is_empty()
     }

@@ -1147,6 +1147,7 @@ impl Inner {
             pending: Vec::new(),
             settled: generation.unsaved.published.clone(),
             void: Vec::new(),
+            aborted: base.meta().pending.keys().copied().filter(|id| self.bulk.is_aborted(*id)).collect(),
             next_oid,
             next_storage,
             expected_bytes: memtable.cost().and(folded).room(base.size()),
@@ -1277,6 +1278,7 @@ impl Inner {
             pending: change.pending,
             settled: change.settled,
             void: change.void,
+            aborted: BTreeSet::new(),
             next_oid,
             next_storage,
             expected_bytes: change.expected_bytes,
@@ -1391,9 +1393,12 @@ impl Inner {
                 let Some(bytes) = bytes else { continue };
                 let row = RowId::at(*group, offset);
                 let mut list = keys.keys(storage, &piece.indexes, &bytes)?;
-                // The row itself, or another change of it, may have the same keys.
+                // The row itself, or another change of it, may have the same keys. Other failed ones do not need theirs: they
+                // may not know them as theirs.
                 let mut others = vec![base.get(storage, row)?];
-                for other in base.changed(storage, *group).iter().filter(|other| **other != id) {
+                for other in
+                    base.changed(storage, *group).iter().filter(|other| !self.bulk.is_aborted(**other))
+                {
                     others.push(base.change_of(storage, *other, row)?.flatten());
                 }
                 for other in others.into_iter().flatten() {

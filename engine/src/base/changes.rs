@@ -147,9 +147,10 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The settled pieces among those of a group, oldest first.
+    /// The settled pieces among those of a group, oldest first, and those whose transactions have not ended.
     fn settled_of(&self, storage: u32, group: u32) -> (Vec<u64>, Vec<u64>) {
-        let all = self.inner.meta.changed_groups.get(&(storage, group)).cloned().unwrap_or_default();
+        let mut all = self.inner.meta.changed_groups.get(&(storage, group)).cloned().unwrap_or_default();
+        all.retain(|piece| !self.aborted.contains(piece));
         all.into_iter().partition(|piece| self.folds.contains(piece))
     }
 

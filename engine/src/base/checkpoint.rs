@@ -73,7 +73,8 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     };
     let folds = input.settled.iter().filter(is_folded).copied().collect();
     let (given, changed, buffer) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut pass = Pass { inner, meta, given, changed, buffer, folds, spare };
+    let aborted = input.aborted.clone();
+    let mut pass = Pass { inner, meta, given, changed, buffer, folds, aborted, spare };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
     inner.store.write(&mut |writer| {
@@ -103,6 +104,7 @@ pub(super) struct Pass<'a> {
     pub(super) buffer: Vec<u8>,
     /// Pieces of changes that become part of the base.
     pub(super) folds: BTreeSet<u64>,
+    pub(super) aborted: BTreeSet<u64>,
     /// Bytes of the disk that may be used for what could wait.
     spare: u64,
 }

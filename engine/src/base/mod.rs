@@ -9,7 +9,7 @@
 //! one delta per group (`checkpoint` decides) and folded into the blocks when it has grown. Behind it all stands a narrow
 //! ordered key-value trait (`store`). The bytes are described in engine/README.md.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, Range};
 use std::path::PathBuf;
 
@@ -191,6 +191,8 @@ pub struct CheckpointInput<'a> {
     /// `rows`; `void` ones go as they are, their entries with `indexes`.
     pub settled: Vec<u64>,
     pub void: Vec<u64>,
+    /// Pieces that have failed and are still there: nobody needs their entries.
+    pub aborted: BTreeSet<u64>,
     /// New state of storages whose counters moved.
     pub storages: Vec<(u32, StorageState)>,
     pub next_oid: Oid,

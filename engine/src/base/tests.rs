@@ -351,6 +351,7 @@ impl Changes {
             changes: None,
             keys: &NoKeys,
             void: Vec::new(),
+            aborted: BTreeSet::new(),
             applied: Lsn(after.applied),
             rows: &mut self.rows.iter().map(|((storage, row), bytes)| {
                 Ok(RowChange { storage: *storage, row: *row, bytes: bytes.clone().map(RowBytes::from) })
