@@ -275,7 +275,7 @@ fn a_table_four_times_the_budget_loads_scans_and_updates() {
     let most = told.iter().filter_map(|line| line.rsplit(' ').nth(1)?.parse::<u64>().ok()).max();
     // The storage keeps to its budget; the rest is what statements and checkpoints need while they run, and what the
     // allocator keeps. It does not grow with the table.
-    assert!(most < Some(400), "more than the budget and what statements need: {told:?}");
+    assert!(most < Some(250), "more than the budget and what statements need: {told:?}");
     let metrics = get(server.http, "/metrics").unwrap_or_default();
     for part in ["caches", "memtable", "old_snapshots"] {
         assert!(metrics.contains(&format!("startdb_memory_limit_bytes{{component=\"{part}\"}}")), "{part}");
@@ -448,9 +448,7 @@ fn a_kill_while_values_for_an_index_are_computed() {
         building.join().expect("the one that builds");
         server.launch();
         let mut client = server.connect();
-        let dropped = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'words'::regclass AND attisdropped";
-        let now: i32 = client.value(dropped).parse().expect("a number");
-        left = left.max(now);
+        left += usize::from(server.log().contains("was interrupted while it computed values"));
         client.run("INSERT INTO words SELECT max(id) + 1, 'New' FROM words");
         client.run("DROP INDEX IF EXISTS words_lower");
     }

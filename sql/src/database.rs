@@ -134,7 +134,15 @@ impl Database {
         // Roles also for a directory that was made before one of them existed.
         let mut changes: Vec<Change> =
             predefined::missing(&engine.catalog()).into_iter().map(Change::Put).collect();
-        changes.extend(crate::command::drop::without_orphans(&engine.catalog()));
+        for change in crate::command::drop::without_orphans(&engine.catalog()) {
+            if let Change::Put(object) = &change {
+                tracing::warn!(
+                    table = object.name(),
+                    "CREATE INDEX CONCURRENTLY was interrupted while it computed values; run it again"
+                );
+            }
+            changes.push(change);
+        }
         if !changes.is_empty() {
             let mut transaction = engine.begin(Isolation::ReadCommitted, false);
             transaction.change_catalog(changes)?;
