@@ -578,7 +578,12 @@ mod tests {
                 let key = piece * 100 + n;
                 assert!(stage.indexes[0].push(&key.to_be_bytes(), row, true));
                 assert!(stage.indexes[1].push(&(key * 7919 % 1000).to_be_bytes(), row, false));
-                stage.push(row, |bytes| Ok::<_, ()>(bytes.push(1))).unwrap();
+                stage
+                    .push(row, |bytes| {
+                        bytes.push(1);
+                        Ok::<_, ()>(())
+                    })
+                    .unwrap();
             }
             let last = piece + 1 == count;
             let full = stage.exchange();

@@ -13,7 +13,7 @@ mod files;
 #[allow(dead_code, reason = "what only the rest of the engine uses")]
 mod ids;
 #[path = "../../src/lock.rs"]
-#[allow(dead_code, reason = "what only the rest of the engine uses")]
+#[allow(dead_code, unused_imports, reason = "what only the rest of the engine uses")]
 mod lock;
 mod log;
 #[path = "../../src/metrics.rs"]
@@ -30,7 +30,7 @@ mod sync;
 #[allow(dead_code, reason = "what only the rest of the engine uses")]
 mod validation;
 #[path = "../../src/wal/mod.rs"]
-#[allow(dead_code, reason = "what only the rest of the engine uses")]
+#[allow(dead_code, unused_imports, reason = "what only the rest of the engine uses")]
 mod wal;
 
 pub use log::*;

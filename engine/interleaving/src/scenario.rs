@@ -4,8 +4,10 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use value::{Result, SqlState};
 
-use crate::ids::Lsn;
-use crate::lock::{Attempt, LockManager, LockTag, Requester, TableLockMode, Wait};
+use crate::ids::{Lsn, RowId};
+use crate::lock::{
+    Attempt, EXCLUSIVE, LockManager, LockTag, Requester, RowLockMode, SHARED, TableLockMode, Wait,
+};
 use crate::pipeline::Pipeline;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
@@ -82,6 +84,48 @@ pub fn shared_and_exclusive() {
         })
         .collect();
     join(threads);
+    assert_free(&locks);
+}
+
+/// A row lock that is kept as a bit excludes others like the entry that it replaced, also from those who come between,
+/// and everybody gets his turn.
+pub fn covered_rows() {
+    let locks = Arc::new(LockManager::new());
+    let inside = Arc::new(AtomicU64::new(0));
+    let threads = (1..=3)
+        .map(|n| {
+            let (locks, inside) = (locks.clone(), inside.clone());
+            thread::spawn(move || {
+                for savepoint in 0..2 {
+                    // As `Transaction::lock_row` does it.
+                    loop {
+                        take(&locks, n, &row(1), UPDATE).expect("no deadlock");
+                        let other = locks.covered_by_other(n, (1, RowId(1)), RowLockMode::Update);
+                        let Some(other) = other else { break };
+                        locks.release(n, &row(1), 0xff);
+                        take(&locks, n, &other, SHARED).expect("no deadlock");
+                        locks.release(n, &other, 1 << SHARED);
+                    }
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                    let end = LockTag::Transaction { owner: n, savepoint };
+                    if n != 3 {
+                        // As `Transaction::cover_rows`.
+                        take(&locks, n, &end, EXCLUSIVE).expect("nobody else takes it");
+                        let rows = [(1, RowId(1), RowLockMode::Update)];
+                        locks.cover(n, savepoint, rows.into_iter());
+                        locks.release(n, &row(1), 0xff);
+                        assert!(locks.covers(n, (1, RowId(1)), RowLockMode::Share));
+                    }
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    let held = if n == 3 { row(1) } else { end };
+                    locks.release(n, &held, 0xff);
+                }
+            })
+        })
+        .collect();
+    join(threads);
+    assert!(locks.covered_by_other(9, (1, RowId(1)), RowLockMode::KeyShare).is_none());
     assert_free(&locks);
 }
 

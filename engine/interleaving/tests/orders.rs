@@ -21,6 +21,11 @@ fn shared_and_exclusive() {
 }
 
 #[test]
+fn covered_rows() {
+    explore(interleaving::covered_rows);
+}
+
+#[test]
 fn abandoned_waits() {
     explore(interleaving::abandoned_waits);
 }
