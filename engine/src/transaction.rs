@@ -1061,7 +1061,7 @@ impl Transaction {
         };
         let shape = KeyShape::of(table, index);
         let layout = self.engine.layout(table)?;
-        self.lock_key(&shape, &check.key).await?;
+        self.lock_free_key(&shape, &layout, &check.key).await?;
         let own = self.with_latest(|version| {
             self.latest(version).find(&shape, &layout, &check.key, |id| id == check.row)
         })?;

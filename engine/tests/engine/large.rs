@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::catalog::{Change, Object};
 use engine::catalog::{Index, IndexState};
 use engine::disk::{Disk, Fault, Operation, SimulatedDisk};
 use engine::*;
@@ -513,6 +514,52 @@ fn changes_of_many_rows_that_fail_leave_nothing() {
         let report = check(std::path::Path::new("/data"), shared).unwrap();
         assert_eq!(report.findings, Vec::<String>::new());
         assert_eq!(report.index_entries, 2 * after.len() as u64);
+    }
+}
+
+#[test]
+fn deferred_keys_of_large_transactions_are_found() {
+    let disk = SimulatedDisk::new(44);
+    let engine = open(spilling(&disk));
+    let t = Fixture::of(&engine);
+    let mut table = (*t.table).clone();
+    table.constraints.iter_mut().for_each(|constraint| constraint.deferrable = true);
+    let mut change = engine.begin(RC, false);
+    change.change_catalog(vec![Change::Put(Object::Table(Arc::new(table)))]).unwrap();
+    commit(change);
+    let t = Fixture::of(&engine);
+    let insert = |transaction: &mut Transaction, ids: std::ops::Range<i32>| {
+        transaction.statement_snapshot(true).unwrap();
+        for id in ids {
+            block_on(transaction.insert(&t.table, &values(id, 0))).unwrap();
+        }
+        transaction.take_unique_checks()
+    };
+    let mut large = engine.begin(RC, false);
+    for part in 0..40 {
+        for check in insert(&mut large, part * 50..(part + 1) * 50) {
+            block_on(large.check_unique(&check)).unwrap();
+        }
+    }
+    // Rows that were looked at go to the base, and their keys are given back.
+    large.statement_snapshot(true).unwrap();
+    let entries = engine.locks().listing().len();
+    assert!(entries < 1000, "{entries} entries");
+    let context = &mut std::task::Context::from_waker(futures::task::noop_waker_ref());
+    let mut others: Vec<(Transaction, UniqueCheck)> = (0..2000)
+        .step_by(40)
+        .map(|id| {
+            let mut other = engine.begin(RC, false);
+            let checks = insert(&mut other, id..id + 1);
+            (other, checks[0].clone())
+        })
+        .collect();
+    let mut waiting: Vec<_> =
+        others.iter_mut().map(|(other, check)| Box::pin(other.check_unique(check))).collect();
+    assert!(waiting.iter_mut().all(|check| check.as_mut().poll(context).is_pending()));
+    commit(large);
+    for check in waiting {
+        assert_eq!(block_on(check).unwrap_err().state(), SqlState::UNIQUE_VIOLATION);
     }
 }
 
