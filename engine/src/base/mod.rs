@@ -110,10 +110,43 @@ mod lsn {
     }
 }
 
+/// Numbers of groups as JSON: neighbours as `[first, last]`, since a piece of scattered changes may touch all there are.
+mod groups {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Item {
+        One(u32),
+        Run([u32; 2]),
+    }
+
+    pub fn serialize<S: Serializer>(groups: &[u32], out: S) -> Result<S::Ok, S::Error> {
+        let runs = groups.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        out.collect_seq(runs.map(|run| match run {
+            [one] => Item::One(*one),
+            run => Item::Run([run[0], run[run.len() - 1]]),
+        }))
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<u32>, D::Error> {
+        let items = Vec::<Item>::deserialize(from)?;
+        Ok(items
+            .into_iter()
+            .flat_map(|item| match item {
+                Item::One(group) => group..=group,
+                Item::Run([first, last]) => first..=last,
+            })
+            .collect())
+    }
+}
+
 /// Groups of one storage, and the indexes that have entries for their rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     pub storage: u32,
+    /// Ascending.
+    #[serde(with = "groups")]
     pub groups: Vec<u32>,
     /// Where it changes rows: those of whose entries it changes any.
     pub indexes: Vec<u32>,

@@ -630,3 +630,15 @@ fn cached_blocks_serve_all_generations_they_are_right_for() {
     cache.put(span(5), 2, &blocks(b"any"), false);
     assert_eq!(found(5, 3), None);
 }
+
+#[test]
+fn groups_of_pieces_as_json() {
+    let groups = vec![0, 1, 2, 5, 7, 8, u32::MAX - 1, u32::MAX];
+    let piece = Piece { storage: 3, groups, ..Piece::default() };
+    let json = serde_json::to_string(&piece).unwrap();
+    assert!(json.contains("\"groups\":[[0,2],5,[7,8],[4294967294,4294967295]]"), "{json}");
+    assert_eq!(serde_json::from_str::<Piece>(&json).unwrap(), piece);
+    // As format 1 has them.
+    let plain = "{\"storage\":3,\"groups\":[0,1,2,5],\"indexes\":[]}";
+    assert_eq!(serde_json::from_str::<Piece>(plain).unwrap().groups, [0, 1, 2, 5]);
+}
