@@ -97,7 +97,7 @@ select sum(x), count(*), max(y) from e;
 select x, count(*) from e group by x;
 select x from e order by x limit 5;
 select id from t where id < 5 union all select k from s where k < 3;
-select code from t union select code from s;
+select rtrim(code) from (select code from t union select code from s) both_codes;
 select price from t where id < 50 union all select amount from s where k < 5 union all select wide from t where id < 5;
 select k from s intersect select id from t;
 select k from s except select id from t where id > 100;
