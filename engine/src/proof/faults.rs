@@ -328,41 +328,6 @@ fn writes_go_on_by_themselves_when_a_checkpoint_gives_room() {
     assert!(t.rows(&engine.snapshot()).values().all(|a| *a == 30));
 }
 
-/// Commits that come no faster than checkpoints are not refused, as a rule: the checkpointer is called for in time.
-#[test]
-fn checkpoints_come_before_room_runs_out() {
-    let disk = SimulatedDisk::new(10);
-    let mut with = options(&disk);
-    (with.disk_reserve, with.manual_checkpoints, with.threads) = (256 << 10, false, true);
-    with.checkpoint_interval = std::time::Duration::from_secs(3600);
-    let engine = setup::open(with.clone());
-    let t = Fixture::of(&engine);
-    fill(&engine, &t, (0..100).map(|id| (id, 0)));
-    engine.checkpoint().unwrap();
-    fill_up(&disk, with.disk_reserve + (4 << 20));
-    let checkpoints = engine.metrics().checkpoints.get();
-    let (mut longest, mut n, mut refused) = (std::time::Duration::ZERO, 0, 0);
-    while engine.metrics().checkpoints.get() < checkpoints + 3 {
-        // What a session does before it commits.
-        if let Some(delay) = engine.commit_delay() {
-            longest = longest.max(delay);
-            std::thread::sleep(delay);
-        }
-        match change(&engine, &t, n % 100) {
-            Ok(()) => n += 1,
-            // The checkpointer's thread may not have had a processor.
-            Err(error) => {
-                assert_eq!(error.state(), SqlState::DISK_FULL, "{error}");
-                refused += 1;
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        }
-        assert!(n < 100_000, "no checkpoint");
-    }
-    assert!(refused * 20 < n, "{refused} refused of {n}");
-    assert!(n > 100 && longest < std::time::Duration::from_millis(900), "{n} changes, {longest:?}");
-}
-
 /// A few changes in every group make the deltas large enough to be folded, which takes many times what was left for the
 /// checkpoint: on a disk that is short of room it waits.
 #[test]
