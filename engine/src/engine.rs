@@ -307,7 +307,6 @@ struct BaseChange<'a> {
     dropped: Vec<u32>,
     storages: Vec<(u32, StorageState)>,
     pending: Vec<(u64, Piece)>,
-    settled: Vec<u64>,
     void: Vec<u64>,
     expected_bytes: u64,
 }
@@ -325,7 +324,6 @@ impl<'a> BaseChange<'a> {
             dropped: Vec::new(),
             storages: Vec::new(),
             pending: Vec::new(),
-            settled: Vec::new(),
             void: Vec::new(),
             expected_bytes: 0,
         }
@@ -1276,7 +1274,7 @@ impl Inner {
             statistics: Vec::new(),
             builds: Vec::new(),
             pending: change.pending,
-            settled: change.settled,
+            settled: Vec::new(),
             void: change.void,
             aborted: BTreeSet::new(),
             next_oid,

@@ -476,13 +476,8 @@ impl LockManager {
 
     /// Keeps locks that `who` holds on rows (storage, row, mode) as bits, until the lock on
     /// [`LockTag::Transaction`], which it holds too, is released. Its entries of the table are to be released afterwards.
-    pub(crate) fn cover(
-        &self,
-        owner: u64,
-        savepoint: u64,
-        rows: impl Iterator<Item = (u32, RowId, RowLockMode)>,
-    ) {
-        self.covered.add(owner, savepoint, rows.map(|(storage, row, mode)| (storage, row, mode as u8)));
+    pub(crate) fn cover(&self, owner: u64, savepoint: u64, rows: impl Iterator<Item = (u32, RowId, u8)>) {
+        self.covered.add(owner, savepoint, rows);
     }
 
     /// What to wait for before a row, whose entry `owner` holds, is really locked: another's lock that is kept as a bit.

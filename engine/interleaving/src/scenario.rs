@@ -111,7 +111,7 @@ pub fn covered_rows() {
                     if n != 3 {
                         // As `Transaction::cover_rows`.
                         take(&locks, n, &end, EXCLUSIVE).expect("nobody else takes it");
-                        let rows = [(1, RowId(1), RowLockMode::Update)];
+                        let rows = [(1, RowId(1), UPDATE)];
                         locks.cover(n, savepoint, rows.into_iter());
                         locks.release(n, &row(1), 0xff);
                         assert!(locks.covers(n, (1, RowId(1)), RowLockMode::Share));

@@ -29,11 +29,7 @@ impl Base {
 
     /// What a piece makes of a row. Outer `None`: it leaves the row alone.
     pub fn change_of(&self, storage: u32, piece: u64, row: RowId) -> Result<Option<Option<RowBytes>>> {
-        let blocks = self.0.change_span(storage, piece, row.0 / SPAN_ROWS)?;
-        match blocks.iter().find_map(|block| block.find(row.offset())) {
-            Some(entry) => self.0.resolve(storage, entry).map(Some),
-            None => Ok(None),
-        }
+        self.0.change_of(storage, piece, row)
     }
 
     /// What a piece makes of the rows with ids in `rows`, all of one group, by offset.
@@ -52,6 +48,15 @@ impl Base {
 }
 
 impl Inner {
+    /// See [`Base::change_of`].
+    fn change_of(&self, storage: u32, piece: u64, row: RowId) -> Result<Option<Option<RowBytes>>> {
+        let blocks = self.change_span(storage, piece, row.0 / SPAN_ROWS)?;
+        match blocks.iter().find_map(|block| block.find(row.offset())) {
+            Some(entry) => self.resolve(storage, entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The blocks of a span of a piece.
     fn change_span(&self, storage: u32, piece: u64, span: u64) -> Result<Blocks> {
         let cached = Key::Change(storage, piece, span);
@@ -218,7 +223,7 @@ impl Pass<'_> {
                 };
                 keep(after(offset))?;
                 for piece in &others {
-                    keep(Base::change_in(inner, storage, *piece, row_id)?)?;
+                    keep(inner.change_of(storage, *piece, row_id)?.flatten())?;
                 }
                 for (index, key_bytes) in old {
                     let mut stored = Vec::with_capacity(key_bytes.len() + 12);
@@ -257,15 +262,5 @@ impl Pass<'_> {
         let low = key::change(storage, id, RowId(0));
         let high = key::change(storage, id + 1, RowId(0));
         writer.delete_range(Table::Changes, (Bound::Included(&low), Bound::Excluded(&high)))
-    }
-}
-
-impl Base {
-    fn change_in(inner: &Inner, storage: u32, piece: u64, row: RowId) -> Result<Option<RowBytes>> {
-        let entries = inner.change_entries(storage, piece, row.0..row.0 + 1)?;
-        match entries.into_iter().next() {
-            Some((_, entry)) => inner.resolve(storage, entry),
-            None => Ok(None),
-        }
     }
 }

@@ -16,23 +16,13 @@ use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Options;
 use crate::ids::{CommandId, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
-use crate::lock::{Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, Wait};
+use crate::lock::{Attempt, EXCLUSIVE, LockTag, SHARED, Wait};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::stage::{Cargo, InFlight, Stage};
 use crate::sync::Arc;
 
 /// Row locks are kept as bits when a transaction has one for so many bytes of what it may write before it spills.
 const LOCK: u64 = 2048;
-
-/// The row lock mode of that number.
-fn row_mode(mode: u8) -> RowLockMode {
-    match mode {
-        0 => RowLockMode::KeyShare,
-        1 => RowLockMode::Share,
-        2 => RowLockMode::NoKeyUpdate,
-        _ => RowLockMode::Update,
-    }
-}
 
 /// Full groups of rows a command inserts before it begins a stage: smaller ones are better off in the log.
 const STAGED_AFTER: u64 = 2;
@@ -213,7 +203,7 @@ impl Transaction {
         self.held.extend(rest);
         let locks = &self.engine.locks;
         let covered = rows.iter().filter_map(|held| match held.tag {
-            LockTag::Row { storage, row } => Some((storage, RowId(row), row_mode(held.mode))),
+            LockTag::Row { storage, row } => Some((storage, RowId(row), held.mode)),
             _ => None,
         });
         locks.cover(end.owner, end.savepoint, covered);
