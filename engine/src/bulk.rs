@@ -10,7 +10,7 @@
 //! newest committed version of the row lies in the base: then every version in a memtable is newer than the piece, and
 //! reading goes memtables, pieces from the newest on, base. Which rows its own pieces touch a transaction knows by bits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use value::Result;
@@ -386,15 +386,32 @@ pub(crate) struct Spill<'a> {
     pub(crate) bytes: u64,
 }
 
+/// Entries of one index that come with a piece.
+#[derive(Debug)]
+pub(crate) struct Added {
+    pub(crate) unique: bool,
+    /// Keys of the base's INDEX, in order.
+    pub(crate) keys: Keys,
+}
+
+impl Added {
+    pub(crate) fn new(unique: bool) -> Added {
+        Added { unique, keys: Keys::default() }
+    }
+}
+
 /// Changes of committed rows taken out of a write set.
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
     /// By group, then offset; `None` = deleted.
     pub(crate) groups: BTreeMap<u32, Vec<(u16, Option<RowBytes>)>>,
-    /// By index storage: keys of the base's INDEX that come, in order.
-    pub(crate) added: BTreeMap<u32, Keys>,
-    /// The same for those that go.
+    /// By index storage.
+    pub(crate) added: BTreeMap<u32, Added>,
+    /// By index storage: keys of the base's INDEX that go, in order.
     pub(crate) removed: BTreeMap<u32, Keys>,
+    /// Those of both, and how many entries.
+    pub(crate) indexes: BTreeSet<u32>,
+    pub(crate) entries: u64,
     pub(crate) bytes: u64,
     /// Live rows more.
     pub(crate) rows: i64,
@@ -406,8 +423,8 @@ pub(crate) struct Changed {
 pub(crate) struct Taken {
     /// By group, then offset.
     pub(crate) groups: BTreeMap<u32, Vec<(u16, RowBytes)>>,
-    /// By index storage: keys of the base's INDEX, in order.
-    pub(crate) entries: BTreeMap<u32, Keys>,
+    /// By index storage.
+    pub(crate) entries: BTreeMap<u32, Added>,
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
     pub(crate) last: CommandId,

@@ -1221,9 +1221,15 @@ impl Inner {
     }
 
     /// Writes changes of rows that lie in the base beside them, under the name `piece`: their transaction has not ended.
-    pub(crate) fn spill_changes(&self, piece: u64, storage: u32, taken: &Changed) -> Result<()> {
-        let mut indexes: BTreeSet<u32> = taken.added.keys().chain(taken.removed.keys()).copied().collect();
-        let runs: Vec<Run> = taken.added.values().map(|keys| Run::sorted(keys.clone())).collect();
+    /// `runs`: entries that go with them.
+    pub(crate) fn spill_changes(
+        &self,
+        piece: u64,
+        storage: u32,
+        taken: &Changed,
+        runs: &[Run],
+    ) -> Result<()> {
+        let mut indexes = taken.indexes.clone();
         let _state = self.checkpointing.lock();
         // Where its rows keep keys that an earlier piece has brought, it is this one that takes them out in the end.
         let base = self.version.load().base.clone();
@@ -1237,7 +1243,7 @@ impl Inner {
             indexes: indexes.into_iter().collect(),
             changes: true,
             bytes: taken.bytes,
-            entries: taken.added.values().chain(taken.removed.values()).map(|keys| keys.len() as u64).sum(),
+            entries: taken.entries,
         };
         let own = pending.cost().room(base.size());
         let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
@@ -1246,11 +1252,23 @@ impl Inner {
             })
         });
         self.change_base(BaseChange {
-            runs: &runs,
+            runs,
             changes: Some((piece, &mut rows)),
             pending: vec![(piece, pending)],
             // It is written now, and again when it is folded.
             expected_bytes: own.saturating_mul(2).saturating_add(self.checkpoint_room()),
+            ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
+        })
+    }
+
+    /// Writes entries into the base of rows that pieces have brought there.
+    pub(crate) fn spill_entries(&self, runs: &[Run]) -> Result<()> {
+        let _state = self.checkpointing.lock();
+        let bytes = runs.iter().map(Run::bytes).sum::<u64>();
+        let room = Cost { bytes, touched: u64::MAX }.room(self.version.load().base.size());
+        self.change_base(BaseChange {
+            runs,
+            expected_bytes: room.saturating_add(self.checkpoint_room()),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }

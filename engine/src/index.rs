@@ -172,6 +172,7 @@ pub(crate) struct KeyShape {
     /// Of the index.
     pub(crate) entries: u32,
     pub(crate) temporary: bool,
+    pub(crate) unique: bool,
     predicate: Option<usize>,
     parts: Vec<KeyPart>,
 }
@@ -197,6 +198,7 @@ impl KeyShape {
             rows: table.storage,
             entries: index.storage,
             temporary: table.persistence == Persistence::Temporary,
+            unique: index.unique,
             predicate: index.predicate.as_ref().map(|(number, _)| column(*number)),
             parts: index.keys.iter().map(part).collect(),
         }
@@ -244,6 +246,11 @@ pub(crate) fn entry(key: &[u8], row: RowId) -> Box<[u8]> {
 /// The key in an entry of the base's INDEX.
 pub(crate) fn entry_key(entry: &[u8]) -> &[u8] {
     entry.get(4..entry.len().saturating_sub(8)).unwrap_or_default()
+}
+
+/// Its index's storage.
+pub(crate) fn entry_index(entry: &[u8]) -> u32 {
+    entry.first_chunk::<4>().map_or(0, |storage| u32::from_be_bytes(*storage))
 }
 
 /// The row of such an entry.

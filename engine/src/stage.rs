@@ -9,10 +9,9 @@
 //! before it looks for the other's, so one of the two meets.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
-use crate::base::{Keys, Packed, Packer, RowChange, Run};
+use crate::base::{Deferred, Keys, Packed, Packer, RowChange, Run};
 use crate::bulk::{End, PieceFacts, Spill};
 use crate::ids::{CommandId, GROUP_ROWS, RowId};
 use crate::index::{entry_key, entry_row};
@@ -184,34 +183,6 @@ impl StagedIndex {
     }
 }
 
-/// Entries of indexes that are not unique, of the pieces that a command has written so far: nobody looks for them before
-/// the command is through. They go to the base with its last piece, or when they have grown past a limit.
-#[derive(Debug)]
-struct Deferred {
-    limit: u64,
-    /// By index storage.
-    runs: Mutex<BTreeMap<u32, Vec<Packed>>>,
-}
-
-impl Deferred {
-    fn add(&self, index: u32, run: Packed) {
-        self.runs.lock().entry(index).or_default().push(run);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.runs.lock().is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        let runs = self.runs.lock();
-        runs.values().flatten().map(|run| run.bytes() as u64).sum::<u64>() >= self.limit
-    }
-
-    fn take(&self) -> impl Iterator<Item = Run> {
-        std::mem::take(&mut *self.runs.lock()).into_values().map(Run::Packed)
-    }
-}
-
 /// The first bytes of a key.
 fn head<const N: usize>(key: &[u8]) -> [u8; N] {
     let mut head = [0; N];
@@ -309,6 +280,8 @@ pub(crate) struct Cargo {
     storage: u32,
     groups: Vec<Group>,
     indexes: Vec<Arc<StagedIndex>>,
+    /// Of indexes that are not unique, of all pieces that the command has written so far: nobody looks for these entries
+    /// before it is through. They go to the base with its last piece, or when they are many.
     deferred: Arc<Deferred>,
     /// The command is through.
     last: bool,
@@ -370,7 +343,7 @@ impl Stage {
         indexes: impl Iterator<Item = (u32, bool)>,
         deferred: u64,
     ) -> Stage {
-        let deferred = Arc::new(Deferred { limit: deferred, runs: Mutex::default() });
+        let deferred = Arc::new(Deferred::new(deferred));
         Stage::with(bulk, holder, command, storage, indexes, deferred)
     }
 

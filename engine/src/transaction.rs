@@ -529,6 +529,7 @@ impl Transaction {
             self.next_look = 0;
         }
         self.bound()?;
+        self.flush_deferred()?;
         self.command = command;
         let pin = match &self.fixed {
             Some(pin) => pin.clone(),
@@ -895,8 +896,7 @@ impl Transaction {
         self.dirty = true;
         self.changed += key.len() as u64 + 128;
         let entry = index::entry(key, row);
-        let place = (shape.rows, shape.entries);
-        self.writes.write_entry(place, shape.temporary, entry, live, !self.savepoints.is_empty());
+        self.writes.write_entry(shape, entry, live, !self.savepoints.is_empty());
     }
 
     async fn lock_key(&mut self, shape: &KeyShape, key: &[u8]) -> Result<()> {

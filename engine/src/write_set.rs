@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 
 use crate::base::{Base, Keys};
-use crate::bulk::{Changed, Taken};
+use crate::bulk::{Added, Changed, Taken};
 use crate::disk::room::Cost;
 use crate::ids::{CommandId, RowId};
+use crate::index::KeyShape;
 use crate::memtable::as_slice;
 use crate::row::{RowBytes, RowLayout};
 use crate::sync::{Arc, Mutex, RwLock};
@@ -109,6 +110,7 @@ pub(crate) struct OwnIndex {
     pub(crate) entries: BTreeMap<Box<[u8]>, OwnEntry>,
     /// Storage of the table.
     pub(crate) rows: u32,
+    pub(crate) unique: bool,
     /// Filled by this transaction: replaying the log fills it anew, from the rows.
     pub(crate) built: bool,
     pub(crate) temporary: bool,
@@ -223,13 +225,13 @@ impl WriteSet {
             return None;
         }
         for (index, own) in sets.indexes.iter_mut().filter(|(_, own)| own.rows == storage && !own.temporary) {
-            let list = spill.entries.entry(*index).or_default();
+            let list = spill.entries.entry(*index).or_insert_with(|| Added::new(own.unique));
             own.entries.retain(|entry, state| {
                 let inside = spill.groups.contains_key(&crate::index::split(entry).1.group());
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
                     if state.outcome() == Some(true) {
-                        list.push_parts(&[&index.to_be_bytes(), entry]);
+                        list.keys.push_parts(&[&index.to_be_bytes(), entry]);
                     }
                 }
                 !inside
@@ -311,20 +313,25 @@ impl WriteSet {
             !list.is_empty()
         });
         for (index, own) in indexes.iter_mut().filter(|(_, own)| own.rows == storage && !own.temporary) {
-            let (mut added, mut removed) = (Keys::default(), Keys::default());
+            let (mut added, mut removed) = (Added::new(own.unique), Keys::default());
             own.entries.retain(|entry, state| {
                 let inside = taken.contains(&crate::index::split(entry).1);
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
                     match state.outcome() {
-                        Some(true) => added.push_parts(&[&index.to_be_bytes(), entry]),
+                        Some(true) => added.keys.push_parts(&[&index.to_be_bytes(), entry]),
                         Some(false) => removed.push_parts(&[&index.to_be_bytes(), entry]),
                         None => {}
                     }
                 }
                 !inside
             });
-            if !added.is_empty() {
+            let count = added.keys.len() + removed.len();
+            if count > 0 {
+                spill.indexes.insert(*index);
+                spill.entries += count as u64;
+            }
+            if !added.keys.is_empty() {
                 spill.added.insert(*index, added);
             }
             if !removed.is_empty() {
@@ -403,18 +410,12 @@ impl WriteSet {
     }
 
     /// Records the last change of an index entry.
-    pub(crate) fn write_entry(
-        &self,
-        (rows, index): (u32, u32),
-        temporary: bool,
-        entry: Box<[u8]>,
-        live: bool,
-        undoable: bool,
-    ) {
+    pub(crate) fn write_entry(&self, shape: &KeyShape, entry: Box<[u8]>, live: bool, undoable: bool) {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
+        let index = shape.entries;
         let own = sets.indexes.entry(index).or_default();
-        (own.rows, own.temporary) = (rows, temporary);
+        (own.rows, own.temporary, own.unique) = (shape.rows, shape.temporary, shape.unique);
         let previous = own.entries.get(&entry).copied();
         if previous.is_none() {
             sets.bytes += entry.len() as u64 + ENTRY;

@@ -14,6 +14,7 @@ use value::Result;
 use super::block::{self, Block, Entry, SPAN_ROWS};
 use super::cache::{Blocks, Key};
 use super::checkpoint::Pass;
+use super::run::Packer;
 use super::store::{Table, Writer, key};
 use super::{Base, Inner, RowChange, RowKeys};
 use crate::ids::{GROUP_ROWS, RowId};
@@ -210,7 +211,7 @@ impl Pass<'_> {
                     Err(_) => folded.get(&offset).cloned().flatten(),
                 }
             };
-            let mut gone: Vec<Vec<u8>> = Vec::new();
+            let mut gone: BTreeMap<u32, Vec<(Vec<u8>, RowId)>> = BTreeMap::new();
             for (offset, row) in earlier {
                 let row_id = RowId::at(group, offset);
                 let mut old = keys.keys(storage, &indexes, &row)?;
@@ -225,16 +226,18 @@ impl Pass<'_> {
                 for piece in &others {
                     keep(inner.change_of(storage, *piece, row_id)?.flatten())?;
                 }
-                for (index, key_bytes) in old {
-                    let mut stored = Vec::with_capacity(key_bytes.len() + 12);
-                    key::index(index, &key_bytes, row_id, &mut stored);
-                    gone.push(stored);
+                for (index, key) in old {
+                    gone.entry(index).or_default().push((key, row_id));
                 }
             }
-            gone.sort_unstable();
-            gone.dedup();
-            for stored in gone {
-                writer.delete(Table::Index, &stored)?;
+            for (index, mut keys) in gone {
+                keys.sort_unstable();
+                let mut packer = Packer::new(index);
+                keys.iter().for_each(|(key, row)| packer.push(key, *row));
+                self.gone.add(index, packer.finish());
+            }
+            if self.gone.is_full() {
+                self.delete_gone(writer)?;
             }
         }
         for (offset, row) in std::mem::take(changes) {
@@ -242,6 +245,11 @@ impl Pass<'_> {
         }
         changes.extend(folded);
         Ok(())
+    }
+
+    /// Takes out the index entries that folding has left without a row, all in order: they are scattered over their indexes.
+    pub(super) fn delete_gone(&mut self, writer: &mut dyn Writer) -> Result<()> {
+        self.gone.take().try_for_each(|run| run.delete(writer))
     }
 
     /// Takes a piece's changes out of CHANGES; their long rows too, unless they were folded.

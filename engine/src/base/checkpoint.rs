@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::{self, BLOB_PIECE, BlobRef, Block, Entry, INLINE, SPAN_ROWS};
 use super::cache::Key;
+use super::run::Deferred;
 use super::store::{Keys, Table, Writer, key};
 use super::{Base, BaseMeta, BaseOptions, CheckpointInput, Inner, RowChange, RowKeys, StorageState};
 use crate::catalog::Change;
@@ -31,6 +32,8 @@ const DELTA_BYTES: usize = 128 << 10;
 const LARGEST_GROUP: u64 = GROUP_ROWS * INLINE as u64;
 /// What is lost at most where a block ends within a page.
 const PAGE: u64 = 4096;
+/// Entries that go with what is folded wait until they take this part of the cache (1 in n).
+const GONE_SHARE: u64 = 8;
 /// Index entries put at once.
 const KEYS: usize = 8192;
 
@@ -74,7 +77,8 @@ pub(super) fn run(base: &Base, input: CheckpointInput<'_>) -> Result<Base> {
     let folds = input.settled.iter().filter(is_folded).copied().collect();
     let (given, changed, buffer) = (BTreeMap::new(), Vec::new(), Vec::new());
     let aborted = input.aborted.clone();
-    let mut pass = Pass { inner, meta, given, changed, buffer, folds, aborted, spare };
+    let gone = Deferred::new(inner.options.cache_size / GONE_SHARE);
+    let mut pass = Pass { inner, meta, given, changed, buffer, folds, aborted, gone, spare };
     pass.given.extend(input.storages.iter().copied());
     let mut input = Some(input);
     inner.store.write(&mut |writer| {
@@ -105,6 +109,8 @@ pub(super) struct Pass<'a> {
     /// Pieces of changes that become part of the base.
     pub(super) folds: BTreeSet<u64>,
     pub(super) aborted: BTreeSet<u64>,
+    /// Entries that go with what is folded.
+    pub(super) gone: Deferred,
     /// Bytes of the disk that may be used for what could wait.
     spare: u64,
 }
@@ -165,6 +171,7 @@ impl Pass<'_> {
         while let Some(first) = folds.first().copied() {
             self.group_of(writer, first, &mut folds, input.keys, &mut group)?;
         }
+        self.delete_gone(writer)?;
         for (pieces, is_settled) in [(&input.settled, true), (&input.void, false)] {
             for piece in pieces {
                 let folded = is_settled && self.folds.contains(piece);

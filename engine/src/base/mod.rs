@@ -44,7 +44,7 @@ pub(crate) mod verify;
 
 use block::{BlobRef, Block, Entry, SPAN_ROWS};
 use cache::{BlockCache, Blocks, Key};
-pub(crate) use run::{Packed, Packer, Run};
+pub(crate) use run::{Deferred, Packed, Packer, Run};
 pub(crate) use store::Keys;
 use store::{Reader, Store, Table, key};
 

@@ -3,17 +3,19 @@
 //! The hard idea: what is put once need not be put again. Entries of many rows that come piece by piece are scattered
 //! over the whole index, so that every piece would touch most of its pages. Those that nobody looks for meanwhile wait
 //! instead, each piece's in order and packed (a few bytes an entry: what its key does not share with the one before, and
-//! how far the row is from the one before), and are merged while they are put.
+//! how far the row is from the one before), and are merged while they are put. The same goes for entries that are taken
+//! out.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use value::Result;
 
 use super::store::{Keys, Table, Writer};
 use crate::ids::RowId;
-use crate::sync::Arc;
+use crate::index;
+use crate::sync::{Arc, Mutex};
 use crate::wal::record::{put_varint, take_byte, take_varint, unzigzag, zigzag};
 
 /// Merged entries put at once.
@@ -33,6 +35,14 @@ impl Run {
         Run::Loose { keys: Arc::new(keys), order: None }
     }
 
+    /// The keys, where they are not packed.
+    pub fn loose(&self) -> Option<&Keys> {
+        match self {
+            Run::Loose { keys, .. } => Some(keys),
+            Run::Packed(_) => None,
+        }
+    }
+
     /// Bytes of all keys.
     pub fn bytes(&self) -> u64 {
         match self {
@@ -42,10 +52,24 @@ impl Run {
     }
 
     pub(super) fn put(&self, writer: &mut dyn Writer) -> Result<()> {
+        self.each(&mut |keys| writer.put_keys(Table::Index, keys))
+    }
+
+    pub(super) fn delete(&self, writer: &mut dyn Writer) -> Result<()> {
+        self.each(&mut |keys| {
+            for key in keys {
+                writer.delete(Table::Index, key)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives all keys in order, some at a time.
+    fn each(&self, take: &mut dyn FnMut(&mut dyn Iterator<Item = &[u8]>) -> Result<()>) -> Result<()> {
         match self {
-            Run::Loose { keys, order: None } => writer.put_keys(Table::Index, &mut keys.iter()),
+            Run::Loose { keys, order: None } => take(&mut keys.iter()),
             Run::Loose { keys, order: Some(order) } => {
-                writer.put_keys(Table::Index, &mut order.iter().map_while(|place| keys.get(*place as usize)))
+                take(&mut order.iter().map_while(|place| keys.get(*place as usize)))
             }
             Run::Packed(runs) => {
                 let mut merge = Merge::new(runs);
@@ -56,7 +80,7 @@ impl Run {
                     if chunk.is_empty() {
                         return Ok(());
                     }
-                    writer.put_keys(Table::Index, &mut chunk.iter())?;
+                    take(&mut chunk.iter())?;
                 }
             }
         }
@@ -78,6 +102,13 @@ const ROW: usize = 8;
 const MORE: usize = 15;
 
 impl Packed {
+    /// Of keys of one index, in order.
+    pub fn of(index: u32, keys: &Keys) -> Packed {
+        let mut packer = Packer::new(index);
+        keys.iter().for_each(|key| packer.push(index::entry_key(key), index::entry_row(key)));
+        packer.finish()
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -119,6 +150,39 @@ impl Packer {
     pub fn finish(mut self) -> Packed {
         self.packed.bytes.shrink_to_fit();
         self.packed
+    }
+}
+
+/// Entries that wait, piece by piece, up to a limit: to be put, or to be taken out.
+#[derive(Debug)]
+pub struct Deferred {
+    /// Bytes of memory.
+    limit: u64,
+    /// By index storage.
+    runs: Mutex<BTreeMap<u32, Vec<Packed>>>,
+}
+
+impl Deferred {
+    pub fn new(limit: u64) -> Deferred {
+        Deferred { limit, runs: Mutex::default() }
+    }
+
+    pub fn add(&self, index: u32, run: Packed) {
+        self.runs.lock().entry(index).or_default().push(run);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.runs.lock().is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        let runs = self.runs.lock();
+        runs.values().flatten().map(|run| run.bytes() as u64).sum::<u64>() >= self.limit
+    }
+
+    /// All of them, which leaves none.
+    pub fn take(&self) -> impl Iterator<Item = Run> {
+        std::mem::take(&mut *self.runs.lock()).into_values().map(Run::Packed)
     }
 }
 

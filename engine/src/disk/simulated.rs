@@ -96,29 +96,49 @@ struct State {
     direct: bool,
 }
 
+/// What is to happen before the next sync of a file with that name.
+struct Watch {
+    name: String,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// See the top of the file. Clones share the disk.
 #[derive(Clone, Debug)]
-pub struct SimulatedDisk(Arc<Mutex<State>>);
+pub struct SimulatedDisk(Arc<Mutex<State>>, Arc<Mutex<Option<Watch>>>);
 
 impl SimulatedDisk {
     pub fn new(seed: u64) -> SimulatedDisk {
-        SimulatedDisk(Arc::new(Mutex::new(State {
-            inodes: HashMap::new(),
-            next_inode: 1,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            pending: Vec::new(),
-            directories: BTreeSet::new(),
-            locked: BTreeSet::new(),
-            faults: Vec::new(),
-            off: false,
-            epoch: 0,
-            operations: 0,
-            trace: 0,
-            random: seed,
-            capacity: None,
-            direct: false,
-        })))
+        SimulatedDisk(
+            Arc::new(Mutex::new(State {
+                inodes: HashMap::new(),
+                next_inode: 1,
+                names: BTreeMap::new(),
+                durable_names: BTreeMap::new(),
+                pending: Vec::new(),
+                directories: BTreeSet::new(),
+                locked: BTreeSet::new(),
+                faults: Vec::new(),
+                off: false,
+                epoch: 0,
+                operations: 0,
+                trace: 0,
+                random: seed,
+                capacity: None,
+                direct: false,
+            })),
+            Arc::default(),
+        )
+    }
+
+    /// Runs something when a file of that name is synced the next time, before it is: for orders of events that are rare.
+    pub fn before_sync(&self, name: &str, run: impl FnOnce() + Send + 'static) {
+        *self.1.lock() = Some(Watch { name: name.to_owned(), run: Box::new(run) });
     }
 
     /// The power goes and comes back: what was not synced is there, gone, or there in part. Open files and
@@ -172,7 +192,7 @@ impl SimulatedDisk {
         state.epoch += 1;
         state.locked.clear();
         state.faults.clear();
-        SimulatedDisk(Arc::new(Mutex::new(state)))
+        SimulatedDisk(Arc::new(Mutex::new(state)), Arc::default())
     }
 
     /// Bytes that all files together take.
@@ -497,6 +517,10 @@ impl File for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let watch = self.disk.1.lock().take_if(|watch| self.path.ends_with(&watch.name));
+        if let Some(watch) = watch {
+            (watch.run)();
+        }
         self.with(Operation::Sync, 0, &[], |inode, off| {
             if !off {
                 sync(inode);

@@ -10,8 +10,8 @@ use std::ops::Bound;
 use value::{Datum, Error, Result, SqlState};
 
 use super::Transaction;
-use crate::base::{KeyRange, Keys, RowChange, Run};
-use crate::bulk::{End, PieceFacts, Spill, Viewer};
+use crate::base::{Deferred, KeyRange, Keys, Packed, RowChange, Run};
+use crate::bulk::{Added, End, PieceFacts, Spill, Viewer};
 use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Options;
 use crate::ids::{CommandId, Lsn, RowId};
@@ -34,6 +34,8 @@ pub(super) struct Staging {
     rows: u64,
     stage: Option<Stage>,
     in_flight: Option<InFlight>,
+    /// Entries of rows that the command has spilled: nobody looks for them before it is through.
+    deferred: Option<Deferred>,
     /// What went wrong where no error could be told; the commit does.
     failed: Option<Error>,
     /// Of the indexes of the stage's table: the keys of the row at hand.
@@ -93,11 +95,8 @@ impl Transaction {
             }
             let Some(end) = self.hold_end() else { return Ok(()) };
             let Some(mut taken) = self.writes.spill(storage, &numbers) else { continue };
-            self.release_keys(&[&taken.entries]);
-            let (indexes, runs) = std::mem::take(&mut taken.entries)
-                .into_iter()
-                .map(|(index, keys)| (index, Run::sorted(keys)))
-                .unzip::<_, _, Vec<_>, Vec<_>>();
+            let indexes = taken.entries.keys().copied().collect();
+            let runs = self.without_deferred(std::mem::take(&mut taken.entries));
             let id = self.engine.bulk.new_id();
             self.engine.bulk.begin(id, end, taken.last);
             let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
@@ -124,6 +123,7 @@ impl Transaction {
             let savepoint = savepoints.min().unwrap_or(0);
             self.note_landed();
             self.pieces.push((PieceFacts { id, storage, rows: taken.rows as i64 }, savepoint));
+            self.release_keys(runs.iter().filter_map(Run::loose));
             if let Some(own) = self.rows.get_mut(&storage) {
                 own.groups.retain(|group, _| !inside(group));
             }
@@ -156,10 +156,11 @@ impl Transaction {
                 Ok(true)
             };
             let taken = self.writes.spill_changes(storage, after, mark, &mut is_settled)?;
-            let Some(taken) = taken else { continue };
+            let Some(mut taken) = taken else { continue };
             let id = self.engine.bulk.new_id();
             self.engine.bulk.begin(id, end, taken.last);
-            if let Err(error) = self.engine.spill_changes(id, storage, &taken) {
+            let runs = self.without_deferred(std::mem::take(&mut taken.added));
+            if let Err(error) = self.engine.spill_changes(id, storage, &taken, &runs) {
                 // It may or may not have reached the base; the transaction cannot go on without its changes.
                 self.engine.bulk.abort(id);
                 self.staging.failed = Some(error.clone());
@@ -168,7 +169,7 @@ impl Transaction {
             self.changed_rows.add(id, storage, &taken);
             self.note_landed();
             self.pieces.push((PieceFacts { id, storage, rows: taken.rows }, number));
-            self.release_keys(&[&taken.added, &taken.removed]);
+            self.release_keys(runs.iter().filter_map(Run::loose).chain(taken.removed.values()));
         }
         if left {
             // What a checkpoint brings into the base can follow it there.
@@ -232,12 +233,15 @@ impl Transaction {
     }
 
     /// The keys of rows that are in the base now: who meets them there waits for the end of this transaction.
-    fn release_keys(&mut self, taken: &[&BTreeMap<u32, Keys>]) {
-        let mut keys: HashMap<u32, HashSet<&[u8]>> = HashMap::new();
-        for (index, entries) in taken.iter().flat_map(|entries| entries.iter()) {
-            keys.entry(*index).or_default().extend(entries.iter().map(index::entry_key));
+    fn release_keys<'a>(&mut self, taken: impl Iterator<Item = &'a Keys>) {
+        if self.held_keys == 0 {
+            return;
         }
-        if self.held_keys == 0 || keys.is_empty() {
+        let mut keys: HashMap<u32, HashSet<&[u8]>> = HashMap::new();
+        for entry in taken.flat_map(Keys::iter) {
+            keys.entry(index::entry_index(entry)).or_default().insert(index::entry_key(entry));
+        }
+        if keys.is_empty() {
             return;
         }
         // Those from before the newest savepoint stay where savepoints expect them.
@@ -309,6 +313,40 @@ impl Transaction {
             entries.advance();
         }
         Ok(None)
+    }
+
+    // ---- entries that wait --------------------------------------------------------------------------------
+
+    /// What of the entries that come with a piece goes with it; those of indexes that are not unique wait. When too many do,
+    /// all go.
+    fn without_deferred(&mut self, added: BTreeMap<u32, Added>) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let limit = self.engine.options.spill_size;
+        let deferred = self.staging.deferred.get_or_insert_with(|| Deferred::new(limit));
+        for (index, Added { unique, keys }) in added {
+            if unique {
+                runs.push(Run::sorted(keys));
+            } else if !keys.is_empty() {
+                deferred.add(index, Packed::of(index, &keys));
+            }
+        }
+        if deferred.is_full() {
+            runs.extend(deferred.take());
+        }
+        runs
+    }
+
+    /// Brings the entries that wait into the base, where the transaction's later commands see them.
+    pub(super) fn flush_deferred(&mut self) -> Result<()> {
+        let Some(deferred) = self.staging.deferred.take() else { return Ok(()) };
+        let runs: Vec<Run> = deferred.take().collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        // Their rows are there: it cannot go on without them.
+        self.engine.spill_entries(&runs).inspect_err(|error| self.staging.failed = Some(error.clone()))?;
+        self.note_landed();
+        Ok(())
     }
 
     // ---- stages -------------------------------------------------------------------------------------------
@@ -483,13 +521,12 @@ impl Transaction {
         if let Some(error) = &self.staging.failed {
             return Err(error.clone());
         }
-        if self.staging.stage.is_none() {
-            return Ok(());
+        if self.staging.stage.is_some() {
+            self.write_stage(true)?;
+            self.land()?;
+            self.staging.stage = None;
         }
-        self.write_stage(true)?;
-        self.land()?;
-        self.staging.stage = None;
-        Ok(())
+        self.flush_deferred()
     }
 
     /// [`Transaction::flush_stage`] where no error can be told: the commit will fail with it.
@@ -502,6 +539,6 @@ impl Transaction {
     pub(super) fn drop_stage(&mut self) {
         // What cannot land is gone all the same.
         let _ = self.land();
-        self.staging.stage = None;
+        (self.staging.stage, self.staging.deferred) = (None, None);
     }
 }

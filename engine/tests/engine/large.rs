@@ -266,6 +266,41 @@ fn keys_on_their_way_are_found() {
 }
 
 #[test]
+fn keys_are_held_until_their_rows_are_in_the_base() {
+    // Inserted, moved to another key, deleted: by commands too small for a stage.
+    for what in 0..3 {
+        let disk = SimulatedDisk::new(37);
+        let engine = Arc::new(open(spilling(&disk)));
+        let t = Arc::new(Fixture::of(&engine));
+        if what > 0 {
+            fill(&engine, &t, (1000..1400).map(|id| (id, 0)));
+            engine.checkpoint().unwrap();
+        }
+        let met = Arc::new(std::sync::Mutex::new(None));
+        disk.before_sync("meta.redb", {
+            let (engine, t, met) = (engine.clone(), t.clone(), met.clone());
+            move || {
+                let mut other = engine.begin(RC, false);
+                other.statement_snapshot(true).unwrap();
+                let taken = values(if what == 1 { 5050 } else { 1050 }, 1);
+                let waits = is_pending(Box::pin(other.insert(&t.table, &taken)).as_mut());
+                *met.lock().unwrap() = Some(waits);
+            }
+        });
+        let mut large = engine.begin(RC, false);
+        for id in 1000..1400 {
+            match what {
+                0 => drop(block_on(t.insert(&mut large, id, 1)).unwrap()),
+                1 => assert!(block_on(t.set_id(&mut large, id, id + 4000)).unwrap()),
+                _ => assert!(block_on(t.delete(&mut large, id)).unwrap()),
+            }
+        }
+        assert_eq!(*met.lock().unwrap(), Some(true), "{what}");
+        large.rollback();
+    }
+}
+
+#[test]
 fn keys_stay_unique_between_large_and_small_inserts() {
     let disk = SimulatedDisk::new(35);
     let engine = Arc::new(open(spilling(&disk)));
