@@ -12,7 +12,7 @@
 //! As in PostgreSQL, a row lock that no holder is in the way of is granted past those who wait; who must wait
 //! waits in line. Table and advisory locks always respect the line.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
@@ -490,6 +490,11 @@ impl LockManager {
         let conflicts = ROW_CONFLICTS[mode as usize];
         let (owner, savepoint) = self.covered.in_the_way(storage, row, conflicts, owner)?;
         Some(LockTag::Transaction { owner, savepoint })
+    }
+
+    /// Storages of the tables in which a transaction has locked rows as bits since that savepoint.
+    pub(crate) fn covered_tables(&self, owner: u64, savepoint: u64) -> BTreeSet<u32> {
+        self.covered.tables(owner, savepoint)
     }
 
     /// Whether `owner` has the row locked, in that mode or a stronger one, as a bit.

@@ -12,6 +12,10 @@
 //! rolling back to a savepoint lets go of) is remembered as read at that later moment, since only what is committed after
 //! it contradicts it.
 //!
+//! Of a transaction that has put a part of its write set into the base (`transaction/bulk.rs`) only the groups of rows and
+//! the span of index entries are known. It hits whoever has read anything there: some fail that need not, when they ran beside
+//! a transaction that large.
+//!
 //! Against which commits, and when, is the matter of `validation.rs`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,7 +28,7 @@ use crate::index;
 use crate::memtable::as_slice;
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::sync::{Arc, Mutex};
-use crate::write_set::{OwnRow, OwnTable, Sets, WriteSet};
+use crate::write_set::{OwnRow, OwnTable, Sets, Spilled, WriteSet};
 
 /// More rows than this of one table are remembered as the whole table.
 const ROWS: usize = 10_000;
@@ -250,12 +254,28 @@ impl Predicates {
         }
     }
 
+    fn is_hit_by_spilled(&self, spilled: &Spilled) -> bool {
+        let rows = spilled.groups.iter().any(|(storage, groups)| {
+            let mut sets = self.rows.get(storage).into_iter().flatten();
+            self.tables.contains_key(storage)
+                || sets.any(|(_, rows)| rows.iter().any(|row| groups.contains(&row.group())))
+        });
+        rows || spilled.entries.iter().any(|(index, (least, greatest))| {
+            let mut ranges = self.ranges.get(index).into_iter().flatten();
+            let mut keys = self.keys.get(index).into_iter().flatten();
+            let (first, last) = (index::split(least).0, index::split(greatest).0);
+            ranges.any(|range| meets(range, least, greatest))
+                || keys.any(|key| first <= &**key && &**key <= last)
+        })
+    }
+
     fn is_hit(&self, sets: &Sets) -> bool {
         let of_table = |storage: &u32, own: &OwnTable| {
             let rows = self.rows.get(storage).is_some_and(|list| rows_are_hit(list, own));
             rows || self.tables.get(storage).is_some_and(|list| scans_are_hit(list, own))
         };
-        sets.tables.iter().any(|(storage, own)| of_table(storage, own))
+        self.is_hit_by_spilled(&sets.spilled)
+            || sets.tables.iter().any(|(storage, own)| of_table(storage, own))
             || sets.indexes.iter().any(|(storage, own)| {
                 let written = |(low, high): &EntryRange| own.has_outcome((as_slice(low), as_slice(high)));
                 self.ranges.get(storage).is_some_and(|ranges| ranges.iter().any(written))
@@ -264,6 +284,21 @@ impl Predicates {
                     })
             })
     }
+}
+
+/// Whether the range has an entry from `least` to `greatest`, or could have.
+fn meets(range: &EntryRange, least: &[u8], greatest: &[u8]) -> bool {
+    let begins = match &range.0 {
+        Bound::Included(low) => &low[..] <= greatest,
+        Bound::Excluded(low) => &low[..] < greatest,
+        Bound::Unbounded => true,
+    };
+    let ends = match &range.1 {
+        Bound::Included(high) => &high[..] >= least,
+        Bound::Excluded(high) => &high[..] > least,
+        Bound::Unbounded => true,
+    };
+    begins && ends
 }
 
 /// Whether the first range has all that the second has.

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -1260,6 +1261,7 @@ impl Transaction {
         self.savepoints.truncate(savepoint.0 + 1);
         self.drop_stage();
         self.writes.rollback(mark.undo);
+        self.remember_spilled(mark.number);
         let bulk = &self.engine.bulk;
         self.pieces.retain(|(piece, savepoint)| {
             let stays = *savepoint < mark.number;
@@ -1308,8 +1310,28 @@ impl Transaction {
                 LockTag::Row { storage, row } if held.mode == RowLockMode::KeyShare as u8 => {
                     reads.row(now, *storage, RowId(*row), &Columns::all());
                 }
+                LockTag::Transaction { owner, savepoint } => {
+                    // Of the rows locked as bits nobody knows any more which were only referred to.
+                    for storage in self.engine.locks.covered_tables(*owner, *savepoint) {
+                        reads.table(now, storage, None, &Columns::all());
+                    }
+                }
                 _ => {}
             }
+        }
+    }
+
+    /// The same for the keys of rows that were put into the base since the savepoint of that number, which are not locked
+    /// one by one any more.
+    fn remember_spilled(&self, savepoint: u64) {
+        let Some(reads) = &self.reads else { return };
+        let now = self.engine.applied_ts();
+        let version = self.engine.version.load();
+        let pending = &version.base.meta().pending;
+        let undone = self.pieces.iter().filter(|(_, number)| *number >= savepoint);
+        let indexes = undone.filter_map(|(piece, _)| pending.get(&piece.id)).flat_map(|piece| &piece.indexes);
+        for index in indexes {
+            reads.range(now, *index, (Bound::Unbounded, Bound::Unbounded));
         }
     }
 

@@ -6,7 +6,7 @@
 //! savepoint only takes away entries of commands that began after it. INSERT .. SELECT from itself and UPDATE
 //! through the key it changes come out right because a statement never meets its own writes.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 
 use crate::base::{Base, Keys};
@@ -135,8 +135,36 @@ enum Undo {
     },
 }
 
+/// What of a write set has gone to the base, as wide as it takes to say it in little: for the comparison with what others
+/// have read.
+#[derive(Debug, Default)]
+pub(crate) struct Spilled {
+    /// By table: groups of rows.
+    pub(crate) groups: BTreeMap<u32, BTreeSet<u32>>,
+    /// By index: the least and the greatest entry, `key ++ row id`.
+    pub(crate) entries: BTreeMap<u32, (Box<[u8]>, Box<[u8]>)>,
+}
+
+impl Spilled {
+    fn rows(&mut self, storage: u32, groups: impl Iterator<Item = u32>) {
+        self.groups.entry(storage).or_default().extend(groups);
+    }
+
+    fn entry(&mut self, index: u32, entry: &[u8]) {
+        match self.entries.get_mut(&index) {
+            None => {
+                self.entries.insert(index, (entry.into(), entry.into()));
+            }
+            Some((least, _)) if entry < &**least => *least = entry.into(),
+            Some((_, greatest)) if entry > &**greatest => *greatest = entry.into(),
+            Some(_) => {}
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Sets {
+    pub(crate) spilled: Spilled,
     pub(crate) tables: BTreeMap<u32, OwnTable>,
     pub(crate) indexes: BTreeMap<u32, OwnIndex>,
     undo: Vec<Undo>,
@@ -231,12 +259,14 @@ impl WriteSet {
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
                     if state.outcome() == Some(true) {
+                        sets.spilled.entry(*index, entry);
                         list.keys.push_parts(&[&index.to_be_bytes(), entry]);
                     }
                 }
                 !inside
             });
         }
+        sets.spilled.rows(storage, spill.groups.keys().copied());
         sets.bytes = sets.bytes.saturating_sub(spill.bytes);
         Some(spill)
     }
@@ -289,7 +319,7 @@ impl WriteSet {
             return Ok(None);
         }
         let mut sets = self.sets.write();
-        let Sets { tables, indexes, undo, bytes } = &mut *sets;
+        let Sets { tables, indexes, undo, bytes, spilled } = &mut *sets;
         let Some(table) = tables.get_mut(&storage) else { return Ok(None) };
         let mut spill = Changed::default();
         table.groups.retain(|group, list| {
@@ -318,6 +348,9 @@ impl WriteSet {
                 let inside = taken.contains(&crate::index::split(entry).1);
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
+                    if state.outcome().is_some() {
+                        spilled.entry(*index, entry);
+                    }
                     match state.outcome() {
                         Some(true) => added.keys.push_parts(&[&index.to_be_bytes(), entry]),
                         Some(false) => removed.push_parts(&[&index.to_be_bytes(), entry]),
@@ -347,6 +380,7 @@ impl WriteSet {
             }
             Undo::Built { .. } => true,
         }));
+        spilled.rows(storage, spill.groups.keys().copied());
         *bytes = bytes.saturating_sub(spill.bytes);
         Ok(Some(spill))
     }

@@ -5,7 +5,7 @@
 //! look here afterwards; since the bits are set before entries are given back, one of the two always meets. Who
 //! finds a bit in the way waits for the one lock. Bits go before that lock does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::sync::{AtomicU64, Mutex, Ordering};
@@ -89,6 +89,13 @@ impl Covered {
             });
             covers[place].modes[usize::from(mode)].get_or_insert_default().set(row.offset());
         }
+    }
+
+    /// Storages in which `owner` has marked rows.
+    pub(super) fn tables(&self, owner: u64, level: u64) -> BTreeSet<u32> {
+        let maps = self.maps.lock();
+        let places = maps.places.get(&(owner, level)).into_iter().flatten();
+        places.map(|(storage, _)| *storage).collect()
     }
 
     pub(super) fn remove(&self, owner: u64, level: u64) {

@@ -57,8 +57,7 @@ impl Transaction {
         }
         let options = &self.engine.options;
         let (spill_size, limit) = (options.spill_size, options.write_set_limit);
-        // SERIALIZABLE looks at the write set when others commit.
-        if self.reads.is_none() && self.writes.bytes() >= spill_size {
+        if self.writes.bytes() >= spill_size {
             self.spill()?;
             if self.writes.bytes() >= spill_size / 2 {
                 self.spill_changes()?;
@@ -190,10 +189,9 @@ impl Transaction {
         self.savepoints.last().map_or(0, |mark| mark.held)
     }
 
-    /// Keeps row locks as bits when there are very many. (SERIALIZABLE asks which rows were locked when it rolls back to
-    /// a savepoint.)
+    /// Keeps row locks as bits when there are very many.
     pub(super) fn cover_rows(&mut self) {
-        if self.held_rows < self.engine.options.spill_size / LOCK || self.reads.is_some() {
+        if self.held_rows < self.engine.options.spill_size / LOCK {
             return;
         }
         let Some(end) = self.hold_end() else { return };

@@ -14,6 +14,7 @@ use value::{Datum, SqlState};
 use crate::setup::*;
 
 const RC: Isolation = Isolation::ReadCommitted;
+const SER: Isolation = Isolation::Serializable;
 
 /// Small groups and an early spill.
 fn spilling(disk: &SimulatedDisk) -> Options {
@@ -39,7 +40,7 @@ fn insert(transaction: &mut Transaction, t: &Fixture, ids: std::ops::Range<i32>,
 
 #[test]
 fn a_large_transaction_is_seen_as_a_whole_or_not_at_all() {
-    for isolation in [RC, Isolation::RepeatableRead] {
+    for isolation in [RC, Isolation::RepeatableRead, SER] {
         COMMANDS.into_iter().for_each(|command| seen_as_a_whole(command, isolation));
     }
 }
@@ -282,7 +283,8 @@ fn keys_are_held_until_their_rows_are_in_the_base() {
             move || {
                 let mut other = engine.begin(RC, false);
                 other.statement_snapshot(true).unwrap();
-                let taken = values(if what == 1 { 5050 } else { 1050 }, 1);
+                // Of the first piece: full groups, or what was changed first.
+                let taken = values([1050, 5000, 1000][what], 1);
                 let waits = is_pending(Box::pin(other.insert(&t.table, &taken)).as_mut());
                 *met.lock().unwrap() = Some(waits);
             }
@@ -405,7 +407,119 @@ fn lock_of(engine: &Engine, t: &Fixture, id: i32, mode: RowLockMode) -> RowLock 
 
 #[test]
 fn changes_of_many_rows_are_seen_as_a_whole_or_not_at_all() {
-    [RC, Isolation::RepeatableRead].into_iter().for_each(changes_seen_as_a_whole);
+    [RC, Isolation::RepeatableRead, SER].into_iter().for_each(changes_seen_as_a_whole);
+}
+
+/// What a small transaction reads beside a large one, whose write set is in the base but for its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Look {
+    /// The table as a whole.
+    Scan,
+    /// Rows, by their ids.
+    Key(i32),
+    /// By the other index.
+    Range(i32, i32),
+}
+
+impl Look {
+    fn at(self, t: &Fixture, transaction: &mut Transaction) {
+        let snapshot = transaction.statement_snapshot(false).unwrap();
+        let mut batch = RowBatch::new();
+        match self {
+            Look::Scan => {
+                let mut scan = snapshot.scan(&t.table, None).unwrap();
+                while scan.next(&mut batch).unwrap() {}
+            }
+            Look::Key(id) => drop(t.find(&snapshot, id)),
+            Look::Range(low, high) => {
+                let bound = |value: i32| Datum::Int4(value);
+                let (low, high) = (bound(low), bound(high));
+                let range = (std::ops::Bound::Included(&low), std::ops::Bound::Included(&high));
+                let range = KeyRange::prefix_range(&t.table, &t.a, Vec::new(), 0, range.0, range.1);
+                let mut scan = snapshot.index_scan(&t.table, &t.a, range, false).unwrap();
+                while scan.next(&mut batch).unwrap() {}
+            }
+        }
+    }
+}
+
+#[test]
+fn large_serializable_transactions_are_compared_with_others() {
+    // What is read by the one, what the other does (inserting 5000 to 6999 with `a` from 0 to 9, adding 100 to every `a`),
+    // and whether that is a conflict.
+    let cases = [
+        (Look::Scan, true, true),
+        (Look::Scan, false, true),
+        (Look::Key(5500), true, true),
+        (Look::Key(90_000), true, false),
+        (Look::Key(90_000), false, false),
+        (Look::Key(1500), false, true),
+        (Look::Range(0, 5), true, true),
+        (Look::Range(50, 90), true, false),
+        (Look::Range(105, 106), false, true),
+        (Look::Range(-9, -1), false, false),
+    ];
+    for ((look, inserts, conflict), first) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
+    {
+        let disk = SimulatedDisk::new(44);
+        let mut with = spilling(&disk);
+        with.write_set_limit = 256 << 10;
+        let engine = open(with);
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, (0..3000).map(|id| (id, id % 10)));
+        engine.checkpoint().unwrap();
+        let mut large = engine.begin(SER, false);
+        large.statement_snapshot(true).unwrap();
+        let mut small = engine.begin(SER, false);
+        let work = |large: &mut Transaction| match inserts {
+            true => insert(large, &t, 5000..7000, usize::MAX),
+            false => assert_eq!(block_on(change_all(large, &t, |id, a| Some((id, a + 100)))).unwrap(), 3000),
+        };
+        // The other one is not in the way of the first by what it writes.
+        let write = |small: &mut Transaction| block_on(t.insert(small, 200_000, 1_000)).unwrap();
+        let result = if first {
+            look.at(&t, &mut small);
+            work(&mut large);
+            write(&mut small);
+            commit(large);
+            small.commit().err()
+        } else {
+            // The large one has read what the small one writes; it is found at its end.
+            Look::Key(200_000).at(&t, &mut large);
+            look.at(&t, &mut small);
+            write(&mut small);
+            commit(small);
+            work(&mut large);
+            large.commit().err()
+        };
+        let state = result.map(|error| error.state());
+        let expected = (conflict || !first).then_some(SqlState::SERIALIZATION_FAILURE);
+        assert_eq!(state, expected, "{look:?}, inserts: {inserts}, commits first: {first}");
+    }
+}
+
+#[test]
+fn a_large_serializable_transaction_remembers_what_it_lets_go() {
+    for go_back in [true, false] {
+        let disk = SimulatedDisk::new(45);
+        let engine = open(spilling(&disk));
+        let t = Fixture::of(&engine);
+        fill(&engine, &t, [(1, 1)]);
+        let mut large = engine.begin(SER, false);
+        large.statement_snapshot(true).unwrap();
+        let savepoint = large.savepoint();
+        if go_back {
+            insert(&mut large, &t, 5000..7000, usize::MAX);
+        }
+        large.rollback_to(savepoint);
+        // That 5500 was not there is what the first has relied on.
+        let mut other = engine.begin(SER, false);
+        block_on(t.insert(&mut other, 5500, 0)).unwrap();
+        commit(other);
+        let end = block_on(t.insert(&mut large, 2, 2)).and_then(|_| large.commit());
+        let state = end.err().map(|error| error.state());
+        assert_eq!(state, go_back.then_some(SqlState::SERIALIZATION_FAILURE));
+    }
 }
 
 fn changes_seen_as_a_whole(isolation: Isolation) {
