@@ -61,6 +61,18 @@ impl End {
     }
 }
 
+impl State {
+    /// Whether the piece is the viewer's own, by commands that it sees.
+    fn is_own(&self, viewer: Viewer) -> bool {
+        match self {
+            State::Committed { end, last, .. } | State::Pending { end, last } => {
+                end.owner == viewer.owner && *last < viewer.command
+            }
+            State::Aborted => false,
+        }
+    }
+}
+
 /// Who looks, for groups that are its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Viewer {
@@ -145,24 +157,18 @@ impl Bulk {
     /// Since when a piece's rows are there, if they are for a reader at `ts`. (Of its own that it sees before their
     /// commit: since ever.)
     pub(crate) fn visible_since(&self, id: u64, ts: Lsn, viewer: Option<Viewer>) -> Option<Lsn> {
-        let own = |owner: u64, last: CommandId| {
-            viewer.is_some_and(|viewer| viewer.owner == owner && last < viewer.command)
-        };
-        match self.states.read().get(&id)? {
-            State::Committed { at, end, last } => (*at <= ts || own(end.owner, *last)).then_some(*at),
-            State::Pending { end, last } => own(end.owner, *last).then_some(Lsn(0)),
+        let states = self.states.read();
+        let state = states.get(&id)?;
+        let own = viewer.is_some_and(|viewer| state.is_own(viewer));
+        match state {
+            State::Committed { at, .. } => (*at <= ts || own).then_some(*at),
+            State::Pending { .. } => own.then_some(Lsn(0)),
             State::Aborted => None,
         }
     }
 
-    /// Whether a piece is the viewer's own, by commands that it sees.
     fn is_own(&self, id: u64, viewer: Viewer) -> bool {
-        match self.states.read().get(&id) {
-            Some(State::Committed { end, last, .. } | State::Pending { end, last }) => {
-                end.owner == viewer.owner && *last < viewer.command
-            }
-            Some(State::Aborted) | None => false,
-        }
+        self.states.read().get(&id).is_some_and(|state| state.is_own(viewer))
     }
 
     /// Whether the rows of a group have been put into `base` by the viewer itself.
@@ -177,12 +183,9 @@ impl Bulk {
         (storage, row): (u32, RowId),
         viewer: Viewer,
     ) -> Result<Option<Option<RowBytes>>> {
-        for piece in base.changed(storage, row.group()).iter().rev() {
-            if self.is_own(*piece, viewer)
-                && let Some(change) = base.change_of(storage, *piece, row)?
-            {
-                return Ok(Some(change));
-            }
+        let own = |piece| self.is_own(piece, viewer).then_some(());
+        if let Some(((), change)) = newest_change(base, (storage, row), own)? {
+            return Ok(Some(change));
         }
         match self.has_put(base, (storage, row.group()), viewer) {
             true => base.get(storage, row).map(Some),
@@ -198,13 +201,7 @@ impl Bulk {
         rows: Range<u64>,
         viewer: Viewer,
     ) -> Result<Vec<(u16, Option<RowBytes>)>> {
-        let mut changes = Vec::new();
-        for piece in base.changed(storage, RowId(rows.start).group()).iter().rev() {
-            if self.is_own(*piece, viewer) {
-                changes = merge(changes, base.changes_of(storage, *piece, rows.clone())?);
-            }
-        }
-        Ok(changes)
+        all_changes(base, storage, rows, |piece| self.is_own(piece, viewer))
     }
 
     /// What the newest piece of changes that a reader may see makes of a row, and since when. `None`: there is none.
@@ -215,14 +212,7 @@ impl Bulk {
         ts: Lsn,
         viewer: Option<Viewer>,
     ) -> Result<Option<(Lsn, Option<RowBytes>)>> {
-        for piece in base.changed(storage, row.group()).iter().rev() {
-            if let Some(since) = self.visible_since(*piece, ts, viewer)
-                && let Some(change) = base.change_of(storage, *piece, row)?
-            {
-                return Ok(Some((since, change)));
-            }
-        }
-        Ok(None)
+        newest_change(base, (storage, row), |piece| self.visible_since(piece, ts, viewer))
     }
 
     /// What pieces of changes that a reader may see make of the rows with ids in `rows`, all of one group, by offset.
@@ -234,13 +224,7 @@ impl Bulk {
         ts: Lsn,
         viewer: Option<Viewer>,
     ) -> Result<Vec<(u16, Option<RowBytes>)>> {
-        let mut changes = Vec::new();
-        for piece in base.changed(storage, RowId(rows.start).group()).iter().rev() {
-            if self.is_visible(*piece, ts, viewer) {
-                changes = merge(changes, base.changes_of(storage, *piece, rows.clone())?);
-            }
-        }
-        Ok(changes)
+        all_changes(base, storage, rows, |piece| self.is_visible(piece, ts, viewer))
     }
 
     /// What to wait for when a piece is of another transaction of which not everything is applied: it has not ended, or
@@ -253,6 +237,38 @@ impl Bulk {
         };
         (end.owner != owner).then_some(end)
     }
+}
+
+/// What the newest piece of changes that counts makes of a row, with what `counts` says of it.
+fn newest_change<T>(
+    base: &Base,
+    (storage, row): (u32, RowId),
+    counts: impl Fn(u64) -> Option<T>,
+) -> Result<Option<(T, Option<RowBytes>)>> {
+    for piece in base.changed(storage, row.group()).iter().rev() {
+        if let Some(what) = counts(*piece)
+            && let Some(change) = base.change_of(storage, *piece, row)?
+        {
+            return Ok(Some((what, change)));
+        }
+    }
+    Ok(None)
+}
+
+/// What the pieces of changes that count make of the rows with ids in `rows`, all of one group, by offset.
+fn all_changes(
+    base: &Base,
+    storage: u32,
+    rows: Range<u64>,
+    counts: impl Fn(u64) -> bool,
+) -> Result<Vec<(u16, Option<RowBytes>)>> {
+    let mut changes = Vec::new();
+    for piece in base.changed(storage, RowId(rows.start).group()).iter().rev() {
+        if counts(*piece) {
+            changes = merge(changes, base.changes_of(storage, *piece, rows.clone())?);
+        }
+    }
+    Ok(changes)
 }
 
 /// Merges two lists by offset; where both have one, `newer` counts.

@@ -47,15 +47,15 @@ fn load(engine: &Engine, t: &Fixture, from: i32, steps: i32) -> (Vec<i32>, Vec<v
     (acknowledged, errors)
 }
 
-/// One run with one fault; `false`: the fault was not reached.
-fn one(operation: Operation, place: u64, direct: bool, seed: u64) -> bool {
+/// One run of so many steps with one fault; `false`: the fault was not reached.
+fn one(operation: Operation, place: u64, direct: bool, steps: i32) -> bool {
     let what = format!("{operation:?} {place}, direct {direct}");
-    let disk = SimulatedDisk::new(seed);
+    let disk = SimulatedDisk::new(place);
     disk.set_direct(direct);
     let engine = setup::open(options(&disk));
     let t = Fixture::of(&engine);
     disk.fail(Fault::Once(operation, place, std::io::ErrorKind::Other));
-    let (mut acknowledged, errors) = load(&engine, &t, 0, 1500);
+    let (mut acknowledged, errors) = load(&engine, &t, 0, steps);
     let reached = !disk.is_faulty();
     disk.heal();
     for error in &errors {
@@ -83,10 +83,12 @@ fn one(operation: Operation, place: u64, direct: bool, seed: u64) -> bool {
 #[test]
 fn an_error_at_every_write_and_sync() {
     let most = std::env::var("FAULT_PLACES").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
+    // With O_DSYNC only checkpoints sync: three times in ten steps, about.
+    let steps = 5 * most as i32;
     for direct in [false, true] {
         for operation in [Operation::Sync, Operation::Write] {
             let mut places = 0;
-            while places < most && one(operation, places, direct, places) {
+            while places < most && one(operation, places, direct, steps) {
                 places += 1;
             }
             println!("{operation:?}, direct {direct}: {places} places");
