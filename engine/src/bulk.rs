@@ -423,9 +423,9 @@ pub(crate) struct Changed {
     pub(crate) groups: BTreeMap<u32, Vec<(u16, Option<RowBytes>)>>,
     /// By index storage.
     pub(crate) added: BTreeMap<u32, Added>,
-    /// By index storage: keys of the base's INDEX that go, in order.
+    /// By storage of unique indexes: keys of the base's INDEX that go, in order.
     pub(crate) removed: BTreeMap<u32, Keys>,
-    /// Those of both, and how many entries.
+    /// Indexes with entries that come or go, and how many do.
     pub(crate) indexes: BTreeSet<u32>,
     pub(crate) entries: u64,
     pub(crate) bytes: u64,

@@ -6,6 +6,7 @@
 //! savepoint only takes away entries of commands that began after it. INSERT .. SELECT from itself and UPDATE
 //! through the key it changes come out right because a statement never meets its own writes.
 
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 
@@ -193,6 +194,17 @@ pub(crate) struct WriteSet {
     landed: RwLock<Option<Base>>,
 }
 
+/// Shows `take` every element, in order, and takes out those it wants. `all`: it wants all of them.
+fn take_from<K: Ord, V>(map: &mut BTreeMap<K, V>, all: bool, mut take: impl FnMut(&K, &mut V) -> bool) {
+    if all {
+        for (key, mut value) in std::mem::take(map) {
+            take(&key, &mut value);
+        }
+    } else {
+        map.retain(|key, value| !take(key, value));
+    }
+}
+
 /// What a row and an index entry cost beside their bytes.
 const ROW: u64 = 160;
 const ENTRY: u64 = 120;
@@ -322,11 +334,14 @@ impl WriteSet {
         let Sets { tables, indexes, undo, bytes, spilled } = &mut *sets;
         let Some(table) = tables.get_mut(&storage) else { return Ok(None) };
         let mut spill = Changed::default();
-        table.groups.retain(|group, list| {
+        // Everything, as a rule: then nothing is looked for one by one.
+        let all = taken.len() == table.groups.values().map(BTreeMap::len).sum::<usize>();
+        let taken = |row: RowId| all || taken.contains(&row);
+        take_from(&mut table.groups, all, |group, list| {
             let mut out = Vec::new();
-            list.retain(|offset, row| {
-                if !taken.contains(&RowId::at(*group, *offset)) {
-                    return true;
+            take_from(list, all, |offset, row| {
+                if !taken(RowId::at(*group, *offset)) {
+                    return false;
                 }
                 spill.last = spill.last.max(row.newest.command);
                 let versions = std::iter::once(&row.newest).chain(&row.older);
@@ -335,34 +350,36 @@ impl WriteSet {
                     .sum::<u64>();
                 spill.rows += i64::from(row.newest.row.is_some()) - 1;
                 out.push((*offset, row.newest.row.take()));
-                false
+                true
             });
             if !out.is_empty() {
                 spill.groups.insert(*group, out);
             }
-            !list.is_empty()
+            list.is_empty()
         });
         for (index, own) in indexes.iter_mut().filter(|(_, own)| own.rows == storage && !own.temporary) {
-            let (mut added, mut removed) = (Added::new(own.unique), Keys::default());
-            own.entries.retain(|entry, state| {
-                let inside = taken.contains(&crate::index::split(entry).1);
+            let (mut added, mut removed, mut count) = (Added::new(own.unique), Keys::default(), 0);
+            let unique = own.unique;
+            take_from(&mut own.entries, all, |entry, state| {
+                let inside = taken(crate::index::split(entry).1);
                 if inside {
                     spill.bytes += entry.len() as u64 + ENTRY;
-                    if state.outcome().is_some() {
+                    let outcome = state.outcome();
+                    if outcome.is_some() {
+                        count += 1;
                         spilled.entry(*index, entry);
                     }
-                    match state.outcome() {
+                    match outcome {
                         Some(true) => added.keys.push_parts(&[&index.to_be_bytes(), entry]),
-                        Some(false) => removed.push_parts(&[&index.to_be_bytes(), entry]),
-                        None => {}
+                        Some(false) if unique => removed.push_parts(&[&index.to_be_bytes(), entry]),
+                        Some(false) | None => {}
                     }
                 }
-                !inside
+                inside
             });
-            let count = added.keys.len() + removed.len();
             if count > 0 {
                 spill.indexes.insert(*index);
-                spill.entries += count as u64;
+                spill.entries += count;
             }
             if !added.keys.is_empty() {
                 spill.added.insert(*index, added);
@@ -373,10 +390,10 @@ impl WriteSet {
         }
         let since_mark = undo.split_off(mark.min(undo.len()));
         undo.extend(since_mark.into_iter().filter(|step| match step {
-            Undo::Row { storage: of, row, .. } => *of != storage || !taken.contains(row),
+            Undo::Row { storage: of, row, .. } => *of != storage || !taken(*row),
             Undo::Entry { index, entry, .. } => {
                 let inside = indexes.get(index).is_some_and(|own| own.rows == storage);
-                !inside || !taken.contains(&crate::index::split(entry).1)
+                !inside || !taken(crate::index::split(entry).1)
             }
             Undo::Built { .. } => true,
         }));
@@ -450,23 +467,30 @@ impl WriteSet {
         let index = shape.entries;
         let own = sets.indexes.entry(index).or_default();
         (own.rows, own.temporary, own.unique) = (shape.rows, shape.temporary, shape.unique);
-        let previous = own.entries.get(&entry).copied();
-        if previous.is_none() {
-            sets.bytes += entry.len() as u64 + ENTRY;
-        }
-        let fresh = previous.map_or(live, |previous| previous.fresh);
-        if fresh && !live && !undoable && self.readers.lock().is_empty() {
-            // It came and went, and nobody has looked meanwhile.
-            if own.entries.remove(&entry).is_some() {
-                sets.bytes = sets.bytes.saturating_sub(entry.len() as u64 + ENTRY);
+        let size = entry.len() as u64 + ENTRY;
+        let undo = |entry: &Box<[u8]>, previous| Undo::Entry { index, entry: entry.clone(), previous };
+        match own.entries.entry(entry) {
+            MapEntry::Vacant(place) => {
+                sets.bytes += size;
+                if undoable {
+                    sets.undo.push(undo(place.key(), None));
+                }
+                place.insert(OwnEntry { live, fresh: live });
             }
-            return;
-        }
-        if undoable {
-            own.entries.insert(entry.clone(), OwnEntry { live, fresh });
-            sets.undo.push(Undo::Entry { index, entry, previous });
-        } else {
-            own.entries.insert(entry, OwnEntry { live, fresh });
+            // It came and went, and nobody has looked meanwhile.
+            MapEntry::Occupied(place)
+                if place.get().fresh && !live && !undoable && self.readers.lock().is_empty() =>
+            {
+                place.remove();
+                sets.bytes = sets.bytes.saturating_sub(size);
+            }
+            MapEntry::Occupied(mut place) => {
+                let previous = *place.get();
+                if undoable {
+                    sets.undo.push(undo(place.key(), Some(previous)));
+                }
+                place.insert(OwnEntry { live, fresh: previous.fresh });
+            }
         }
     }
 
