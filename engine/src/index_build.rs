@@ -174,6 +174,13 @@ impl Engine {
         }
         entries.sort_unstable();
         let pin = &snapshot.0.pin;
+        // Frozen memtables are complete, and stay so while the version is the newest one, which is looked at below:
+        // what is left of them after a checkpoint may have lost what no snapshot needs.
+        for memtable in &pin.version.frozen {
+            if let Some(overlay) = memtable.index(index.storage) {
+                overlay.leave_out_known(&mut entries);
+            }
+        }
         Ok(self.0.add_built(&pin.version, index, pin.ts, group + 1, &entries))
     }
 
@@ -219,8 +226,8 @@ impl Inner {
         self.with_unsaved(|unsaved| unsaved.builds.insert(index, progress));
     }
 
-    /// Adds entries as of `ts`, and that the fill goes on with group `next`, unless the layers changed since
-    /// `version`, which is settled.
+    /// Adds entries as of `ts`, about which the frozen memtables of `version` say nothing, and that the fill goes on with
+    /// group `next`, unless the layers changed since `version`.
     fn add_built(
         &self,
         version: &Arc<crate::snapshot::SuperVersion>,
@@ -239,7 +246,7 @@ impl Inner {
             true
         });
         if entered {
-            version.active.add_built(index.storage, ts, entries, &version.frozen);
+            version.active.add_built(index.storage, ts, entries);
             version.active.leave();
         }
         entered
