@@ -93,6 +93,8 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Grows with zeroes (sparse) or cuts.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Bytes that it takes on the disk: holes take none.
+    fn allocated(&self) -> io::Result<u64>;
     /// A hint that the range will be read soon.
     fn prefetch(&self, offset: u64, len: u64);
 }

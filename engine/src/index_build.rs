@@ -15,6 +15,7 @@ use std::time::Duration;
 use value::{Error, Oid, Result, SqlState};
 
 use crate::catalog::{Change, Index, IndexState, Object, Table};
+use crate::disk::room::Cost;
 use crate::engine::{Engine, Inner};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyRange, KeyShape, may_repeat};
@@ -28,6 +29,8 @@ const GIVEN_UP: u32 = u32::MAX;
 const LOOK: Duration = Duration::from_millis(5);
 /// How long a commit takes to be applied, about.
 const SETTLING: Duration = Duration::from_micros(100);
+/// What an entry costs in memory beside its bytes.
+const ENTRY: u64 = 120;
 
 impl Engine {
     /// Fills an index that is in the published catalog in state write-only, and makes it ready. Blocks the thread
@@ -181,6 +184,14 @@ impl Engine {
                 overlay.leave_out_known(&mut entries);
             }
         }
+        let bytes = entries.iter().map(|entry| entry.len() as u64 + ENTRY).sum();
+        let cost = Cost { bytes, touched: entries.len() as u64 * Cost::ENTRY };
+        let Ok(_room) = self.0.admit(cost, false) else {
+            drop(snapshot);
+            self.checkpoint()?;
+            // Where that was no help, nothing is.
+            return self.0.admit(cost, false).map(|_| false);
+        };
         Ok(self.0.add_built(&pin.version, index, pin.ts, group + 1, &entries))
     }
 

@@ -126,6 +126,10 @@ impl File for OverlayFile {
         Ok(())
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
     fn prefetch(&self, offset: u64, len: u64) {
         if let Some(file) = &self.below {
             file.prefetch(offset, len);

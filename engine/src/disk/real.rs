@@ -145,6 +145,11 @@ impl File for RealFile {
         self.file.set_len(len)
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        // Its unit is 512 bytes, whatever the file system's.
+        Ok(std::os::unix::fs::MetadataExt::blocks(&self.file.metadata()?).saturating_mul(512))
+    }
+
     fn prefetch(&self, offset: u64, len: u64) {
         // A hint: a file system without it costs a later wait, nothing else.
         let _ = rustix::fs::fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);

@@ -8,10 +8,13 @@
 //!
 //! What a checkpoint takes is not what it changes: an index entry takes the page it falls into, a few rows of a group the
 //! group's delta. So these are counted beside the bytes ([`Cost`]). Folding deltas, which takes most, can wait: it only
-//! uses room that nobody needs.
+//! uses room that nobody needs; deltas that have grown too large meanwhile are counted on their own.
 //!
 //! The reserve is taken in three parts: ordinary commits leave all of it, those that drop things half, so that the room
-//! they give can be reached, and a checkpoint the last quarter.
+//! they give can be reached, and a checkpoint the last quarter. What is dropped does not make the file of the base smaller, it
+//! leaves pages in it that the next checkpoints use. How many of them lie where the file has a place on the disk is not
+//! known beforehand (all but a few in a hundred, as a rule), so a checkpoint is never granted less for them; but where there
+//! are some, ordinary commits leave only half of the reserve, and those that drop things three eighths.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +38,8 @@ pub struct Room {
     memtables: AtomicU64,
     /// The same of commits on their way there.
     commits: AtomicU64,
+    /// Bytes of the base that it can use again, as far as is known.
+    unused: AtomicU64,
     /// Bytes of log segments being made.
     segments: AtomicU64,
     opened: Instant,
@@ -76,10 +81,13 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// An index entry: a page, and its part of those above.
-    pub const ENTRY: u64 = 5 << 10;
-    /// Rows of a group: its delta.
-    pub const GROUP: u64 = 160 << 10;
+    /// An index entry: its page and the one above. (Those further up: [`Cost::fixed`].)
+    pub const ENTRY: u64 = 9 << 10;
+    /// Rows of a group: its delta, which may just have come to be too large for a page of 128 KiB and takes the next size, and
+    /// the pages above.
+    pub const GROUP: u64 = 272 << 10;
+    /// A value that has a key of its own.
+    pub const VALUE: u64 = 12 << 10;
 
     /// Both together.
     pub fn and(self, other: Cost) -> Cost {
@@ -89,10 +97,56 @@ impl Cost {
         }
     }
 
-    /// Bytes that the checkpoint takes. A span of rows is written anew when a quarter of it has changed. More than all
-    /// there is, `base` bytes, cannot be touched.
+    /// Bytes that the checkpoint takes for it, over a base that takes `base` bytes: rows are written with neighbours of
+    /// their size at most, into pages of at most twice theirs. More than all there is cannot be touched, and when it is, it
+    /// may come to fill twice as many pages.
     pub fn room(self, base: u64) -> u64 {
-        self.bytes.saturating_mul(4).saturating_add(self.touched.min(base))
+        self.bytes.saturating_mul(4).saturating_add(self.touched.min(base.saturating_mul(2)))
+    }
+
+    /// Bytes that any change of a base takes: roots, what the store keeps about its pages (four bits of each, in a value that
+    /// may take twice its size), pages high up in indexes (one of thousands).
+    pub fn fixed(base: u64) -> u64 {
+        (128 << 10) + base / 2048
+    }
+}
+
+/// What the next checkpoints take, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// Bytes of the disk for all of them.
+    pub room: u64,
+    /// Bytes that the base takes after them, at most.
+    base: u64,
+    /// What writing deltas anew takes that wait to be folded.
+    unfolded: u64,
+    /// Bytes of changes so far.
+    bytes: u64,
+}
+
+impl Ahead {
+    /// Before the first one. `base`: bytes that it takes on the disk; `unfolded`: what writing deltas
+    /// anew takes that wait to be folded.
+    pub fn of(base: u64, unfolded: u64) -> Ahead {
+        Ahead { room: 0, base, unfolded, bytes: 0 }
+    }
+
+    /// One more. What the one before has left in deltas is written once more by this one.
+    pub fn then(self, cost: Cost) -> Ahead {
+        let earlier = self.bytes.saturating_mul(2);
+        let own = Cost::fixed(self.base).saturating_add(cost.room(self.base)).saturating_add(self.unfolded);
+        let own = own.saturating_add(earlier);
+        Ahead {
+            room: self.room.saturating_add(own),
+            base: self.base.saturating_add(own),
+            bytes: self.bytes.saturating_add(cost.bytes),
+            ..self
+        }
+    }
+
+    /// Bytes that changes would add to the last of them.
+    pub fn more(self, cost: Cost) -> u64 {
+        cost.room(self.base)
     }
 }
 
@@ -123,6 +177,7 @@ impl Room {
             reserve,
             memtables: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            unused: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             opened: Instant::now(),
             pressure: AtomicU64::new(0),
@@ -136,8 +191,7 @@ impl Room {
     pub fn for_commit(&self, memtables: u64, own: u64, drops: bool) -> Result<Taken<'_>> {
         let taken = Taken::take(&self.commits, own);
         self.memtables.store(memtables, Ordering::SeqCst);
-        let reserve = if drops { self.reserve / 2 } else { self.reserve };
-        self.check("a commit", reserve)?;
+        self.check("a commit", self.leave(drops))?;
         Ok(taken)
     }
 
@@ -145,8 +199,19 @@ impl Room {
     /// drops things.
     pub fn for_segment(&self, bytes: u64, urgent: bool) -> Result<Taken<'_>> {
         let taken = Taken::take(&self.segments, bytes);
-        self.check("a log segment", if urgent { self.reserve / 2 } else { self.reserve })?;
+        self.check("a log segment", self.leave(urgent))?;
         Ok(taken)
+    }
+
+    /// Bytes of the reserve that are left alone. What can be used again of the base counts half.
+    fn leave(&self, drops: bool) -> u64 {
+        let unused = (self.unused.load(Ordering::Relaxed) / 2).min(self.reserve / 2);
+        if drops { self.reserve / 2 - unused / 4 } else { self.reserve - unused }
+    }
+
+    /// So many bytes of the base can be used again.
+    pub fn note_unused(&self, bytes: u64) {
+        self.unused.store(bytes, Ordering::Relaxed);
     }
 
     /// It will not be long before something is refused: time to do without what is only good to have.

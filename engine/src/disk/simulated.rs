@@ -92,6 +92,8 @@ struct State {
     random: u64,
     /// Bytes that files may take in all.
     capacity: Option<u64>,
+    /// The most that they took since somebody asked.
+    most: u64,
     /// Durable writes are one call, as with O_DSYNC; otherwise a write and a sync.
     direct: bool,
 }
@@ -117,6 +119,7 @@ impl SimulatedDisk {
             trace: 0,
             random: seed,
             capacity: None,
+            most: 0,
             direct: false,
         })))
     }
@@ -178,6 +181,13 @@ impl SimulatedDisk {
     /// Bytes that all files together take.
     pub fn used(&self) -> u64 {
         self.0.lock().used()
+    }
+
+    /// The most bytes that all files together took since this was asked last.
+    pub fn most_used(&self) -> u64 {
+        let state = &mut *self.0.lock();
+        let used = state.used();
+        std::mem::replace(&mut state.most, used).max(used)
     }
 
     /// Every file, in order of their paths.
@@ -420,6 +430,9 @@ impl SimulatedFile {
         let off = state.off;
         let inode = state.inodes.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
         let result = run(inode, off)?;
+        if operation == Operation::Write {
+            state.most = state.most.max(state.used());
+        }
         state.end()?;
         Ok(result)
     }
@@ -518,6 +531,11 @@ impl File for SimulatedFile {
             }
             Ok(())
         })
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        let state = self.disk.0.lock();
+        Ok(state.inodes.get(&self.number).map_or(0, |inode| (inode.blocks.len() * BLOCK) as u64))
     }
 
     fn prefetch(&self, _offset: u64, _len: u64) {}
