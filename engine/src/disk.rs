@@ -54,6 +54,8 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the directory for this process until the lock is dropped; `WouldBlock` when another has it.
     fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>>;
+    /// A number for the file system of that directory.
+    fn file_system(&self, directory: &Path) -> io::Result<u64>;
     /// Bytes that can still be written to the file system of that directory.
     fn free_space(&self, directory: &Path) -> io::Result<u64>;
 }

@@ -504,7 +504,10 @@ impl Engine {
         let metrics = Arc::new(Metrics::default());
         let base_directory = options.directory.join("base");
         disk.create_directory(&base_directory)?;
-        let room = Arc::new(Room::new(disk.clone(), base_directory.clone(), options.disk_reserve));
+        let log = options.directory.join("wal");
+        disk.create_directory(&log)?;
+        let room =
+            Arc::new(Room::new(disk.clone(), base_directory.clone(), log.clone(), options.disk_reserve)?);
         let base = Base::open(
             BaseOptions {
                 disk: disk.clone(),
@@ -519,7 +522,7 @@ impl Engine {
         let applied = meta.applied;
         let (next_oid, next_storage) = (meta.next_oid.max(FIRST_USER_OID), meta.next_storage.max(1));
         let fresh = meta.generation == 0;
-        let mut wal_options = WalOptions::new(options.directory.join("wal"), meta.database_id);
+        let mut wal_options = WalOptions::new(log, meta.database_id);
         wal_options.segment_size = options.wal_segment_size;
         wal_options.retain = options.wal_keep_segments;
         wal_options.max_size = options.wal_max_size;

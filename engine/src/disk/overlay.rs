@@ -224,6 +224,10 @@ impl Disk for OverlayDisk {
         Ok(Box::new(Private))
     }
 
+    fn file_system(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn free_space(&self, _directory: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
     }

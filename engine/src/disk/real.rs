@@ -113,6 +113,10 @@ impl Disk for RealDisk {
         }
     }
 
+    fn file_system(&self, directory: &Path) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::dev(&fs::metadata(directory)?))
+    }
+
     fn free_space(&self, directory: &Path) -> io::Result<u64> {
         let facts = rustix::fs::statvfs(directory)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))

@@ -28,11 +28,14 @@ use crate::sync::{AtomicU64, Ordering};
 /// How long a disk with room to spare is not looked at again.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
-/// See the top of the file. Of one file system.
+/// See the top of the file.
 #[derive(Debug)]
 pub struct Room {
     disk: Arc<dyn Disk>,
+    /// Where the base lies.
     directory: PathBuf,
+    /// Where the log lies, if that is another file system: its segments only need room there.
+    log: Option<PathBuf>,
     reserve: u64,
     /// What the checkpoint of the memtables takes, as of the last commit.
     memtables: AtomicU64,
@@ -169,11 +172,16 @@ pub fn for_checkpoint(disk: &dyn Disk, directory: &Path, room: u64, reserve: u64
 }
 
 impl Room {
-    /// `directory` is where the base lies.
-    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf, reserve: u64) -> Room {
-        Room {
+    /// `directory` is where the base lies, `log` where the log does; both are there.
+    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf, log: PathBuf, reserve: u64) -> Result<Room> {
+        let file_system = |directory: &Path| {
+            disk.file_system(directory).map_err(|error| super::error("look at", directory, &error))
+        };
+        let log = (file_system(&directory)? != file_system(&log)?).then_some(log);
+        Ok(Room {
             disk,
             directory,
+            log,
             reserve,
             memtables: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -183,7 +191,7 @@ impl Room {
             pressure: AtomicU64::new(0),
             known: AtomicU64::new(0),
             known_until: AtomicU64::new(0),
-        }
+        })
     }
 
     /// For a commit whose checkpoint takes so many bytes, beside that of the memtables: to be held until it is among
@@ -199,7 +207,10 @@ impl Room {
     /// drops things.
     pub fn for_segment(&self, bytes: u64, urgent: bool) -> Result<Taken<'_>> {
         let taken = Taken::take(&self.segments, bytes);
-        self.check("a log segment", self.leave(urgent))?;
+        match &self.log {
+            None => self.check("a log segment", self.leave(urgent))?,
+            Some(log) => self.check_log(log, if urgent { self.reserve / 2 } else { self.reserve })?,
+        }
         Ok(taken)
     }
 
@@ -219,6 +230,14 @@ impl Room {
         self.check("anything", self.reserve.saturating_mul(2)).is_err()
     }
 
+    /// The same for the log.
+    pub fn is_log_short(&self) -> bool {
+        match &self.log {
+            None => self.is_short(),
+            Some(log) => self.check_log(log, self.reserve.saturating_mul(2)).is_err(),
+        }
+    }
+
     /// How near it is that commits are refused which a checkpoint would let through: from 0, less than half of what is free
     /// would be needed, to 1.
     pub fn pressure(&self) -> f64 {
@@ -230,12 +249,30 @@ impl Room {
         self.pressure.store(0, Ordering::Relaxed);
     }
 
+    /// The segments being made fit where the log lies by itself.
+    fn check_log(&self, log: &Path, reserve: u64) -> Result<()> {
+        let need = self.segments.load(Ordering::SeqCst).saturating_add(reserve);
+        let free = free(&*self.disk, log)?;
+        if free >= need {
+            return Ok(());
+        }
+        Err(Error::new(
+            SqlState::DISK_FULL,
+            format!(
+                "no room for a log segment: {need} bytes must be free in \"{}\", {free} are",
+                log.display()
+            ),
+        )
+        .hint("Free space on the disk; what can be given back by a checkpoint is given back by itself."))
+    }
+
     /// Everything that is taken fits beside what the next checkpoint needs.
     fn check(&self, what: &str, reserve: u64) -> Result<()> {
         let (memtables, commits) =
             (self.memtables.load(Ordering::SeqCst), self.commits.load(Ordering::SeqCst));
         let leave = memtables.saturating_add(commits).saturating_add(reserve);
-        let need = leave.saturating_add(self.segments.load(Ordering::SeqCst));
+        let segments = if self.log.is_none() { self.segments.load(Ordering::SeqCst) } else { 0 };
+        let need = leave.saturating_add(segments);
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = milliseconds(self.opened.elapsed());
         // Far from the edge the answer of a moment ago will do.

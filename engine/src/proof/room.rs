@@ -302,3 +302,53 @@ fn a_full_disk_is_written_to_again_when_enough_was_dropped() {
         assert_eq!(report.findings, Vec::<String>::new(), "seed {seed}");
     }
 }
+
+/// The log has room of its own: when it is used up, that is what is said, and a checkpoint gives it back; the base may
+/// be full without the log being refused a segment.
+#[test]
+fn the_log_lies_on_a_file_system_of_its_own() {
+    let disk = SimulatedDisk::new(1);
+    let log = std::path::Path::new("/data/wal");
+    disk.set_apart(log, 1 << 20);
+    let reserve = 256 << 10;
+    let engine = setup::open(Options { disk_reserve: reserve, spill_size: 64 << 20, ..options(&disk) });
+    let t = Fixture::of(&engine);
+    let write = |id: i32| -> Result<()> {
+        let mut transaction = engine.begin(Isolation::ReadCommitted, false);
+        transaction.statement_snapshot(true)?;
+        block_on(
+            transaction.insert(&t.table, &[Datum::Int4(id), Datum::Int4(0), Datum::text("x".repeat(1000))]),
+        )?;
+        transaction.commit()?.durable.wait()
+    };
+    let mut id = 0;
+    for _ in 0..3 {
+        let from = id;
+        let error = loop {
+            assert!(id < from + 10_000, "the log does not get full");
+            match write(id) {
+                Ok(()) => id += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(id > from + 100, "{} rows", id - from);
+        assert_eq!(error.state(), SqlState::DISK_FULL);
+        assert!(
+            error.to_string().contains("a log segment") && error.to_string().contains("/data/wal"),
+            "{error}"
+        );
+        engine.checkpoint().unwrap();
+    }
+    // Now the other one is full: it is the checkpoint that has no room.
+    fill_up(&disk, reserve + disk.used());
+    disk.set_apart(log, 64 << 20);
+    let error = loop {
+        assert!(id < 20_000, "the base does not get full");
+        match write(id) {
+            Ok(()) => id += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("/data/base"), "{error}");
+    assert_eq!(t.rows(&engine.snapshot()).len(), id as usize);
+}
