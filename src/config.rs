@@ -90,6 +90,7 @@ pub struct ServerSettings {
     /// `None`: its part of the pool.
     pub memtable_size: Option<u64>,
     pub old_snapshot_memory: Option<u64>,
+    pub disk_reserve: u64,
     pub wal_segment_size: u64,
     pub wal_keep_segments: usize,
     pub wal_max_size: u64,
@@ -158,6 +159,14 @@ pub const SETTINGS: &[Setting] = &[
         other_names: &[],
         apply: |c, v| optional_bytes(v).map(|v| c.server.old_snapshot_memory = v),
         show: |c| c.server.old_snapshot_memory.map(size).unwrap_or_default(),
+    },
+    Setting {
+        key: "storage.disk_reserve",
+        default: "64MB",
+        what: "room on the disk that writes leave beside what the next checkpoint needs; dropping things may use half of it",
+        other_names: &[],
+        apply: |c, v| bytes(v).map(|v| c.server.disk_reserve = v),
+        show: |c| size(c.server.disk_reserve),
     },
     Setting {
         key: "wal.segment_size",
@@ -467,6 +476,7 @@ impl Config {
                 wal_segment_size: 0,
                 wal_keep_segments: 0,
                 old_snapshot_memory: None,
+                disk_reserve: 0,
                 wal_max_size: 0,
                 wal_archive_dir: None,
                 checkpoint_wal_bytes: 0,

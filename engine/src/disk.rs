@@ -54,6 +54,8 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the directory for this process until the lock is dropped; `WouldBlock` when another has it.
     fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>>;
+    /// A number for the file system of that directory.
+    fn file_system(&self, directory: &Path) -> io::Result<u64>;
     /// Bytes that can still be written to the file system of that directory.
     fn free_space(&self, directory: &Path) -> io::Result<u64>;
 }
@@ -93,6 +95,8 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Grows with zeroes (sparse) or cuts.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Bytes that it takes on the disk: holes take none.
+    fn allocated(&self) -> io::Result<u64>;
     /// A hint that the range will be read soon.
     fn prefetch(&self, offset: u64, len: u64);
 }

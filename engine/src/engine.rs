@@ -23,7 +23,7 @@ use crate::base::{
 };
 use crate::bulk::{Bulk, Changed, Spill};
 use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
-use crate::disk::room::{Cost, Room, Taken};
+use crate::disk::room::{Ahead, Cost, Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyShape};
@@ -279,6 +279,13 @@ pub(crate) struct Unsaved {
 }
 
 impl Unsaved {
+    /// Bytes of the disk that it takes.
+    fn room(&self) -> u64 {
+        let values = self.catalog.len() + self.sequences.len() + self.statistics.len() + self.builds.len();
+        let statistics = self.statistics.values().flatten().map(|bytes| 2 * bytes.len() as u64).sum::<u64>();
+        values as u64 * Cost::VALUE + statistics
+    }
+
     fn is_empty(&self) -> bool {
         self.catalog.is_empty()
             && self.sequences.is_empty()
@@ -376,6 +383,8 @@ struct Checkpointing {
     /// Memtables that are in the base, oldest first, with the newest commit in each: snapshots may still look at them.
     retired: VecDeque<(Weak<Memtable>, Lsn)>,
     wal_bytes: u64,
+    /// Bytes written to the base when it was last looked how much of it is unused; `None`: to be looked again.
+    looked: Option<u64>,
 }
 
 /// Wakes the checkpointer thread.
@@ -425,6 +434,8 @@ pub(crate) struct Inner {
     /// Held while a commit with catalog changes logs, applies, gets durable and is published.
     ddl: Mutex<()>,
     checkpointing: Mutex<Checkpointing>,
+    /// Bytes that what is carried beside memtables takes: active and frozen.
+    aside: [AtomicU64; 2],
     signal: Arc<Signal>,
     /// Something was refused for want of room, which a checkpoint may give, or somebody waits for rows to get from memtables
     /// into the base.
@@ -493,7 +504,10 @@ impl Engine {
         let metrics = Arc::new(Metrics::default());
         let base_directory = options.directory.join("base");
         disk.create_directory(&base_directory)?;
-        let room = Arc::new(Room::new(disk.clone(), base_directory.clone(), options.disk_reserve));
+        let log = options.directory.join("wal");
+        disk.create_directory(&log)?;
+        let room =
+            Arc::new(Room::new(disk.clone(), base_directory.clone(), log.clone(), options.disk_reserve)?);
         let base = Base::open(
             BaseOptions {
                 disk: disk.clone(),
@@ -508,7 +522,7 @@ impl Engine {
         let applied = meta.applied;
         let (next_oid, next_storage) = (meta.next_oid.max(FIRST_USER_OID), meta.next_storage.max(1));
         let fresh = meta.generation == 0;
-        let mut wal_options = WalOptions::new(options.directory.join("wal"), meta.database_id);
+        let mut wal_options = WalOptions::new(log, meta.database_id);
         wal_options.segment_size = options.wal_segment_size;
         wal_options.retain = options.wal_keep_segments;
         wal_options.max_size = options.wal_max_size;
@@ -564,6 +578,7 @@ impl Engine {
             layouts: RwLock::default(),
             ddl: Mutex::new(()),
             checkpointing: Mutex::new(Checkpointing { saved: catalog.clone(), ..Checkpointing::default() }),
+            aside: Default::default(),
             signal: Arc::default(),
             checkpoint_wanted: AtomicBool::new(false),
             checkpoint_error: Mutex::new(None),
@@ -902,6 +917,7 @@ impl Inner {
         self.pipeline.enter(owner, |unsaved| {
             let lsn = self.wal.append(reservation, record)?;
             note(unsaved);
+            self.aside[0].store(unsaved.room(), Ordering::Relaxed);
             let memtable = self.version.load().active.clone();
             memtable.enter();
             Ok((lsn, memtable))
@@ -1008,8 +1024,8 @@ impl Inner {
         {
             return Err(error);
         }
-        let own = own.room(self.version.load().base.size());
-        let taken = self.room.for_commit(self.checkpoint_room(), own, drops);
+        let (ahead, aside) = self.ahead(0);
+        let taken = self.room.for_commit(ahead.room.saturating_add(aside), ahead.more(own), drops);
         // Better early than with refusals.
         if self.room.pressure() > 0.0 && !self.checkpoint_wanted.swap(true, Ordering::AcqRel) {
             self.signal.request();
@@ -1017,13 +1033,24 @@ impl Inner {
         taken.inspect_err(|error| self.want_room(error))
     }
 
-    /// Bytes that the checkpoint of everything in memory takes on the disk.
-    fn checkpoint_room(&self) -> u64 {
+    /// The checkpoints of everything in memory, over a base that has come to take so many bytes more; and what they
+    /// write beside memtables.
+    fn ahead(&self, more: u64) -> (Ahead, u64) {
         let version = self.version.load();
-        let base = version.base.size();
-        let changes = version.base.meta().pending.values().map(Piece::cost).fold(Cost::default(), Cost::and);
-        let memtables = version.memtables().map(|memtable| memtable.cost().room(base)).sum::<u64>();
-        memtables.saturating_add(changes.room(base))
+        let meta = version.base.meta();
+        let changes = meta.pending.values().map(Piece::cost).fold(Cost::default(), Cost::and);
+        let mut ahead = Ahead::of(version.base.size().saturating_add(more), meta.unfolded_room());
+        for memtable in version.frozen.iter().rev() {
+            ahead = ahead.then(memtable.cost());
+        }
+        let aside = self.aside.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        (ahead.then(version.active.cost().and(changes)), aside)
+    }
+
+    /// Bytes that the checkpoints of everything in memory take on the disk: see [`Inner::ahead`].
+    pub(crate) fn checkpoint_room(&self, more: u64) -> u64 {
+        let (ahead, aside) = self.ahead(more);
+        ahead.room.saturating_add(aside)
     }
 
     /// Asks for a checkpoint where that may help.
@@ -1062,6 +1089,7 @@ impl Inner {
             let applied = pipeline.last();
             if applied == version.applied && pipeline.unsaved.is_empty() {
                 drop(pipeline);
+                self.look_for_unused(&mut state)?;
                 return if self.bulk.has_garbage() { self.sweep() } else { Ok(()) };
             }
             let memtable = version.active.clone();
@@ -1075,6 +1103,8 @@ impl Inner {
                 bulk: self.bulk.clone(),
             }));
             let unsaved = std::mem::take(&mut pipeline.unsaved);
+            self.aside[1].fetch_add(unsaved.room(), Ordering::Relaxed);
+            self.aside[0].store(0, Ordering::Relaxed);
             state.pending.push_back(Generation { memtable, applied, unsaved, tried: Default::default() });
         }
         state.wal_bytes = self.wal.bytes();
@@ -1148,7 +1178,10 @@ impl Inner {
             aborted: base.meta().pending.keys().copied().filter(|id| self.bulk.is_aborted(*id)).collect(),
             next_oid,
             next_storage,
-            expected_bytes: memtable.cost().and(folded).room(base.size()),
+            expected_bytes: Ahead::of(base.size(), base.meta().unfolded_room())
+                .then(memtable.cost().and(folded))
+                .room
+                .saturating_add(generation.unsaved.room()),
             rows: &mut rows,
             indexes: &mut indexes,
             runs: &[],
@@ -1191,6 +1224,7 @@ impl Inner {
         self.row_ids.write().retain(|storage, _| !before.contains(storage) || after.contains(storage));
         state.saved = saved;
         if let Some(generation) = state.pending.pop_front() {
+            self.aside[1].fetch_sub(generation.unsaved.room(), Ordering::Relaxed);
             state.retired.push_back((Arc::downgrade(&generation.memtable), applied));
         }
         self.room.relieved();
@@ -1198,7 +1232,42 @@ impl Inner {
         self.metrics.checkpoints.increment();
         self.metrics.checkpoint.observe(started.elapsed());
         self.wal.recycle(applied)?;
+        if before.iter().any(|storage| !after.contains(storage)) {
+            state.looked = None;
+        }
+        self.look_for_unused(state)?;
         if self.bulk.has_garbage() { self.sweep() } else { Ok(()) }
+    }
+
+    /// Where the disk is short of room: looks how much of the base is unused, which lets commits use part of the reserve.
+    /// That reads all of it, so only after a storage was dropped, or when a good part of it was written since.
+    fn look_for_unused(&self, state: &mut Checkpointing) -> Result<()> {
+        let written = || self.metrics.disk_write_bytes.get().saturating_sub(self.metrics.wal_bytes.get());
+        if !self.room.is_short() {
+            self.room.note_unused(0);
+            state.looked = None;
+            return Ok(());
+        }
+        let base = self.version.load().base.clone();
+        if state.looked.is_some_and(|before| written() - before < base.size() / 8) {
+            return Ok(());
+        }
+        // What the last commit has given back can be used after the next one.
+        let own = Cost::fixed(base.size());
+        drop(base);
+        let emptied = self.change_base(BaseChange {
+            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
+            ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
+        });
+        match emptied {
+            Err(error) if error.state() == SqlState::DISK_FULL => return Ok(()),
+            result => result?,
+        }
+        let unused = self.version.load().base.unused()?;
+        tracing::info!(unused, "the disk is short of room; bytes of the data file that can be used again");
+        self.room.note_unused(unused);
+        state.looked = Some(written());
+        Ok(())
     }
 
     /// Writes rows into the base whose transaction has not ended, under the name `piece`.
@@ -1206,16 +1275,20 @@ impl Inner {
         let storage = spill.storage;
         let end = spill.groups.last().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
         let pending = Piece { storage, groups: spill.groups, indexes: spill.indexes, ..Piece::default() };
+        let entries: u64 = spill.runs.iter().map(Run::most).sum();
         let _state = self.checkpointing.lock();
         // After a crash nobody may get row ids in these groups: they are taken out as a whole.
-        let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
+        let base = self.version.load().base.clone();
+        let rows_now = base.meta().storages.get(&storage).map_or(0, |state| state.rows);
+        let cost = Cost { bytes: spill.bytes, touched: entries.saturating_mul(Cost::ENTRY) };
+        let own = Ahead::of(base.size(), 0).then(cost).room;
         self.change_base(BaseChange {
             rows: spill.rows,
             runs: spill.runs,
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
             // The next checkpoint must still fit.
-            expected_bytes: spill.bytes.saturating_mul(3).saturating_add(self.checkpoint_room()),
+            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -1245,7 +1318,7 @@ impl Inner {
             bytes: taken.bytes,
             entries: taken.entries,
         };
-        let own = pending.cost().room(base.size());
+        let own = Ahead::of(base.size(), 0).then(pending.cost()).room;
         let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
             rows.iter().map(|(offset, bytes)| {
                 Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: bytes.clone() })
@@ -1256,7 +1329,7 @@ impl Inner {
             changes: Some((piece, &mut rows)),
             pending: vec![(piece, pending)],
             // It is written now, and again when it is folded.
-            expected_bytes: own.saturating_mul(2).saturating_add(self.checkpoint_room()),
+            expected_bytes: own.saturating_mul(2).saturating_add(self.checkpoint_room(own)),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -1264,11 +1337,14 @@ impl Inner {
     /// Writes entries into the base of rows that pieces have brought there.
     pub(crate) fn spill_entries(&self, runs: &[Run]) -> Result<()> {
         let _state = self.checkpointing.lock();
-        let bytes = runs.iter().map(Run::bytes).sum::<u64>();
-        let room = Cost { bytes, touched: u64::MAX }.room(self.version.load().base.size());
+        let cost = Cost {
+            bytes: runs.iter().map(Run::bytes).sum(),
+            touched: runs.iter().map(Run::most).sum::<u64>().saturating_mul(Cost::ENTRY),
+        };
+        let own = Ahead::of(self.version.load().base.size(), 0).then(cost).room;
         self.change_base(BaseChange {
             runs,
-            expected_bytes: room.saturating_add(self.checkpoint_room()),
+            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -1326,7 +1402,8 @@ impl Inner {
             }
             Err(error) => {
                 self.bulk.put_garbage_back(&ids);
-                Err(error)
+                // It can wait for room, or until what was committed has got there.
+                if error.state() == SqlState::DISK_FULL { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -1363,7 +1440,9 @@ impl Inner {
             gone.push(*id);
         }
         if !gone.is_empty() {
+            let own = Cost::fixed(base.size());
             self.change_base(BaseChange {
+                expected_bytes: own.saturating_add(self.checkpoint_room(own)),
                 dropped: dropped.into_iter().collect(),
                 void: gone,
                 ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
@@ -1425,12 +1504,12 @@ impl Inner {
             }
         }
         entries.sort_by(|a, b| (a.storage, &a.key, a.row).cmp(&(b.storage, &b.key, b.row)));
-        let cost = Cost { bytes: (rows.len() * 64) as u64, touched: entries.len() as u64 * Cost::ENTRY };
-        let expected_bytes = cost.room(base.size());
+        let touched = (piece.groups.len() as u64 * Cost::GROUP) + entries.len() as u64 * Cost::ENTRY;
+        let own = Ahead::of(base.size(), 0).then(Cost { bytes: (rows.len() * 64) as u64, touched }).room;
         self.change_base(BaseChange {
             dropped,
             void: vec![id],
-            expected_bytes,
+            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
             ..BaseChange::none(&mut rows.into_iter().map(Ok), &mut entries.into_iter().map(Ok))
         })
     }

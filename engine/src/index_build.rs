@@ -15,6 +15,7 @@ use std::time::Duration;
 use value::{Error, Oid, Result, SqlState};
 
 use crate::catalog::{Change, Index, IndexState, Object, Table};
+use crate::disk::room::Cost;
 use crate::engine::{Engine, Inner};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
 use crate::index::{self, KeyRange, KeyShape, may_repeat};
@@ -28,6 +29,8 @@ const GIVEN_UP: u32 = u32::MAX;
 const LOOK: Duration = Duration::from_millis(5);
 /// How long a commit takes to be applied, about.
 const SETTLING: Duration = Duration::from_micros(100);
+/// What an entry costs in memory beside its bytes.
+const ENTRY: u64 = 120;
 
 impl Engine {
     /// Fills an index that is in the published catalog in state write-only, and makes it ready. Blocks the thread
@@ -174,6 +177,21 @@ impl Engine {
         }
         entries.sort_unstable();
         let pin = &snapshot.0.pin;
+        // Frozen memtables are complete, and stay so while the version is the newest one, which is looked at below:
+        // what is left of them after a checkpoint may have lost what no snapshot needs.
+        for memtable in &pin.version.frozen {
+            if let Some(overlay) = memtable.index(index.storage) {
+                overlay.leave_out_known(&mut entries);
+            }
+        }
+        let bytes = entries.iter().map(|entry| entry.len() as u64 + ENTRY).sum();
+        let cost = Cost { bytes, touched: entries.len() as u64 * Cost::ENTRY };
+        let Ok(_room) = self.0.admit(cost, false) else {
+            drop(snapshot);
+            self.checkpoint()?;
+            // Where that was no help, nothing is.
+            return self.0.admit(cost, false).map(|_| false);
+        };
         Ok(self.0.add_built(&pin.version, index, pin.ts, group + 1, &entries))
     }
 
@@ -219,8 +237,8 @@ impl Inner {
         self.with_unsaved(|unsaved| unsaved.builds.insert(index, progress));
     }
 
-    /// Adds entries as of `ts`, and that the fill goes on with group `next`, unless the layers changed since
-    /// `version`, which is settled.
+    /// Adds entries as of `ts`, about which the frozen memtables of `version` say nothing, and that the fill goes on with
+    /// group `next`, unless the layers changed since `version`.
     fn add_built(
         &self,
         version: &Arc<crate::snapshot::SuperVersion>,
@@ -239,7 +257,7 @@ impl Inner {
             true
         });
         if entered {
-            version.active.add_built(index.storage, ts, entries, &version.frozen);
+            version.active.add_built(index.storage, ts, entries);
             version.active.leave();
         }
         entered

@@ -345,6 +345,12 @@ impl IndexOverlay {
         added
     }
 
+    /// Takes those out of `list` about which this generation has said something.
+    pub(crate) fn leave_out_known(&self, list: &mut Vec<Box<[u8]>>) {
+        let entries = self.entries.read();
+        list.retain(|entry| !entries.map.contains_key(entry));
+    }
+
     /// Every entry, in order, for the checkpoint of a frozen generation: in steps, so that readers get between.
     pub(crate) fn after(&self, from: &Bound<Vec<u8>>, limit: usize) -> Vec<(Box<[u8]>, bool)> {
         let entries = self.entries.read();
@@ -538,19 +544,15 @@ impl Memtable {
         self.index_or_new(storage).built.store(true, Ordering::Relaxed);
     }
 
-    /// Adds entries of an index that is being filled, as of `ts`: those about which neither this generation nor an
-    /// older one in memory has said anything.
-    pub(crate) fn add_built(&self, storage: u32, ts: Lsn, entries: &[Box<[u8]>], older: &[Arc<Memtable>]) {
+    /// Adds entries of an index that is being filled, as of `ts`: those about which this generation has said nothing.
+    pub(crate) fn add_built(&self, storage: u32, ts: Lsn, entries: &[Box<[u8]>]) {
         let overlay = self.index_or_new(storage);
         overlay.built.store(true, Ordering::Relaxed);
-        let older: Vec<Arc<IndexOverlay>> =
-            older.iter().filter_map(|memtable| memtable.index(storage)).collect();
         let (mut bytes, mut more) = (0, 0);
         for entries in entries.chunks(256) {
             let mut own = overlay.entries.write();
             for entry in entries {
-                let known = older.iter().any(|overlay| overlay.entries.read().map.contains_key(entry));
-                if !known && !own.map.contains_key(entry) {
+                if !own.map.contains_key(entry) {
                     bytes += entry.len() as u64 + OVERHEAD;
                     more += 1;
                     // The base may have it from an earlier fill: removing it again must reach the base.

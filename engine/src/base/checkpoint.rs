@@ -25,11 +25,15 @@ use crate::sync::{Arc, Mutex};
 
 /// A span is written anew when this part of it changed (1 in n).
 const SPAN_SHARE: u64 = 4;
-/// A delta is folded when it holds this part of its group (1 in n), or more than so many bytes.
+/// A delta is folded when it holds this part of its group (1 in n), or more than so many bytes: it fits into a page of
+/// 128 KiB then.
 const GROUP_SHARE: u64 = 8;
-const DELTA_BYTES: usize = 128 << 10;
-/// A group is folded only where there is room for the largest there may be.
+const DELTA_BYTES: usize = 120 << 10;
+const DELTA_PAGE: u64 = (128 << 10) - 64;
+/// With room for the largest group there may be nothing needs to be reckoned.
 const LARGEST_GROUP: u64 = GROUP_ROWS * INLINE as u64;
+/// What is counted for a changed row beside its bytes, at least.
+const ROW: u64 = 96;
 /// What is lost at most where a block ends within a page.
 const PAGE: u64 = 4096;
 /// Entries that go with what is folded wait until they take this part of the cache (1 in n).
@@ -231,6 +235,7 @@ impl Pass<'_> {
         }
         // Its blocks in the cache are found by nobody any more: storage numbers are not used again.
         self.given.remove(&storage);
+        self.meta.unfolded.retain(|(other, _, _)| *other != storage);
         if self.meta.storages.remove(&storage).is_some() {
             writer.delete(Table::Storages, &key::number(storage))?;
         }
@@ -287,7 +292,9 @@ impl Pass<'_> {
             let start = first_row + span * SPAN_ROWS;
             let appended =
                 entries.first().is_some_and(|(offset, _)| first_row + u64::from(*offset) >= old_next);
-            if appended || entries.len() as u64 * SPAN_SHARE >= capacity(start, SPAN_ROWS) {
+            let worth = appended || entries.len() as u64 * SPAN_SHARE >= capacity(start, SPAN_ROWS);
+            let counted = 4 * entries.iter().map(|(_, entry)| entry.size() as u64 + ROW).sum::<u64>();
+            if worth && self.has_room(storage, first_row / SPAN_ROWS + span, &entries, counted)? {
                 rewrite.insert(span, entries);
             } else {
                 for (offset, entry) in entries {
@@ -299,7 +306,7 @@ impl Pass<'_> {
         }
         let bytes = delta.values().map(Entry::size).sum::<usize>();
         let grown = bytes > DELTA_BYTES || delta.len() as u64 * GROUP_SHARE > capacity(first_row, GROUP_ROWS);
-        if grown && self.spare >= LARGEST_GROUP {
+        if grown && self.can_fold(storage, first_row / SPAN_ROWS, &delta)? {
             for offset in delta.keys() {
                 rewrite.entry(u64::from(*offset) / SPAN_ROWS).or_default();
             }
@@ -308,15 +315,60 @@ impl Pass<'_> {
             self.span(writer, storage, first_row / SPAN_ROWS + span, &mut delta, entries)?;
         }
         let key = key::delta(storage, group);
+        self.meta.unfolded.retain(|(s, g, _)| (*s, *g) != (storage, group));
         if !delta.is_empty() {
             let entries: Vec<(u16, Entry)> = delta.into_iter().collect();
             block::encode(&entries, true, &mut self.buffer);
             writer.put(Table::Delta, &key, &self.buffer)?;
+            // In a page of up to twice its size; and its neighbour may have to move.
+            let beyond = 4 * (self.buffer.len() as u64).saturating_sub(DELTA_PAGE);
+            if beyond > 0 {
+                self.meta.unfolded.push((storage, group, beyond));
+            }
         } else if !old_delta.is_empty() {
             writer.delete(Table::Delta, &key)?;
         }
         self.changed.push(Key::Delta(storage, group));
         Ok(())
+    }
+
+    /// Bytes that the blocks of a span take now.
+    fn span_bytes(&self, storage: u32, span: u64) -> Result<u64> {
+        if span * SPAN_ROWS >= self.inner.next_row(storage) {
+            return Ok(0);
+        }
+        Ok(self.inner.span(storage, span)?.iter().map(|block| block.len() as u64).sum())
+    }
+
+    /// Whether a span can be written anew: with what was counted for its changes, where what it holds is not many times as
+    /// much, or else with what is to spare.
+    fn has_room(&self, storage: u32, span: u64, changes: &[(u16, Entry)], counted: u64) -> Result<bool> {
+        if self.spare >= LARGEST_GROUP {
+            return Ok(true);
+        }
+        let new = changes.iter().map(|(_, entry)| entry.size() as u64).sum::<u64>();
+        let takes = 2 * (self.span_bytes(storage, span)? + new) + PAGE;
+        Ok(takes <= counted.max(self.spare))
+    }
+
+    /// Whether there is room to spare for folding a delta. `first`: span where its group begins.
+    fn can_fold(&self, storage: u32, first: u64, delta: &BTreeMap<u16, Entry>) -> Result<bool> {
+        if self.spare >= LARGEST_GROUP {
+            return Ok(true);
+        }
+        let mut takes = 0;
+        let mut last = None;
+        for (offset, entry) in delta {
+            let span = first + u64::from(*offset) / SPAN_ROWS;
+            takes += 2 * entry.size() as u64;
+            if last.replace(span) != Some(span) {
+                takes += 2 * self.span_bytes(storage, span)? + PAGE;
+            }
+            if takes > self.spare {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes a span anew: what it held, under what the delta says (taken out of it), under `changes`.
@@ -376,7 +428,7 @@ impl Pass<'_> {
         for (number, entries) in blocks.iter().enumerate() {
             block::encode(entries, number + 1 == blocks.len(), &mut self.buffer);
             writer.put(Table::Rows, &keys[number], &self.buffer)?;
-            self.spare = self.spare.saturating_sub(self.buffer.len() as u64 + PAGE);
+            self.spare = self.spare.saturating_sub(2 * self.buffer.len() as u64 + PAGE);
         }
         self.changed.push(Key::Span(storage, span));
         Ok(())

@@ -56,6 +56,10 @@ impl Store for MemoryStore {
         u64::MAX
     }
 
+    fn unused(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     fn name(&self) -> String {
         "memory".to_owned()
     }

@@ -84,6 +84,9 @@ pub struct BaseMeta {
     /// The next group to fill, of indexes that are built concurrently.
     #[serde(default)]
     pub builds: BTreeMap<Oid, u32>,
+    /// Deltas that wait for room to be folded: storage, group, and what writing each anew takes beyond [`Cost::GROUP`].
+    #[serde(default)]
+    pub unfolded: Vec<(u32, u32, u64)>,
     /// What transactions have written that had not ended.
     #[serde(default)]
     pub pending: BTreeMap<u64, Piece>,
@@ -170,6 +173,11 @@ impl Piece {
 }
 
 impl BaseMeta {
+    /// Bytes that writing all deltas anew that wait to be folded takes beyond what is counted for their groups.
+    pub fn unfolded_room(&self) -> u64 {
+        self.unfolded.iter().map(|(_, _, more)| more).sum()
+    }
+
     fn index_pending(&mut self) {
         self.pending_groups.clear();
         self.changed_groups.clear();
@@ -316,6 +324,7 @@ impl Base {
                 next_blob: 1,
                 generation: 0,
                 builds: BTreeMap::new(),
+                unfolded: Vec::new(),
                 pending: BTreeMap::new(),
                 pending_groups: BTreeMap::new(),
                 changed_groups: BTreeMap::new(),
@@ -348,9 +357,14 @@ impl Base {
         self.0.store.failed()
     }
 
-    /// Bytes of what it lies in, holes included.
+    /// Bytes that it takes on the disk.
     pub fn size(&self) -> u64 {
         self.0.store.size()
+    }
+
+    /// Bytes of these that the next checkpoints can use again. Reads the whole file.
+    pub fn unused(&self) -> Result<u64> {
+        self.0.store.unused()
     }
 
     pub fn meta(&self) -> &BaseMeta {

@@ -118,6 +118,16 @@ impl Pages {
         }
     }
 
+    /// Bytes that so many pages take.
+    pub fn bytes_of(pages: u64) -> u64 {
+        HEADERS + pages * SLOT as u64
+    }
+
+    /// Bytes that the file takes on the disk.
+    pub fn allocated(&self) -> io::Result<u64> {
+        self.file.allocated()
+    }
+
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         let pages = len.div_ceil(PAGE as u64);
         self.file.set_len(if pages == 0 { 0 } else { place(pages) })

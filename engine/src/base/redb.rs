@@ -49,8 +49,8 @@ pub struct RedbStore {
     cache_size: usize,
     metrics: Arc<Metrics>,
     database: RwLock<Option<Database>>,
-    /// Of the file, as redb knows it.
-    len: Arc<AtomicU64>,
+    /// Bytes that the file takes on the disk.
+    allocated: Arc<AtomicU64>,
     revoked: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
 }
@@ -99,15 +99,16 @@ impl RedbStore {
         let file = disk.open(path, Mode::Existing).map_err(fail)?;
         let damage = |error| failed(path, redb::Error::Io(error));
         let pages = Pages::open(file, Arc::clone(&metrics)).map_err(damage)?;
-        let len = Arc::new(AtomicU64::new(pages.len().map_err(fail)?));
+        let allocated = Arc::new(AtomicU64::new(pages.allocated().map_err(fail)?));
         let doubtful = pages.is_doubtful();
         let revoked = Arc::new(AtomicBool::new(false));
         let failed_flag = Arc::new(AtomicBool::new(false));
         let cache_size = usize::try_from(cache_size).unwrap_or(usize::MAX);
         let backend = Backend {
-            pages,
             collect: (cache_size / COLLECT_SHARE).clamp(COLLECT.0, COLLECT.1),
-            len: Arc::clone(&len),
+            len: AtomicU64::new(pages.len().map_err(fail)?),
+            allocated: Arc::clone(&allocated),
+            pages,
             pending: RwLock::new(Pending::default()),
             flushing: Mutex::default(),
             revoked: Arc::clone(&revoked),
@@ -129,7 +130,7 @@ impl RedbStore {
             cache_size,
             metrics,
             database: RwLock::new(Some(database)),
-            len,
+            allocated,
             revoked,
             failed: failed_flag,
         };
@@ -245,7 +246,16 @@ impl Store for RedbStore {
     }
 
     fn size(&self) -> u64 {
-        self.len.load(Ordering::Acquire)
+        self.allocated.load(Ordering::Acquire)
+    }
+
+    fn unused(&self) -> Result<u64> {
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(closed)?;
+        let transaction = database.begin_write().map_err(|error| self.fail(error))?;
+        let pages = transaction.stats().map_err(|error| self.fail(error))?.allocated_pages();
+        transaction.abort().map_err(|error| self.fail(error))?;
+        Ok(self.size().saturating_sub(Pages::bytes_of(pages)))
     }
 
     fn name(&self) -> String {
@@ -391,7 +401,10 @@ struct Backend {
     pages: Pages,
     /// Bytes of writes after which they go to the file.
     collect: usize,
-    len: Arc<AtomicU64>,
+    /// Of the file, as redb knows it.
+    len: AtomicU64,
+    /// Bytes that the file takes on the disk, as of the last sync.
+    allocated: Arc<AtomicU64>,
     pending: RwLock<Pending>,
     /// One at a time moves `waiting` to the file, by this memory.
     flushing: Mutex<Vec<u8>>,
@@ -485,7 +498,11 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.watch(self.alive().and_then(|()| self.flush()).and_then(|()| self.pages.sync()))
+        self.watch(self.alive().and_then(|()| self.flush()).and_then(|()| self.pages.sync()))?;
+        if let Ok(allocated) = self.pages.allocated() {
+            self.allocated.store(allocated, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

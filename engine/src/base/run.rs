@@ -51,6 +51,16 @@ impl Run {
         }
     }
 
+    /// Entries, at most.
+    pub fn most(&self) -> u64 {
+        match self {
+            Run::Loose { order: Some(order), .. } => order.len() as u64,
+            Run::Loose { keys, order: None } => keys.len() as u64,
+            // None is shorter than that: its key has a byte.
+            Run::Packed(_) => self.bytes() / (STORAGE + ROW + 1) as u64,
+        }
+    }
+
     pub(super) fn put(&self, writer: &mut dyn Writer) -> Result<()> {
         self.each(&mut |keys| writer.put_keys(Table::Index, keys))
     }

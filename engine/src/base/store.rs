@@ -72,8 +72,10 @@ pub trait Store: Send + Sync {
     fn reopen(&self) -> Result<Arc<dyn Store>>;
     /// No calls after this one; readers are to be dropped before.
     fn close(&self) -> Result<()>;
-    /// Bytes of what it lies in.
+    /// Bytes that it takes on the disk, as of the last [`Store::write`].
     fn size(&self) -> u64;
+    /// Bytes of the disk that it takes and has no use for now. Reads all of it.
+    fn unused(&self) -> Result<u64>;
     /// Where it lives, for messages.
     fn name(&self) -> String;
 }

@@ -126,6 +126,10 @@ impl File for OverlayFile {
         Ok(())
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
     fn prefetch(&self, offset: u64, len: u64) {
         if let Some(file) = &self.below {
             file.prefetch(offset, len);
@@ -218,6 +222,10 @@ impl Disk for OverlayDisk {
     /// Nobody else can see what happens here.
     fn lock_directory(&self, _directory: &Path) -> io::Result<Box<dyn Directory>> {
         Ok(Box::new(Private))
+    }
+
+    fn file_system(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(0)
     }
 
     fn free_space(&self, _directory: &Path) -> io::Result<u64> {

@@ -113,6 +113,10 @@ impl Disk for RealDisk {
         }
     }
 
+    fn file_system(&self, directory: &Path) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::dev(&fs::metadata(directory)?))
+    }
+
     fn free_space(&self, directory: &Path) -> io::Result<u64> {
         let facts = rustix::fs::statvfs(directory)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
@@ -143,6 +147,11 @@ impl File for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        // Its unit is 512 bytes, whatever the file system's.
+        Ok(std::os::unix::fs::MetadataExt::blocks(&self.file.metadata()?).saturating_mul(512))
     }
 
     fn prefetch(&self, offset: u64, len: u64) {

@@ -8,10 +8,13 @@
 //!
 //! What a checkpoint takes is not what it changes: an index entry takes the page it falls into, a few rows of a group the
 //! group's delta. So these are counted beside the bytes ([`Cost`]). Folding deltas, which takes most, can wait: it only
-//! uses room that nobody needs.
+//! uses room that nobody needs; deltas that have grown too large meanwhile are counted on their own.
 //!
 //! The reserve is taken in three parts: ordinary commits leave all of it, those that drop things half, so that the room
-//! they give can be reached, and a checkpoint the last quarter.
+//! they give can be reached, and a checkpoint the last quarter. What is dropped does not make the file of the base smaller, it
+//! leaves pages in it that the next checkpoints use. How many of them lie where the file has a place on the disk is not
+//! known beforehand (all but a few in a hundred, as a rule), so a checkpoint is never granted less for them; but where there
+//! are some, ordinary commits leave only half of the reserve, and those that drop things three eighths.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,16 +28,21 @@ use crate::sync::{AtomicU64, Ordering};
 /// How long a disk with room to spare is not looked at again.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
-/// See the top of the file. Of one file system.
+/// See the top of the file.
 #[derive(Debug)]
 pub struct Room {
     disk: Arc<dyn Disk>,
+    /// Where the base lies.
     directory: PathBuf,
+    /// Where the log lies, if that is another file system: its segments only need room there.
+    log: Option<PathBuf>,
     reserve: u64,
     /// What the checkpoint of the memtables takes, as of the last commit.
     memtables: AtomicU64,
     /// The same of commits on their way there.
     commits: AtomicU64,
+    /// Bytes of the base that it can use again, as far as is known.
+    unused: AtomicU64,
     /// Bytes of log segments being made.
     segments: AtomicU64,
     opened: Instant,
@@ -76,10 +84,13 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// An index entry: a page, and its part of those above.
-    pub const ENTRY: u64 = 5 << 10;
-    /// Rows of a group: its delta.
-    pub const GROUP: u64 = 160 << 10;
+    /// An index entry: its page and the one above. (Those further up: [`Cost::fixed`].)
+    pub const ENTRY: u64 = 9 << 10;
+    /// Rows of a group: its delta, which may just have come to be too large for a page of 128 KiB and takes the next size, and
+    /// the pages above.
+    pub const GROUP: u64 = 272 << 10;
+    /// A value that has a key of its own.
+    pub const VALUE: u64 = 12 << 10;
 
     /// Both together.
     pub fn and(self, other: Cost) -> Cost {
@@ -89,10 +100,56 @@ impl Cost {
         }
     }
 
-    /// Bytes that the checkpoint takes. A span of rows is written anew when a quarter of it has changed. More than all
-    /// there is, `base` bytes, cannot be touched.
+    /// Bytes that the checkpoint takes for it, over a base that takes `base` bytes: rows are written with neighbours of
+    /// their size at most, into pages of at most twice theirs. More than all there is cannot be touched, and when it is, it
+    /// may come to fill twice as many pages.
     pub fn room(self, base: u64) -> u64 {
-        self.bytes.saturating_mul(4).saturating_add(self.touched.min(base))
+        self.bytes.saturating_mul(4).saturating_add(self.touched.min(base.saturating_mul(2)))
+    }
+
+    /// Bytes that any change of a base takes: roots, what the store keeps about its pages (four bits of each, in a value that
+    /// may take twice its size), pages high up in indexes (one of thousands).
+    pub fn fixed(base: u64) -> u64 {
+        (128 << 10) + base / 2048
+    }
+}
+
+/// What the next checkpoints take, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// Bytes of the disk for all of them.
+    pub room: u64,
+    /// Bytes that the base takes after them, at most.
+    base: u64,
+    /// What writing deltas anew takes that wait to be folded.
+    unfolded: u64,
+    /// Bytes of changes so far.
+    bytes: u64,
+}
+
+impl Ahead {
+    /// Before the first one. `base`: bytes that it takes on the disk; `unfolded`: what writing deltas
+    /// anew takes that wait to be folded.
+    pub fn of(base: u64, unfolded: u64) -> Ahead {
+        Ahead { room: 0, base, unfolded, bytes: 0 }
+    }
+
+    /// One more. What the one before has left in deltas is written once more by this one.
+    pub fn then(self, cost: Cost) -> Ahead {
+        let earlier = self.bytes.saturating_mul(2);
+        let own = Cost::fixed(self.base).saturating_add(cost.room(self.base)).saturating_add(self.unfolded);
+        let own = own.saturating_add(earlier);
+        Ahead {
+            room: self.room.saturating_add(own),
+            base: self.base.saturating_add(own),
+            bytes: self.bytes.saturating_add(cost.bytes),
+            ..self
+        }
+    }
+
+    /// Bytes that changes would add to the last of them.
+    pub fn more(self, cost: Cost) -> u64 {
+        cost.room(self.base)
     }
 }
 
@@ -115,20 +172,26 @@ pub fn for_checkpoint(disk: &dyn Disk, directory: &Path, room: u64, reserve: u64
 }
 
 impl Room {
-    /// `directory` is where the base lies.
-    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf, reserve: u64) -> Room {
-        Room {
+    /// `directory` is where the base lies, `log` where the log does; both are there.
+    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf, log: PathBuf, reserve: u64) -> Result<Room> {
+        let file_system = |directory: &Path| {
+            disk.file_system(directory).map_err(|error| super::error("look at", directory, &error))
+        };
+        let log = (file_system(&directory)? != file_system(&log)?).then_some(log);
+        Ok(Room {
             disk,
             directory,
+            log,
             reserve,
             memtables: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            unused: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             opened: Instant::now(),
             pressure: AtomicU64::new(0),
             known: AtomicU64::new(0),
             known_until: AtomicU64::new(0),
-        }
+        })
     }
 
     /// For a commit whose checkpoint takes so many bytes, beside that of the memtables: to be held until it is among
@@ -136,8 +199,7 @@ impl Room {
     pub fn for_commit(&self, memtables: u64, own: u64, drops: bool) -> Result<Taken<'_>> {
         let taken = Taken::take(&self.commits, own);
         self.memtables.store(memtables, Ordering::SeqCst);
-        let reserve = if drops { self.reserve / 2 } else { self.reserve };
-        self.check("a commit", reserve)?;
+        self.check("a commit", self.leave(drops))?;
         Ok(taken)
     }
 
@@ -145,13 +207,35 @@ impl Room {
     /// drops things.
     pub fn for_segment(&self, bytes: u64, urgent: bool) -> Result<Taken<'_>> {
         let taken = Taken::take(&self.segments, bytes);
-        self.check("a log segment", if urgent { self.reserve / 2 } else { self.reserve })?;
+        match &self.log {
+            None => self.check("a log segment", self.leave(urgent))?,
+            Some(log) => self.check_log(log, if urgent { self.reserve / 2 } else { self.reserve })?,
+        }
         Ok(taken)
+    }
+
+    /// Bytes of the reserve that are left alone. What can be used again of the base counts half.
+    fn leave(&self, drops: bool) -> u64 {
+        let unused = (self.unused.load(Ordering::Relaxed) / 2).min(self.reserve / 2);
+        if drops { self.reserve / 2 - unused / 4 } else { self.reserve - unused }
+    }
+
+    /// So many bytes of the base can be used again.
+    pub fn note_unused(&self, bytes: u64) {
+        self.unused.store(bytes, Ordering::Relaxed);
     }
 
     /// It will not be long before something is refused: time to do without what is only good to have.
     pub fn is_short(&self) -> bool {
         self.check("anything", self.reserve.saturating_mul(2)).is_err()
+    }
+
+    /// The same for the log.
+    pub fn is_log_short(&self) -> bool {
+        match &self.log {
+            None => self.is_short(),
+            Some(log) => self.check_log(log, self.reserve.saturating_mul(2)).is_err(),
+        }
     }
 
     /// How near it is that commits are refused which a checkpoint would let through: from 0, less than half of what is free
@@ -165,12 +249,30 @@ impl Room {
         self.pressure.store(0, Ordering::Relaxed);
     }
 
+    /// The segments being made fit where the log lies by itself.
+    fn check_log(&self, log: &Path, reserve: u64) -> Result<()> {
+        let need = self.segments.load(Ordering::SeqCst).saturating_add(reserve);
+        let free = free(&*self.disk, log)?;
+        if free >= need {
+            return Ok(());
+        }
+        Err(Error::new(
+            SqlState::DISK_FULL,
+            format!(
+                "no room for a log segment: {need} bytes must be free in \"{}\", {free} are",
+                log.display()
+            ),
+        )
+        .hint("Free space on the disk; what can be given back by a checkpoint is given back by itself."))
+    }
+
     /// Everything that is taken fits beside what the next checkpoint needs.
     fn check(&self, what: &str, reserve: u64) -> Result<()> {
         let (memtables, commits) =
             (self.memtables.load(Ordering::SeqCst), self.commits.load(Ordering::SeqCst));
         let leave = memtables.saturating_add(commits).saturating_add(reserve);
-        let need = leave.saturating_add(self.segments.load(Ordering::SeqCst));
+        let segments = if self.log.is_none() { self.segments.load(Ordering::SeqCst) } else { 0 };
+        let need = leave.saturating_add(segments);
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = milliseconds(self.opened.elapsed());
         // Far from the edge the answer of a moment ago will do.

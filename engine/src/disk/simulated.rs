@@ -92,6 +92,10 @@ struct State {
     random: u64,
     /// Bytes that files may take in all.
     capacity: Option<u64>,
+    /// A directory that is a file system of its own, and what its files may take.
+    apart: Option<(PathBuf, u64)>,
+    /// The most that they took since somebody asked.
+    most: u64,
     /// Durable writes are one call, as with O_DSYNC; otherwise a write and a sync.
     direct: bool,
 }
@@ -130,6 +134,8 @@ impl SimulatedDisk {
                 trace: 0,
                 random: seed,
                 capacity: None,
+                apart: None,
+                most: 0,
                 direct: false,
             })),
             Arc::default(),
@@ -200,6 +206,13 @@ impl SimulatedDisk {
         self.0.lock().used()
     }
 
+    /// The most bytes that all files together took since this was asked last.
+    pub fn most_used(&self) -> u64 {
+        let state = &mut *self.0.lock();
+        let used = state.used();
+        std::mem::replace(&mut state.most, used).max(used)
+    }
+
     /// Every file, in order of their paths.
     pub fn files(&self) -> Vec<PathBuf> {
         self.0.lock().names.keys().cloned().collect()
@@ -243,6 +256,12 @@ impl SimulatedDisk {
     /// Bytes that all files together may take, holes not counted; more is a full disk.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().capacity = bytes;
+    }
+
+    /// Makes a directory a file system of its own, whose files may take so many bytes. [`SimulatedDisk::set_capacity`]
+    /// speaks of the others.
+    pub fn set_apart(&self, directory: &Path, capacity: u64) {
+        self.0.lock().apart = Some((directory.to_path_buf(), capacity));
     }
 
     /// Changes one byte of a file behind everybody's back, durably.
@@ -387,11 +406,28 @@ impl State {
         inodes.map(|inode| (inode.blocks.len() * BLOCK) as u64).sum()
     }
 
+    /// Whether a path lies on the file system of its own.
+    fn is_apart(&self, path: &Path) -> bool {
+        self.apart.as_ref().is_some_and(|(directory, _)| path.starts_with(directory))
+    }
+
+    /// Bytes that can still be written where `path` lies.
+    fn free(&self, path: &Path) -> u64 {
+        let is_apart = self.is_apart(path);
+        let capacity = match &self.apart {
+            Some((_, capacity)) if is_apart => Some(*capacity),
+            _ => self.capacity,
+        };
+        let Some(capacity) = capacity else { return u64::MAX };
+        let here = self.names.iter().filter(|(path, _)| self.is_apart(path) == is_apart);
+        let inodes = here.filter_map(|(_, number)| self.inodes.get(number));
+        capacity.saturating_sub(inodes.map(|inode| (inode.blocks.len() * BLOCK) as u64).sum())
+    }
+
     /// Whether there is room for a write.
-    fn fits(&self, number: u64, offset: u64, len: usize) -> io::Result<()> {
-        let Some(capacity) = self.capacity else { return Ok(()) };
+    fn fits(&self, path: &Path, number: u64, offset: u64, len: usize) -> io::Result<()> {
         let more = self.inodes.get(&number).map_or(0, |inode| inode.missing(offset, len) * BLOCK) as u64;
-        if more > 0 && self.used() + more > capacity {
+        if more > 0 && more > self.free(path) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -424,7 +460,7 @@ impl SimulatedFile {
             return Err(io::Error::other("the file was opened before a crash"));
         }
         if operation == Operation::Write {
-            state.fits(self.number, offset, bytes.len())?;
+            state.fits(&self.path, self.number, offset, bytes.len())?;
         }
         if let Err(error) = state.begin(operation, &self.path, offset, bytes) {
             // As Linux does: pages that could not be written are clean afterwards.
@@ -440,6 +476,9 @@ impl SimulatedFile {
         let off = state.off;
         let inode = state.inodes.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
         let result = run(inode, off)?;
+        if operation == Operation::Write {
+            state.most = state.most.max(state.used());
+        }
         state.end()?;
         Ok(result)
     }
@@ -544,6 +583,11 @@ impl File for SimulatedFile {
         })
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        let state = self.disk.0.lock();
+        Ok(state.inodes.get(&self.number).map_or(0, |inode| (inode.blocks.len() * BLOCK) as u64))
+    }
+
     fn prefetch(&self, _offset: u64, _len: u64) {}
 }
 
@@ -645,8 +689,11 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(Lock { disk: self.clone(), path: directory.to_path_buf(), epoch: state.epoch }))
     }
 
-    fn free_space(&self, _directory: &Path) -> io::Result<u64> {
-        let state = self.0.lock();
-        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
+    fn file_system(&self, directory: &Path) -> io::Result<u64> {
+        Ok(u64::from(self.0.lock().is_apart(directory)))
+    }
+
+    fn free_space(&self, directory: &Path) -> io::Result<u64> {
+        Ok(self.0.lock().free(directory))
     }
 }

@@ -315,7 +315,7 @@ fn writes_go_on_by_themselves_when_a_checkpoint_gives_room() {
     let t = Fixture::of(&engine);
     fill(&engine, &t, (0..100).map(|id| (id, 0)));
     engine.checkpoint().unwrap();
-    fill_up(&disk, with.disk_reserve + (400 << 10));
+    fill_up(&disk, with.disk_reserve + (800 << 10));
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut refused = 0;
     for n in 0..3000 {
@@ -334,7 +334,7 @@ fn writes_go_on_by_themselves_when_a_checkpoint_gives_room() {
 /// checkpoint: on a disk that is short of room it waits.
 #[test]
 fn deltas_are_folded_where_there_is_room() {
-    let written = |free: Option<u64>| {
+    let written = |short: bool| {
         let disk = SimulatedDisk::new(9);
         let engine = setup::open(setup::options(&disk));
         let t = Fixture::of(&engine);
@@ -355,8 +355,10 @@ fn deltas_are_folded_where_there_is_room() {
             transaction.commit().unwrap().durable.wait().unwrap();
         };
         update((0..40_000).step_by(7));
-        if let Some(free) = free {
-            fill_up(&disk, free);
+        if short {
+            // Enough for what the changes take, too little for folding them.
+            let reserve = Options::new("/data").disk_reserve;
+            fill_up(&disk, reserve / 4 + engine.0.checkpoint_room(0) + (300 << 10));
         }
         let count = || engine.metrics().disk_write_bytes.get() - engine.metrics().wal_bytes.get();
         let before = count();
@@ -372,10 +374,8 @@ fn deltas_are_folded_where_there_is_room() {
         assert_eq!(t.rows(&engine.snapshot()), rows);
         (first, second)
     };
-    let (at_once, little) = written(None);
-    // Enough for what the changes take, too little for a whole group.
-    let reserve = Options::new("/data").disk_reserve;
-    let (short, later) = written(Some(reserve / 4 + (8 << 20)));
+    let (at_once, little) = written(false);
+    let (short, later) = written(true);
     assert!(
         at_once > 2 * little && short < at_once / 2 && later > at_once / 2,
         "{:?}",

@@ -10,6 +10,7 @@ mod check;
 mod crash;
 mod faults;
 mod filling;
+mod room;
 #[path = "../../tests/engine/setup.rs"]
 #[allow(dead_code, reason = "shared with the tests of the public face")]
 mod setup;

@@ -456,7 +456,7 @@ impl Shared {
         }
         let most = (self.options.max_size / self.options.segment_size).max(2) as usize - 1;
         let (mut retain, mut recyclable) = (self.options.retain.min(most).max(1), RECYCLABLE);
-        if self.options.room.as_ref().is_some_and(|room| room.is_short()) {
+        if self.options.room.as_ref().is_some_and(|room| room.is_log_short()) {
             (retain, recyclable) = (1, 1);
         }
         let mut surplus = Vec::new();
