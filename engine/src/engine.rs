@@ -844,8 +844,14 @@ impl Inner {
 
     /// How the table's rows are laid out; made once per storage and set of columns.
     pub(crate) fn layout(&self, table: &Table) -> Result<Arc<RowLayout>> {
+        // Hidden columns come while statements go on that know the table without them, and meet rows that have them.
+        let known = table.columns.len();
+        let catalog = self.catalog.load();
+        let newest = catalog.table(table.oid);
+        let wider = newest.filter(|now| now.storage == table.storage && now.columns.len() > known);
+        let table = wider.map_or(table, |now| &**now);
         let mut hasher = std::hash::DefaultHasher::new();
-        table.storage.hash(&mut hasher);
+        (table.storage, known).hash(&mut hasher);
         for column in &table.columns {
             (column.type_oid, column.typmod, &column.missing).hash(&mut hasher);
         }
@@ -853,7 +859,7 @@ impl Inner {
         if let Some(layout) = self.layouts.read().get(&key) {
             return Ok(layout.clone());
         }
-        let layout = RowLayout::of(table)?;
+        let layout = RowLayout::of(table)?.known_to(known);
         let mut layouts = self.layouts.write();
         if layouts.len() > 10_000 {
             layouts.clear();

@@ -1110,6 +1110,14 @@ impl Transaction {
     /// checked: 23505.
     pub async fn update(&mut self, table: &Table, row: RowId, old: &Row, new: &[Datum]) -> Result<()> {
         let (layout, indexes) = self.indexes_of(table)?;
+        // Hidden columns that came after this version of the table are to be computed anew.
+        let known = new.len();
+        let wider = row::column_count(old.bytes()).filter(|count| *count > known).map(|count| {
+            let mut values = new.to_vec();
+            values.resize(count, Datum::Null);
+            values
+        });
+        let new = wider.as_deref().unwrap_or(new);
         let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
         let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
         for (place, (index, shape)) in indexes.iter().enumerate() {
