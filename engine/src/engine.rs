@@ -22,7 +22,7 @@ use crate::base::{
     Base, BaseOptions, CheckpointInput, IndexChange, NoKeys, Piece, RowChange, RowKeys, Run, StorageState,
 };
 use crate::bulk::{Bulk, Changed, Spill};
-use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
+use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, Object, Table};
 use crate::disk::room::{Cost, Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
@@ -344,7 +344,8 @@ impl TableKeys {
             let Object::Table(table) = object else { continue };
             match engine.layout(table) {
                 Ok(layout) => {
-                    let shapes = catalog.indexes(table.oid).map(|index| KeyShape::of(table, index)).collect();
+                    let indexes = catalog.maintained_indexes(table.oid);
+                    let shapes = indexes.map(|index| KeyShape::of(table, index)).collect();
                     keys.tables.insert(table.storage, (layout, shapes));
                 }
                 Err(error) => keys.failure = Some(error),
@@ -644,7 +645,11 @@ impl Engine {
                 };
                 match engine.build_index_concurrently(index, &closing) {
                     Ok(()) => tracing::info!(index = name, "index ready"),
-                    Err(error) => tracing::error!(index = name, %error, "the index stays unfinished"),
+                    Err(_) if engine.0.is_closed() => {}
+                    Err(error) => {
+                        engine.give_up_build(index);
+                        tracing::error!(index = name, %error, "the index stays unfinished");
+                    }
                 }
             }
         })?;
@@ -983,7 +988,7 @@ impl Inner {
         for change in changes {
             // Other snapshots must not look for the past in it. (One built in steps has waited for them.)
             if let Change::Put(Object::Index(index)) = change
-                && index.state != IndexState::WriteOnly
+                && index.state.is_full()
                 && catalog.index(index.oid).is_none_or(|known| known.storage != index.storage)
             {
                 self.index_filled.lock().insert(index.oid, at);
@@ -1674,8 +1679,8 @@ impl Recovery {
                 None => None,
                 Some(table) => {
                     let layout = engine.layout(&table)?;
-                    let indexes =
-                        self.catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
+                    let indexes = self.catalog.maintained_indexes(table.oid);
+                    let indexes = indexes.map(|index| KeyShape::of(&table, index)).collect();
                     let mut writer = self.version.active.replay_writer(
                         storage,
                         (&self.version.base, &self.version.bulk),

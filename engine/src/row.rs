@@ -667,7 +667,7 @@ impl Row {
         }
     }
 
-    /// Every column of the table.
+    /// Every column that its reader knows.
     pub fn decode(&self) -> Vec<Datum> {
         (0..self.layout.known).map(|column| self.get(column)).collect()
     }

@@ -498,8 +498,8 @@ impl Transaction {
         {
             return Ok((known.layout.clone(), known.list.clone()));
         }
-        let list: Arc<[_]> =
-            catalog.indexes(table.oid).map(|index| (index.clone(), KeyShape::of(table, index))).collect();
+        let maintained = catalog.maintained_indexes(table.oid);
+        let list: Arc<[_]> = maintained.map(|index| (index.clone(), KeyShape::of(table, index))).collect();
         let layout = self.engine.layout(table)?;
         self.indexes = Some(Indexes {
             table: table.oid,
