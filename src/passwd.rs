@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
-use session::{Fetched, Session};
 use value::{Error, Result, SqlState};
 
 use crate::config::{Stop, read_secret};
@@ -70,15 +69,7 @@ fn change(engine: &engine::Engine, user: Option<&str>, password: &str) -> Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut session = database.internal_session("template1").await?;
-        session.simple_start(&statement).await?;
-        let ran = async {
-            session.simple_next().await?;
-            while !matches!(session.fetch("", 0).await?, Fetched::Complete(_)) {}
-            Ok(())
-        }
-        .await;
-        let ended = session.simple_end().await;
-        ran.and(ended)
+        session.run(&statement).await
     })?;
     Ok(user)
 }

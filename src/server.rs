@@ -28,6 +28,8 @@ pub struct Server {
     engine: Engine,
     database: Arc<sql::Database>,
     optimizer: Option<optimizer::Handle>,
+    /// Goes on with what the last stop interrupted.
+    resuming: tokio::task::JoinHandle<()>,
     pg: wire::Handle,
     http: wire::http::Handle,
     ready: Arc<AtomicBool>,
@@ -206,6 +208,7 @@ impl Server {
         }));
         let ready = Arc::new(AtomicBool::new(false));
         let guarded = Arc::new(health::Guarded::new(database.clone(), engine.clone(), &health, &listen));
+        let resuming = runtime.spawn(database.resume_indexes());
         // Who sees that it is ready may stop it at once, and that is a clean stop.
         let ends = signals.running();
         starting.end(&runtime);
@@ -252,6 +255,7 @@ impl Server {
             engine: engine.clone(),
             database,
             optimizer,
+            resuming,
             pg,
             http,
             ready,
@@ -358,6 +362,12 @@ impl Server {
         self.database.stop();
         self.runtime.block_on(async {
             self.pg.stop(GRACE).await;
+            // It was cancelled like a client's statement; an index is gone on with at the next start.
+            match tokio::time::timeout(GRACE, self.resuming).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "going on with indexes"),
+                Err(_) => tracing::warn!("the work on an index did not end by itself"),
+            }
             if let Some(optimizer) = self.optimizer.take() {
                 optimizer.stop().await;
             }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::Failure;
+use crate::client::{Client, Failure, Login};
 use crate::programs::{have, said, succeed};
 use crate::server::{Server, binary, get};
 
@@ -429,34 +429,115 @@ fn expression_indexes_and_reindex_beside_writers() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Values of an expression are computed for an index that no catalog names yet: a kill leaves nothing of them.
+/// Writers who go on until their server ends: they change, add and delete words.
+fn write_words(login: &Login, writer: i32, round: i32) {
+    let Ok(mut client) = login.try_connect() else { return };
+    for n in 1.. {
+        let id = (n * 7919 + round * 31 + writer * 13) % 100_000 + 1;
+        let new = 1_000_000 * (writer + 1) + 100_000 * round + n;
+        for sql in [
+            format!("UPDATE words SET word = word || 'X' WHERE id = {id}"),
+            format!("INSERT INTO words VALUES ({new}, 'New {new}')"),
+            format!("DELETE FROM words WHERE id = {}", new - 5),
+        ] {
+            if let Err(failure) = client.simple(&sql) {
+                assert!(["broken", "57P01"].contains(&failure.state()), "{sql}: {failure}");
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for what a query says of an index: `true` for its being valid, and for its being kept up to date by writers.
+fn await_index(client: &mut Client, name: &str, valid: bool, ready: bool) {
+    let state = format!(
+        "SELECT indisvalid = {valid} AND indisready = {ready} FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         WHERE relname = '{name}'"
+    );
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while client.value(&state) != "t" {
+        assert!(Instant::now() < deadline, "{name} does not get there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Values of an expression are computed while others write, and three kills and a shutdown come in between: every start goes
+/// on with it.
 #[test]
 fn a_kill_while_values_for_an_index_are_computed() {
     let mut server = Server::start();
-    server.connect().run("CREATE TABLE words (id int PRIMARY KEY, word text)");
-    server.connect().run("INSERT INTO words SELECT i, 'Word ' || i FROM generate_series(1, 150000) i");
-    let mut left = 0;
-    for round in 1..=4 {
-        let login = server.login();
-        let building = std::thread::spawn(move || {
-            let mut client = login.try_connect().expect("connects");
-            // Its answer does not come.
-            drop(client.simple("CREATE INDEX CONCURRENTLY words_lower ON words (lower(word))"));
-        });
-        std::thread::sleep(Duration::from_millis(120 * round));
-        server.kill();
-        building.join().expect("the one that builds");
-        server.launch();
-        let mut client = server.connect();
-        left += usize::from(server.log().contains("was interrupted while it computed values"));
-        client.run("INSERT INTO words SELECT max(id) + 1, 'New' FROM words");
-        client.run("DROP INDEX IF EXISTS words_lower");
-    }
-    assert!(left > 0, "no kill came while values were computed");
     let mut client = server.connect();
-    client.run("CREATE INDEX CONCURRENTLY words_lower ON words (lower(word))");
-    assert_eq!(client.value("SELECT count(*) FROM words WHERE lower(word) = 'new'"), "4");
-    assert_eq!(client.value("SELECT id FROM words WHERE lower(word) = 'word 77'"), "77");
+    client.run("CREATE TABLE words (id int PRIMARY KEY, word text)");
+    client.run("INSERT INTO words SELECT i, 'Word ' || i FROM generate_series(1, 100000) i");
+    // As `lower(word)`, but it takes its time.
+    let key = "lower(right(repeat(word, 2000), length(word)))";
+    let builder = |name: &'static str, unique: &str, login: Login| {
+        let sql = format!("CREATE {unique} INDEX CONCURRENTLY {name} ON words ({key}) WHERE id > 0");
+        // Its answer does not come.
+        std::thread::spawn(move || drop(login.try_connect().expect("connects").simple(&sql)))
+    };
+    let building = builder("words_key", "", server.login());
+    for round in 0..4 {
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let login = server.login();
+                std::thread::spawn(move || write_words(&login, writer, round))
+            })
+            .collect();
+        await_index(&mut client, "words_key", false, false);
+        std::thread::sleep(Duration::from_millis(100));
+        await_index(&mut client, "words_key", false, false);
+        match round {
+            2 => drop(server.terminate()),
+            _ => server.kill(),
+        }
+        writers.into_iter().for_each(|writer| writer.join().expect("a writer"));
+        server.launch();
+        client = server.connect();
+    }
+    building.join().expect("the one that builds");
+    await_index(&mut client, "words_key", true, true);
+    let said = server.log();
+    assert_eq!(said.matches("going on with computing the values").count(), 4, "{said}");
+    // By the index, in parts; then by the table.
+    let mut found = Vec::new();
+    for (number, from) in (0..1000).map(|n| (n, format!("word {n:03}"))).chain([(1000, String::from("x"))]) {
+        let below = if number == 0 { String::new() } else { format!("word {:03}", number - 1) };
+        let part =
+            format!("SELECT id, word FROM words WHERE {key} >= '{below}' AND {key} < '{from}' AND id > 0");
+        if number == 500 {
+            let plan = format!("{:?}", client.simple(&format!("EXPLAIN {part}")));
+            assert!(plan.contains("words_key"), "{plan}");
+        }
+        found.extend(client.run(&part).rows);
+    }
+    let mut there = client.run("SELECT id, word FROM words").rows;
+    there.sort();
+    found.sort();
+    assert!(found == there, "{} rows by the index, {} in the table", found.len(), there.len());
+    // A key that occurs twice is found after the start, and nobody goes on with that index any more.
+    client.run("INSERT INTO words VALUES (999999, 'word 77'), (999998, 'word 77')");
+    let building = builder("words_unique", "UNIQUE", server.login());
+    await_index(&mut client, "words_unique", false, false);
+    server.kill();
+    building.join().expect("the one that builds");
+    server.launch();
+    client = server.connect();
+    await_index(&mut client, "words_unique", false, true);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !server.log().contains("the index stays unfinished") {
+        assert!(Instant::now() < deadline, "the duplicate is not found");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.terminate();
+    server.launch();
+    client = server.connect();
+    await_index(&mut client, "words_unique", false, true);
+    client.run("DELETE FROM words WHERE word = 'word 77'");
+    client.run("REINDEX INDEX words_unique");
+    await_index(&mut client, "words_unique", true, true);
+    client.run("DROP INDEX words_unique");
+    assert_eq!(server.log().matches("the index stays unfinished").count(), 1);
     server.terminate();
     let (code, said) = check(&server);
     assert_eq!(code, Some(0), "{said}");

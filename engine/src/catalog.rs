@@ -245,11 +245,21 @@ pub enum IndexKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IndexState {
+    /// Values of its hidden columns are being computed for the rows that are there. Writers compute them, too; nobody
+    /// maintains entries yet.
+    Computing,
     /// Writers maintain it; no query reads it yet (being built).
     WriteOnly,
     Ready,
     /// Maintained, but the planner does not see it unless asked.
     Hidden,
+}
+
+impl IndexState {
+    /// Whether every row has its entry.
+    pub fn is_full(self) -> bool {
+        matches!(self, IndexState::Ready | IndexState::Hidden)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -559,6 +569,11 @@ impl Catalog {
     /// The indexes of a table, in creation order.
     pub fn indexes(&self, table: Oid) -> impl Iterator<Item = &Arc<Index>> {
         self.indexes_of.get(&table).into_iter().flatten().filter_map(|oid| self.index(*oid))
+    }
+
+    /// The indexes of a table whose entries are kept up to date.
+    pub(crate) fn maintained_indexes(&self, table: Oid) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes(table).filter(|index| index.state != IndexState::Computing)
     }
 
     /// Tables that have a foreign key to `table` (itself included where it refers to itself).

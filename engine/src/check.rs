@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::base::verify::describe;
 use crate::base::{self, Base, BaseOptions};
-use crate::catalog::{IndexState, Object, Persistence, Table};
+use crate::catalog::{Object, Persistence, Table};
 use crate::disk::{Disk, OverlayDisk};
 use crate::engine::{Engine, Options};
 use crate::ids::RowId;
@@ -260,7 +260,7 @@ fn table_rows(
     }
     for ((index, shape), expected) in indexes.iter().zip(&shapes).zip(expected) {
         report.indexes += 1;
-        if index.state == IndexState::WriteOnly {
+        if !index.state.is_full() {
             continue;
         }
         let mut scan = IndexScan::new(snapshot, table, index, KeyRange::all(), false)?;

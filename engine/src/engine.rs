@@ -22,7 +22,7 @@ use crate::base::{
     Base, BaseOptions, CheckpointInput, IndexChange, NoKeys, Piece, RowChange, RowKeys, Run, StorageState,
 };
 use crate::bulk::{Bulk, Changed, Spill};
-use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, IndexState, Object, Table};
+use crate::catalog::{Catalog, Change, FIRST_USER_OID, Index, Object, Table};
 use crate::disk::room::{Ahead, Cost, Room, Taken};
 use crate::disk::{Directory, Disk, RealDisk};
 use crate::ids::{GROUP_ROWS, Isolation, Lsn, RowId};
@@ -351,7 +351,8 @@ impl TableKeys {
             let Object::Table(table) = object else { continue };
             match engine.layout(table) {
                 Ok(layout) => {
-                    let shapes = catalog.indexes(table.oid).map(|index| KeyShape::of(table, index)).collect();
+                    let indexes = catalog.maintained_indexes(table.oid);
+                    let shapes = indexes.map(|index| KeyShape::of(table, index)).collect();
                     keys.tables.insert(table.storage, (layout, shapes));
                 }
                 Err(error) => keys.failure = Some(error),
@@ -659,7 +660,11 @@ impl Engine {
                 };
                 match engine.build_index_concurrently(index, &closing) {
                     Ok(()) => tracing::info!(index = name, "index ready"),
-                    Err(error) => tracing::error!(index = name, %error, "the index stays unfinished"),
+                    Err(_) if engine.0.is_closed() => {}
+                    Err(error) => {
+                        engine.give_up_build(index);
+                        tracing::error!(index = name, %error, "the index stays unfinished");
+                    }
                 }
             }
         })?;
@@ -859,8 +864,14 @@ impl Inner {
 
     /// How the table's rows are laid out; made once per storage and set of columns.
     pub(crate) fn layout(&self, table: &Table) -> Result<Arc<RowLayout>> {
+        // Hidden columns come while statements go on that know the table without them, and meet rows that have them.
+        let known = table.columns.len();
+        let catalog = self.catalog.load();
+        let newest = catalog.table(table.oid);
+        let wider = newest.filter(|now| now.storage == table.storage && now.columns.len() > known);
+        let table = wider.map_or(table, |now| &**now);
         let mut hasher = std::hash::DefaultHasher::new();
-        table.storage.hash(&mut hasher);
+        (table.storage, known).hash(&mut hasher);
         for column in &table.columns {
             (column.type_oid, column.typmod, &column.missing).hash(&mut hasher);
         }
@@ -868,7 +879,7 @@ impl Inner {
         if let Some(layout) = self.layouts.read().get(&key) {
             return Ok(layout.clone());
         }
-        let layout = RowLayout::of(table)?;
+        let layout = RowLayout::of(table)?.known_to(known);
         let mut layouts = self.layouts.write();
         if layouts.len() > 10_000 {
             layouts.clear();
@@ -993,7 +1004,7 @@ impl Inner {
         for change in changes {
             // Other snapshots must not look for the past in it. (One built in steps has waited for them.)
             if let Change::Put(Object::Index(index)) = change
-                && index.state != IndexState::WriteOnly
+                && index.state.is_full()
                 && catalog.index(index.oid).is_none_or(|known| known.storage != index.storage)
             {
                 self.index_filled.lock().insert(index.oid, at);
@@ -1765,8 +1776,8 @@ impl Recovery {
                 None => None,
                 Some(table) => {
                     let layout = engine.layout(&table)?;
-                    let indexes =
-                        self.catalog.indexes(table.oid).map(|index| KeyShape::of(&table, index)).collect();
+                    let indexes = self.catalog.maintained_indexes(table.oid);
+                    let indexes = indexes.map(|index| KeyShape::of(&table, index)).collect();
                     let mut writer = self.version.active.replay_writer(
                         storage,
                         (&self.version.base, &self.version.bulk),

@@ -35,35 +35,9 @@ const ENTRY: u64 = 120;
 impl Engine {
     /// Fills an index that is in the published catalog in state write-only, and makes it ready. Blocks the thread
     /// for as long as it takes. `stop` is asked often; its error ends the work and is given back. After an error, also
-    /// 23505 for a unique key that occurs twice, the index stays write-only: not used, not filled any more.
-    pub fn build_index_concurrently(&self, index: Oid, stop: &dyn Fn() -> Result<()>) -> Result<()> {
-        let result = self.build_in_steps(index, stop);
-        if result.is_err() && !self.0.is_closed() {
-            self.0.note_build(index, Some(GIVEN_UP));
-        }
-        result
-    }
-
-    /// Indexes whose fill a crash or a shutdown has interrupted.
-    pub fn interrupted_builds(&self) -> Vec<Oid> {
-        let catalog = self.catalog();
-        let unfinished = catalog.objects().filter_map(|object| match object {
-            Object::Index(index) if index.state == IndexState::WriteOnly => Some(index.oid),
-            _ => None,
-        });
-        unfinished.filter(|oid| self.0.build_progress(*oid) != GIVEN_UP).collect()
-    }
-
-    fn target(&self, index: Oid) -> Result<(Arc<Table>, Arc<Index>)> {
-        let catalog = self.catalog();
-        let gone =
-            || Error::new(SqlState::UNDEFINED_OBJECT, "the index was dropped while it was being built");
-        let index = catalog.index(index).cloned().ok_or_else(gone)?;
-        let table = catalog.table(index.table).cloned().ok_or_else(gone)?;
-        Ok((table, index))
-    }
-
-    fn build_in_steps(&self, oid: Oid, stop: &dyn Fn() -> Result<()>) -> Result<()> {
+    /// 23505 for a unique key that occurs twice, the index stays write-only: not used; the next open goes on with the fill
+    /// unless it was given up.
+    pub fn build_index_concurrently(&self, oid: Oid, stop: &dyn Fn() -> Result<()>) -> Result<()> {
         let inner = &self.0;
         let (mut table, mut index) = self.target(oid)?;
         if index.state != IndexState::WriteOnly {
@@ -107,6 +81,30 @@ impl Engine {
         transaction.commit()?.durable.wait()?;
         inner.note_build(oid, None);
         Ok(())
+    }
+
+    /// The fill of an index is not taken up again.
+    pub fn give_up_build(&self, index: Oid) {
+        self.0.note_build(index, Some(GIVEN_UP));
+    }
+
+    /// Indexes whose fill a crash or a shutdown has interrupted.
+    pub fn interrupted_builds(&self) -> Vec<Oid> {
+        let catalog = self.catalog();
+        let unfinished = catalog.objects().filter_map(|object| match object {
+            Object::Index(index) if index.state == IndexState::WriteOnly => Some(index.oid),
+            _ => None,
+        });
+        unfinished.filter(|oid| self.0.build_progress(*oid) != GIVEN_UP).collect()
+    }
+
+    fn target(&self, index: Oid) -> Result<(Arc<Table>, Arc<Index>)> {
+        let catalog = self.catalog();
+        let gone =
+            || Error::new(SqlState::UNDEFINED_OBJECT, "the index was dropped while it was being built");
+        let index = catalog.index(index).cloned().ok_or_else(gone)?;
+        let table = catalog.table(index.table).cloned().ok_or_else(gone)?;
+        Ok((table, index))
     }
 
     /// Groups in which there may be rows by now.

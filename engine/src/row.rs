@@ -42,9 +42,11 @@ pub const MAX_ROW: usize = 1 << 30;
 #[derive(Debug)]
 pub struct RowLayout {
     columns: Vec<Slot>,
+    /// How many of them whoever reads knows.
+    known: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     repr: Repr,
     ty: Oid,
@@ -115,7 +117,15 @@ impl RowLayout {
             }
             slots.push(slot);
         }
-        RowLayout { columns: slots }
+        RowLayout { known: slots.len(), columns: slots }
+    }
+
+    /// The same for a statement that knows the first columns only: it does not see the others.
+    pub(crate) fn known_to(self: &Arc<Self>, known: usize) -> Arc<RowLayout> {
+        match known < self.columns.len() {
+            true => Arc::new(RowLayout { columns: self.columns.clone(), known }),
+            false => self.clone(),
+        }
     }
 
     /// The number of columns.
@@ -657,9 +667,9 @@ impl Row {
         }
     }
 
-    /// Every column of the table.
+    /// Every column that its reader knows.
     pub fn decode(&self) -> Vec<Datum> {
-        (0..self.layout.len()).map(|column| self.get(column)).collect()
+        (0..self.layout.known).map(|column| self.get(column)).collect()
     }
 
     /// The encoded bytes.

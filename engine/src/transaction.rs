@@ -499,8 +499,8 @@ impl Transaction {
         {
             return Ok((known.layout.clone(), known.list.clone()));
         }
-        let list: Arc<[_]> =
-            catalog.indexes(table.oid).map(|index| (index.clone(), KeyShape::of(table, index))).collect();
+        let maintained = catalog.maintained_indexes(table.oid);
+        let list: Arc<[_]> = maintained.map(|index| (index.clone(), KeyShape::of(table, index))).collect();
         let layout = self.engine.layout(table)?;
         self.indexes = Some(Indexes {
             table: table.oid,
@@ -1111,6 +1111,14 @@ impl Transaction {
     /// checked: 23505.
     pub async fn update(&mut self, table: &Table, row: RowId, old: &Row, new: &[Datum]) -> Result<()> {
         let (layout, indexes) = self.indexes_of(table)?;
+        // Hidden columns that came after this version of the table are to be computed anew.
+        let known = new.len();
+        let wider = row::column_count(old.bytes()).filter(|count| *count > known).map(|count| {
+            let mut values = new.to_vec();
+            values.resize(count, Datum::Null);
+            values
+        });
+        let new = wider.as_deref().unwrap_or(new);
         let mut moves: Vec<(usize, Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
         let mut later: Vec<(Oid, Oid, Vec<u8>)> = Vec::new();
         for (place, (index, shape)) in indexes.iter().enumerate() {

@@ -222,7 +222,13 @@ impl Database {
         registered.push(SystemRelation { name, oid, columns, rows });
     }
 
-    /// A session inside the process, as superuser.
+    /// Goes on with indexes that the last stop interrupted, while their values were computed; not to be called after clients
+    /// have come.
+    pub fn resume_indexes(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        crate::command::create_index::resume(self)
+    }
+
+    /// A session inside the process, as superuser. It waits as long as it must.
     pub async fn internal_session(&self, database: &str) -> Result<Session> {
         let user =
             self.engine.catalog().role(oid::BOOTSTRAP_SUPERUSER).map(|r| r.name.clone()).unwrap_or_default();
@@ -230,7 +236,15 @@ impl Database {
             user,
             database: database.to_string(),
             peer: Peer::Internal,
-            parameters: vec![("application_name".into(), "startdb".into())],
+            parameters: [
+                ("application_name", "startdb"),
+                ("statement_timeout", "0"),
+                ("lock_timeout", "0"),
+                ("transaction_timeout", "0"),
+                ("default_transaction_read_only", "off"),
+            ]
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
         })
         .await
     }
@@ -241,6 +255,10 @@ impl Database {
         for session in &self.sessions {
             session.cancel.cancel(CancelReason::Shutdown);
         }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Cancels (or, with `terminate`, ends) the session of a process id; false when there is none.
@@ -257,7 +275,7 @@ impl Database {
 
     async fn session(&self, startup: Startup) -> Result<Session> {
         let Some(me) = self.me.upgrade() else { return Err(Error::internal("the database is gone")) };
-        if self.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             return Err(
                 Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").fatal()
             );

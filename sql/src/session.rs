@@ -1427,6 +1427,22 @@ pub(crate) fn blocking<R>(work: impl FnOnce() -> R) -> R {
     if multi { tokio::task::block_in_place(work) } else { work() }
 }
 
+impl Session {
+    /// Runs a statement whose answer nobody reads.
+    pub async fn run(&mut self, text: &str) -> Result<()> {
+        use session::Session as _;
+        self.simple_start(text).await?;
+        let ran = async {
+            self.simple_next().await?;
+            while !matches!(self.fetch("", 0).await?, Fetched::Complete(_)) {}
+            Ok(())
+        }
+        .await;
+        let ended = self.simple_end().await;
+        ran.and(ended)
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.stop_timer();

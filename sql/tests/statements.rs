@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use session::{Chunk, Database as _, Fetched, Peer, Session, Startup};
 
@@ -190,5 +191,194 @@ fn literals_share_a_plan() {
         assert!(ask("SELECT 1 FROM t WHERE id = 100 / 0 AND false").await.1.starts_with("! 22012"));
         drop(session);
         engine.close().unwrap();
+    });
+}
+
+/// Asks until the answer is this one row.
+async fn awaited(session: &mut dyn Session, question: &str, answer: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let got = run(session, question).await;
+        if got[0] == answer {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{question}: {got:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// An index whose values were being computed when its session vanished is invalid, nobody maintains it, and every way to complete
+/// it or to be rid of it works.
+#[test]
+fn an_index_without_all_its_values() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = tempfile::tempdir().unwrap();
+        let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
+        let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+        let mut session = open(&database, "postgres").await;
+        let mut holder = open(&database, "postgres").await;
+        let state = "SELECT indisvalid, indisready, indislive FROM pg_index WHERE indexrelid = \
+                     (SELECT oid FROM pg_class WHERE relname = 't_some')";
+        let make = "CREATE UNIQUE INDEX CONCURRENTLY t_some ON t (lower(word), (id / 1)) WHERE id > -9";
+        for way in [
+            "at the start",
+            "REINDEX INDEX t_some",
+            "REINDEX INDEX CONCURRENTLY t_some",
+            "REINDEX TABLE t",
+            "REINDEX TABLE CONCURRENTLY t",
+            "DROP INDEX t_some",
+            "ALTER TABLE t DROP COLUMN word",
+            "TRUNCATE t",
+            "DROP TABLE t",
+        ] {
+            run(&mut *session, "DROP TABLE IF EXISTS t").await;
+            run(&mut *session, "CREATE TABLE t (id int PRIMARY KEY, word text)").await;
+            let rows = "INSERT INTO t SELECT g, 'Word ' || g % 15000 FROM generate_series(1, 20000) g";
+            run(&mut *session, rows).await;
+            engine.checkpoint().unwrap();
+            // The work stands still at this row, behind the first step.
+            run(&mut *holder, "BEGIN").await;
+            run(&mut *holder, "SELECT id FROM t WHERE id = 15000 FOR UPDATE").await;
+            let mut builder = open(&database, "postgres").await;
+            let building = tokio::spawn(async move { run(&mut *builder, make).await });
+            let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND NOT granted";
+            awaited(&mut *session, waiting, "1").await;
+            let taken = run(&mut *session, "CREATE TABLE t_some (id int)").await;
+            assert_eq!(taken, ["! 42P07 relation \"t_some\" already exists"]);
+            building.abort();
+            assert!(building.await.unwrap_err().is_cancelled());
+            run(&mut *holder, "ROLLBACK").await;
+            assert_eq!(run(&mut *session, state).await, ["f|f|t", "= SELECT 1"], "{way}");
+            let write = "UPDATE t SET word = 'New' WHERE id IN (1, 12000); DELETE FROM t WHERE id IN (2, 12001); \
+                         INSERT INTO t VALUES (-1, 'Word 3'), (-2, 'Word 3') ON CONFLICT DO NOTHING";
+            let wrote = run(&mut *session, write).await;
+            assert_eq!(wrote, ["= UPDATE 2", "= DELETE 2", "= INSERT 0 2"], "{way}");
+            match way {
+                "at the start" => {
+                    let resumed = database.resume_indexes();
+                    tokio::time::timeout(Duration::from_secs(60), resumed).await.unwrap();
+                }
+                way => {
+                    let done = run(&mut *session, way).await;
+                    assert!(done[0].starts_with("= "), "{way}: {done:?}");
+                }
+            }
+            let index = run(&mut *session, state).await;
+            if way.starts_with("DROP") || way.starts_with("ALTER") {
+                assert_eq!(index, ["= SELECT 0"], "{way}");
+                run(&mut *session, "INSERT INTO t VALUES (-3)").await;
+                continue;
+            }
+            if way == "TRUNCATE t" {
+                assert_eq!(index, ["f|f|t", "= SELECT 1"]);
+                run(&mut *session, rows).await;
+                let done = run(&mut *session, "REINDEX INDEX CONCURRENTLY t_some").await;
+                assert_eq!(done, ["= REINDEX"]);
+            }
+            assert_eq!(run(&mut *session, state).await, ["t|t|t", "= SELECT 1"], "{way}");
+            // Every row has its values.
+            let catalog = engine.catalog();
+            let table = catalog.objects().find_map(|object| match object {
+                engine::catalog::Object::Table(table) if table.name == "t" => Some(table.clone()),
+                _ => None,
+            });
+            let table = table.unwrap();
+            let snapshot = engine.snapshot();
+            let mut scan = snapshot.scan(&table, None).unwrap();
+            let mut batch = engine::RowBatch::default();
+            let mut count = 0;
+            while scan.next(&mut batch).unwrap() {
+                for row in &batch.rows {
+                    count += 1;
+                    let text = row.text(1).unwrap().to_lowercase();
+                    assert_eq!(row.text(2), Some(text.as_str()), "{way}");
+                    assert!((3..5).all(|column| !row.get(column).is_null()), "{way}");
+                }
+            }
+            assert_eq!(count, 20_000, "{way}");
+            let ask = "SELECT id FROM t WHERE lower(word) = 'word 14000' AND id > -9";
+            let plan = run(&mut *session, &format!("EXPLAIN {ask}")).await;
+            assert!(plan[0].contains("t_some"), "{way}: {plan:?}");
+            assert_eq!(run(&mut *session, ask).await, ["14000", "= SELECT 1"], "{way}");
+        }
+        // An expression that fails, and one who does not want to wait, leave nothing of it.
+        run(&mut *session, "CREATE TABLE t (id int PRIMARY KEY, word text)").await;
+        run(&mut *session, "INSERT INTO t SELECT g, 'x' FROM generate_series(0, 9) g").await;
+        let failed = run(&mut *session, "CREATE INDEX CONCURRENTLY t_some ON t ((1 / id))").await;
+        assert_eq!(failed, ["! 22012 division by zero"]);
+        assert_eq!(run(&mut *session, state).await, ["= SELECT 0"]);
+        run(&mut *holder, "BEGIN").await;
+        run(&mut *holder, "SELECT id FROM t WHERE id = 5 FOR UPDATE").await;
+        run(&mut *session, "SET statement_timeout = 300").await;
+        let cancelled = run(&mut *session, make).await;
+        assert_eq!(cancelled, ["! 57014 canceling statement due to statement timeout"]);
+        assert_eq!(run(&mut *session, state).await, ["= SELECT 0"]);
+        run(&mut *holder, "ROLLBACK").await;
+        let zero = run(&mut *session, "DELETE FROM t WHERE id = 0; INSERT INTO t VALUES (0)").await;
+        assert_eq!(zero, ["= DELETE 1", "= INSERT 0 1"]);
+        drop((session, holder, database));
+        engine.close().unwrap();
+        drop(engine);
+        let shared = engine::disk::RealDisk::new();
+        let report = engine::check(&home.path().join("data"), shared).unwrap();
+        assert_eq!(report.findings, Vec::<String>::new());
+    });
+}
+
+/// A statement that writes while an index is published does not know its columns, and meets rows that have them; one that sees
+/// the past finds no values in them.
+#[test]
+fn statements_that_are_older_than_an_index() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = tempfile::tempdir().unwrap();
+        let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
+        let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+        let mut session = open(&database, "postgres").await;
+        let mut holder = open(&database, "postgres").await;
+        run(&mut *session, "CREATE TABLE t (id int PRIMARY KEY, word text)").await;
+        run(&mut *session, "INSERT INTO t SELECT g, 'Word ' || g FROM generate_series(1, 3) g").await;
+        let spawned = |text: &'static str| {
+            let database = database.clone();
+            tokio::spawn(async move { run(&mut *open(&database, "postgres").await, text).await })
+        };
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND NOT granted";
+        run(&mut *holder, "BEGIN").await;
+        run(&mut *holder, "SELECT id FROM t WHERE id IN (2, 3) FOR UPDATE").await;
+        let writer = spawned("UPDATE t SET word = word || 'u' WHERE id < 3 RETURNING *");
+        awaited(&mut *session, waiting, "1").await;
+        let insert = "INSERT INTO t AS o VALUES (3, 'i') ON CONFLICT (id) DO UPDATE SET word = o.word || excluded.word \
+                      RETURNING *";
+        let inserter = spawned(insert);
+        awaited(&mut *session, waiting, "2").await;
+        let builder = spawned("CREATE INDEX CONCURRENTLY t_lower ON t (lower(word), (id + 1))");
+        awaited(&mut *session, "SELECT count(*) FROM pg_class WHERE relname = 't_lower'", "1").await;
+        let both = "UPDATE t SET word = 'Held ' || id WHERE id IN (2, 3); COMMIT";
+        assert_eq!(run(&mut *holder, both).await, ["= UPDATE 2", "= COMMIT"]);
+        let within = Duration::from_secs(30);
+        let done = tokio::time::timeout(within, writer).await.unwrap().unwrap();
+        assert_eq!(done, ["1|Word 1u", "2|Held 2u", "= UPDATE 2"]);
+        let done = tokio::time::timeout(within, inserter).await.unwrap().unwrap();
+        assert_eq!(done, ["3|Held 3i", "= INSERT 0 1"]);
+        let done = tokio::time::timeout(within, builder).await.unwrap().unwrap();
+        assert_eq!(done, ["= CREATE INDEX"]);
+        for (word, id) in [("word 1u", 1), ("held 2u", 2), ("held 3i", 3)] {
+            let ask = format!("SELECT id FROM t WHERE lower(word) = '{word}'");
+            assert_eq!(run(&mut *session, &ask).await, [id.to_string(), "= SELECT 1".into()]);
+        }
+        run(&mut *session, "CREATE TABLE other (id int)").await;
+        run(&mut *holder, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT id FROM other").await;
+        let done = run(&mut *session, "CREATE INDEX t_upper ON t (upper(word))").await;
+        assert_eq!(done, ["= CREATE INDEX"]);
+        for session in [&mut session, &mut holder] {
+            let found = run(&mut **session, "SELECT id FROM t WHERE upper(word) = 'HELD 2U'").await;
+            assert_eq!(found, ["2", "= SELECT 1"]);
+        }
+        drop((session, holder, database));
+        engine.close().unwrap();
+        drop(engine);
+        let report = engine::check(&home.path().join("data"), engine::disk::RealDisk::new()).unwrap();
+        assert_eq!(report.findings, Vec::<String>::new());
     });
 }

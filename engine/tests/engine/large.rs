@@ -1034,17 +1034,60 @@ fn a_fill_goes_on_after_a_crash_and_stops_when_told() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert_eq!(with_index(&engine, &t, &index).rows(&engine.snapshot()).len(), 50_000);
-    // Stopped by its session, it is not taken up again; a unique key that occurs twice stops it as well.
+    // One that was given up is not taken up again.
     let stopped = publish(&engine, &t, "t_a_stopped", false);
     let cancel = || Err(value::Error::new(SqlState::QUERY_CANCELED, "stop"));
     assert!(engine.build_index_concurrently(stopped.oid, &cancel).is_err());
+    engine.give_up_build(stopped.oid);
     let unique = publish(&engine, &t, "t_a_unique", true);
     let error = engine.build_index_concurrently(unique.oid, &|| Ok(())).unwrap_err();
     assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
+    assert_eq!(engine.interrupted_builds(), [unique.oid]);
+    engine.give_up_build(unique.oid);
     assert!(engine.interrupted_builds().is_empty());
     engine.close().unwrap();
     drop(engine);
     let engine = open(options(&disk));
     assert!(engine.interrupted_builds().is_empty());
     assert_eq!(engine.catalog().index(unique.oid).unwrap().state, IndexState::WriteOnly);
+}
+
+/// While values of its columns are computed an index has no entries: none are kept, nobody is held to its keys, nothing is
+/// taken up again. Then it is filled like any other.
+#[test]
+fn an_index_that_waits_for_its_values() {
+    let disk = SimulatedDisk::new(39);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..10_000).map(|id| (id, id)));
+    let put = |engine: &Engine, index: &Index| {
+        let mut transaction = engine.begin(RC, false);
+        transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))]).unwrap();
+        commit(transaction);
+    };
+    let index = Index { state: IndexState::Computing, ..publish(&engine, &t, "t_a_later", true) };
+    put(&engine, &index);
+    fill(&engine, &t, (10_000..20_000).map(|id| (id, id)));
+    fill(&engine, &t, [(20_000, 7)]);
+    disk.crash();
+    drop(engine);
+    let engine = open(options(&disk));
+    assert!(engine.interrupted_builds().is_empty());
+    assert_eq!(engine.catalog().index(index.oid).unwrap().state, IndexState::Computing);
+    fill(&engine, &t, [(20_001, 8)]);
+    let mut transaction = engine.begin(RC, false);
+    block_on(t.delete(&mut transaction, 20_000)).unwrap();
+    block_on(t.set_a(&mut transaction, 20_001, |_| 20_001)).unwrap();
+    commit(transaction);
+    engine.checkpoint().unwrap();
+    put(&engine, &Index { state: IndexState::WriteOnly, ..index.clone() });
+    engine.build_index_concurrently(index.oid, &|| Ok(())).unwrap();
+    let later = with_index(&engine, &t, &index);
+    assert_eq!(later.a.state, IndexState::Ready);
+    assert_eq!(later.rows(&engine.snapshot()).len(), 20_001);
+    engine.close().unwrap();
+    drop(engine);
+    let shared: Arc<dyn Disk> = Arc::new(disk);
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::{Index, IndexState};
+use engine::catalog::{Catalog, Index, IndexState, Table};
 use function::{CastMethod, Strategy};
 use resolve::tree::{Call, Convert, ConvertKind, Expr};
 use value::{Datum, Type, types::oid};
@@ -43,6 +43,12 @@ pub struct WantedOrder {
     pub limit: Option<f64>,
 }
 
+/// The indexes of a table that plans may use. The values of the others' hidden columns are not those of every row that a
+/// statement may see.
+pub(crate) fn indexes(catalog: &Catalog, table: &Table) -> Vec<Arc<Index>> {
+    catalog.indexes(table.oid).filter(|index| index.state == IndexState::Ready).cloned().collect()
+}
+
 /// The cheapest path, and whether it delivers the wanted order. `conditions` are over this relation only; values in
 /// them come from constants, parameters and correlation.
 pub fn best_path(
@@ -74,9 +80,7 @@ pub fn best_path(
     };
     let mut best = (final_cost(&scan, false), scan, false);
     for index in &base.indexes {
-        if index.state != IndexState::Ready
-            || index.predicate.is_some() && !implies_predicate(index, conditions)
-        {
+        if index.predicate.is_some() && !implies_predicate(index, conditions) {
             continue;
         }
         for backward in [false, true] {

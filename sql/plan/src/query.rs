@@ -83,7 +83,7 @@ impl Planner<'_> {
                         relation,
                         table: table.clone(),
                         statistics: (self.context.statistics)(table),
-                        indexes: catalog.indexes(table.oid).cloned().collect(),
+                        indexes: crate::access::indexes(catalog, table),
                     },
                 )),
                 _ => None,

@@ -270,7 +270,7 @@ fn base(table: &std::sync::Arc<Table>, relation: usize, context: &PlanContext<'_
         relation,
         table: table.clone(),
         statistics: (context.statistics)(table),
-        indexes: context.names.catalog().indexes(table.oid).cloned().collect(),
+        indexes: crate::access::indexes(context.names.catalog(), table),
     }
 }
 

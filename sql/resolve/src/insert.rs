@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use engine::catalog::{ConstraintKind, Identity, Index, IndexState, Object, Table, View};
+use engine::catalog::{ConstraintKind, Identity, Index, Object, Table, View};
 use sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert, SetExpr, TableObject};
 use sqlparser::tokenizer::Location;
 use value::types::{format_type, oid};
@@ -764,7 +764,7 @@ impl Resolver<'_> {
             .names
             .catalog()
             .indexes(table.oid)
-            .filter(|index| index.unique && index.state != IndexState::WriteOnly)
+            .filter(|index| index.unique && index.state.is_full())
             .cloned()
             .collect();
         let mut arbiters = Vec::new();

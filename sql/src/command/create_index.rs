@@ -4,8 +4,10 @@
 //! computed on every write; rows that are there already get theirs before the index is built.
 //!
 //! CONCURRENTLY, nobody who writes is locked out. What is published comes first, then the wait for those who began before
-//! it, then the work in steps, each a transaction of its own. REINDEX fills a second index while writers keep both; then
-//! the two change places, and the old one is kept until those who may still read it have ended.
+//! it, then the work in steps, each a transaction of its own: values of hidden columns, then entries. REINDEX fills a second
+//! index while writers keep both; then the two change places, and the old one is kept until those who may still read it have
+//! ended. A crash or a shutdown interrupts a build; it is gone on with after the next start: with the entries by the engine,
+//! with the values by [`resume`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,14 +15,16 @@ use std::sync::Arc;
 use engine::catalog::{
     Catalog, Change, Column, Index, IndexKey, IndexKind, IndexState, Object, Persistence, Table,
 };
-use engine::{Engine, Isolation, Row, RowBatch, RowId, RowLock, RowLockMode, TableLockMode, Wait};
+use engine::{Engine, Isolation, Row, RowBatch, RowId, RowLock, RowLockMode, Snapshot, TableLockMode, Wait};
+use execute::CancelReason;
 use resolve::Purpose;
 use value::types::oid;
-use value::{Error, Oid, Result, SqlState, Type};
+use value::{Datum, Error, Oid, Result, SqlState, Type};
 
 use super::create_table::check_indexable;
-use super::drop::forget_column;
+use super::drop::{forget_column, hidden_columns};
 use super::{free_name, must_be_free};
+use crate::Database;
 use crate::grammar::error_shifted;
 use crate::privilege;
 use crate::rules;
@@ -188,29 +192,39 @@ pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outco
         primary: false,
         nulls_distinct: statement.nulls_distinct,
         predicate,
-        state: if in_steps { IndexState::WriteOnly } else { IndexState::Ready },
+        state: match (in_steps, hidden) {
+            (false, _) => IndexState::Ready,
+            (true, false) => IndexState::WriteOnly,
+            (true, true) => IndexState::Computing,
+        },
         comment: None,
     };
     if in_steps {
-        if hidden {
-            let added = changed.columns.split_off(table.columns.len());
-            columns_in_steps(session, &table, added).await?;
-            // What was computed with held a snapshot, perhaps to the end of the transaction: filling the index waits
-            // for snapshots.
-            session.commit_block().await?;
-            let (_, same) = session.own_table(&statement.table, TableLockMode::ShareUpdateExclusive).await?;
-            if same.oid != table.oid {
-                return Err(Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped meanwhile"));
+        let (oid, first) = (index.oid, table.columns.len());
+        let added = changed.columns.split_off(first);
+        publish(session, table.schema, |catalog| {
+            must_be_free(catalog, index.schema, &index.name)?;
+            let mut changes = Vec::new();
+            if !added.is_empty() {
+                let mut newest = table_now(catalog, index.table)?;
+                if newest.columns.len() != first {
+                    return Err(Error::internal("columns came in spite of a lock"));
+                }
+                newest.columns.extend(added);
+                changes.push(Change::Put(Object::Table(Arc::new(newest))));
             }
-        }
-        concurrently(session, index).await?;
+            changes.push(Change::Put(Object::Index(Arc::new(index))));
+            Ok(changes)
+        })
+        .await?;
+        complete(session, oid).await?;
         return Ok(done);
     }
     if hidden {
         session.lock(table.oid, TableLockMode::AccessExclusive).await?;
-        session.change_catalog(vec![Change::Put(Object::Table(Arc::new(changed.clone())))]).await?;
-        let first = table.columns.len();
-        fill_hidden(session, &Arc::new(changed), first).await?;
+        let changed = Arc::new(changed);
+        session.change_catalog(vec![Change::Put(Object::Table(changed.clone()))]).await?;
+        compute_at_once(session, changed, &index).await?;
     }
     build(session, index).await?;
     Ok(done)
@@ -234,61 +248,73 @@ fn hidden_column(number: i16, ty: Type, text: &str) -> Column {
     }
 }
 
-/// Computes hidden columns from `first` on for every row that is there.
-pub async fn fill_hidden(session: &mut Session, table: &Arc<Table>, first: usize) -> Result<()> {
-    let scope = session.scope()?;
-    let rules = scope.planning(|context| rules::of(context, table))?;
-    let wanted: Vec<_> = rules.computed.iter().filter(|(n, _)| *n >= first).cloned().collect();
-    rewrite_in_place(
-        session,
-        table,
-        move |evaluator, row| {
-            let before = row.to_vec();
-            for (place, (column, _)) in wanted.iter().enumerate() {
-                row[*column] = evaluator.value(place, &before)?;
-            }
-            Ok(())
-        },
-        |columns| rules.computed.iter().filter(|(n, _)| *n >= columns).map(|(_, e)| e.clone()).collect(),
-        first,
-    )
-    .await
+/// Computes the hidden columns of an index.
+struct Computation {
+    table: Arc<Table>,
+    /// Where they are.
+    columns: Vec<usize>,
+    evaluator: execute::Evaluator,
+    /// What the statement sees.
+    snapshot: Snapshot,
 }
 
-/// Updates every visible row of a table that is locked against writers.
-async fn rewrite_in_place(
-    session: &mut Session,
-    table: &Arc<Table>,
-    mut change: impl FnMut(&mut execute::Evaluator, &mut [value::Datum]) -> Result<()>,
-    expressions: impl Fn(usize) -> Vec<resolve::tree::Expr>,
-    first: usize,
-) -> Result<()> {
-    let scope = session.scope()?;
-    let context = session.context(&scope, Arc::from([]), true, false)?;
-    let snapshot = context.snapshot.clone();
-    let mut evaluator = execute::Evaluator::new(&expressions(first), &context)?;
-    let mut scan = snapshot.scan(table, None)?;
+impl Computation {
+    fn new(session: &mut Session, table: Arc<Table>, index: &Index) -> Result<Computation> {
+        let scope = session.scope()?;
+        let rules = scope.planning(|context| rules::of(context, &table))?;
+        let hidden: Vec<usize> = hidden_columns(&table, index).collect();
+        let wanted = rules.computed.iter().filter(|(column, _)| hidden.contains(column)).cloned();
+        let (columns, expressions): (Vec<_>, Vec<_>) = wanted.unzip();
+        let context = session.context(&scope, Arc::from([]), true, false)?;
+        let evaluator = execute::Evaluator::new(&expressions, &context)?;
+        Ok(Computation { table, columns, evaluator, snapshot: context.snapshot.clone() })
+    }
+
+    /// The values of a row with the hidden ones; `None`: it has them already.
+    fn completed(&mut self, row: &Row) -> Result<Option<Vec<Datum>>> {
+        // What is not NULL was computed from the row as it is.
+        if !self.columns.iter().any(|column| row.is_null(*column)) {
+            return Ok(None);
+        }
+        let mut values = row.decode();
+        values.resize(self.table.columns.len(), Datum::Null);
+        let before = values.clone();
+        let mut missing = false;
+        for (place, column) in self.columns.iter().enumerate() {
+            values[*column] = self.evaluator.value(place, &before)?;
+            missing |= before[*column].is_null() && !values[*column].is_null();
+        }
+        Ok(missing.then_some(values))
+    }
+}
+
+/// Computes the hidden columns of an index for all rows of its table, which is locked against writers.
+async fn compute_at_once(session: &mut Session, table: Arc<Table>, index: &Index) -> Result<()> {
+    let mut computation = Computation::new(session, table.clone(), index)?;
+    let snapshot = computation.snapshot.clone();
+    let mut scan = snapshot.scan(&table, None)?;
     let mut batch = RowBatch::default();
     let shared = session.shared.clone();
     while scan.next(&mut batch)? {
         shared.cancel.check()?;
         for (id, row) in batch.ids.iter().zip(&batch.rows) {
-            let mut values = row.decode();
-            values.resize(table.columns.len(), value::Datum::Null);
-            change(&mut evaluator, &mut values)?;
+            let Some(values) = computation.completed(row)? else { continue };
             let tx = session.transaction()?.tx()?;
-            tx.lock_row(table, *id, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot).await?;
-            tx.update(table, *id, row, &values).await?;
+            tx.lock_row(&table, *id, RowLockMode::NoKeyUpdate, Wait::Block, &snapshot).await?;
+            tx.update(&table, *id, row, &values).await?;
         }
         tokio::task::yield_now().await;
     }
     Ok(())
 }
 
-/// Publishes an index and fills it from the rows that are there.
+/// Publishes an index and fills it from the rows that are there, unless their values are yet to be computed.
 pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     let index = Arc::new(index);
     session.change_catalog(vec![Change::Put(Object::Index(index.clone()))]).await?;
+    if index.state == IndexState::Computing {
+        return Ok(());
+    }
     let shared = session.shared.clone();
     let tx = session.transaction()?.tx()?;
     tokio::select! {
@@ -323,48 +349,49 @@ async fn blocking(
     work.await.map_err(|error| Error::internal(format!("building an index: {error}")))?
 }
 
-/// CREATE INDEX CONCURRENTLY: the index is published first, kept up to date by writers from then on, and filled in
-/// steps.
-async fn concurrently(session: &mut Session, index: Index) -> Result<()> {
-    let (oid, schema) = (index.oid, index.schema);
-    publish(session, schema, |catalog| {
-        must_be_free(catalog, schema, &index.name)?;
-        Ok(vec![Change::Put(Object::Index(Arc::new(index)))])
-    })
-    .await?;
-    blocking(session, move |engine, stop| engine.build_index_concurrently(oid, stop)).await
-}
-
-/// Gives a table hidden columns while others write: from the publication on writers compute them, and rows that are
-/// there get theirs step by step. Without success the columns go again.
-async fn columns_in_steps(session: &mut Session, table: &Arc<Table>, added: Vec<Column>) -> Result<()> {
-    let (oid, schema, first) = (table.oid, table.schema, table.columns.len());
-    let last = first + added.len();
-    publish(session, schema, |catalog| {
-        let mut newest = table_now(catalog, oid)?;
-        if newest.columns.len() != first {
-            return Err(Error::internal("columns came in spite of a lock"));
-        }
-        newest.columns.extend(added);
-        Ok(vec![Change::Put(Object::Table(Arc::new(newest)))])
-    })
-    .await?;
-    let waited = table.clone();
-    let filled = match blocking(session, move |engine, stop| engine.wait_for_writers(&waited, stop)).await {
-        Ok(()) => fill_in_steps(session, oid, first).await,
-        Err(error) => Err(error),
-    };
-    if filled.is_err() {
-        publish(session, schema, |catalog| {
-            let mut newest = table_now(catalog, oid)?;
-            for column in newest.columns.iter_mut().take(last).skip(first) {
-                forget_column(column);
+/// Completes an index that is published and not full; the session has locked its table with SHARE UPDATE EXCLUSIVE.
+///
+/// An error while values are computed takes the index away again, with its hidden columns: a row for which the expression
+/// fails could not be written while they are there. Later ones leave it write-only. If the server stops, the index stays as
+/// it is, for the next start.
+async fn complete(session: &mut Session, oid: Oid) -> Result<()> {
+    let index = index_now(&session.scope()?.catalog, oid)?;
+    let to_be_resumed = |session: &Session| session.shared.cancel.reason() == Some(CancelReason::Shutdown);
+    if index.state == IndexState::Computing {
+        if let Err(error) = compute_in_steps(session, &index).await {
+            if !to_be_resumed(session) {
+                publish(session, index.schema, |catalog| {
+                    let mut table = table_now(catalog, index.table)?;
+                    let hidden: Vec<usize> = hidden_columns(&table, &index).collect();
+                    hidden.into_iter().for_each(|column| forget_column(&mut table.columns[column]));
+                    Ok(vec![Change::Put(Object::Table(Arc::new(table))), Change::Drop(oid)])
+                })
+                .await?;
             }
-            Ok(vec![Change::Put(Object::Table(Arc::new(newest)))])
+            return Err(error);
+        }
+        publish(session, index.schema, |catalog| {
+            let computed = Index { state: IndexState::WriteOnly, ..index_now(catalog, oid)? };
+            Ok(vec![Change::Put(Object::Index(Arc::new(computed)))])
         })
         .await?;
+        // What was computed with held a snapshot, perhaps to the end of the transaction: filling the index waits
+        // for snapshots.
+        session.commit_block().await?;
     }
-    filled
+    let built = match session.lock(index.table, TableLockMode::ShareUpdateExclusive).await {
+        Ok(()) => blocking(session, move |engine, stop| engine.build_index_concurrently(oid, stop)).await,
+        Err(error) => Err(error),
+    };
+    if built.is_err() && !to_be_resumed(session) {
+        session.database.engine.give_up_build(oid);
+    }
+    built
+}
+
+fn index_now(catalog: &Catalog, oid: Oid) -> Result<Index> {
+    let gone = || Error::new(SqlState::UNDEFINED_OBJECT, "the index was dropped while it was being built");
+    Ok((**catalog.index(oid).ok_or_else(gone)?).clone())
 }
 
 fn table_now(catalog: &Catalog, oid: Oid) -> Result<Table> {
@@ -375,31 +402,16 @@ fn table_now(catalog: &Catalog, oid: Oid) -> Result<Table> {
 /// Rows that are looked at in one transaction.
 const STEP: u64 = 8192;
 
-/// Computes hidden columns from `first` on for every row that is there. A row that somebody else has locked is waited for
-/// alone, with no other row locked: it takes part in no deadlock.
-async fn fill_in_steps(session: &mut Session, oid: Oid, first: usize) -> Result<()> {
-    let scope = session.scope()?;
-    let table = Arc::new(table_now(&scope.catalog, oid)?);
-    let rules = scope.planning(|context| rules::of(context, &table))?;
-    let wanted: Vec<_> = rules.computed.iter().filter(|(n, _)| *n >= first).cloned().collect();
-    let context = session.context(&scope, Arc::from([]), true, false)?;
-    let expressions: Vec<_> = wanted.iter().map(|(_, expression)| expression.clone()).collect();
-    let mut evaluator = execute::Evaluator::new(&expressions, &context)?;
-    let end = context.snapshot.scan(&table, None)?.bound();
+/// Computes the hidden columns of an index for every row that is there; writers compute them from the publication on. A row
+/// that somebody else has locked is waited for alone, with no other row locked: it takes part in no deadlock.
+async fn compute_in_steps(session: &mut Session, index: &Index) -> Result<()> {
+    let oid = index.table;
+    let table = Arc::new(table_now(&session.scope()?.catalog, oid)?);
+    let waited = table.clone();
+    blocking(session, move |engine, stop| engine.wait_for_writers(&waited, stop)).await?;
+    let mut computation = Computation::new(session, table.clone(), index)?;
+    let end = computation.snapshot.scan(&table, None)?.bound();
     let (engine, shared) = (session.database.engine.clone(), session.shared.clone());
-    // `None`: it has them already.
-    let mut completed = |row: &Row| -> Result<Option<Vec<value::Datum>>> {
-        let mut values = row.decode();
-        values.resize(table.columns.len(), value::Datum::Null);
-        let before = values.clone();
-        for (place, (column, _)) in wanted.iter().enumerate() {
-            values[*column] = evaluator.value(place, &before)?;
-        }
-        // A writer has computed what is not NULL.
-        let missing =
-            wanted.iter().any(|(column, _)| before[*column].is_null() && !values[*column].is_null());
-        Ok(missing.then_some(values))
-    };
     let mut from = RowId(0);
     while from < end {
         shared.cancel.check()?;
@@ -413,7 +425,7 @@ async fn fill_in_steps(session: &mut Session, oid: Oid, first: usize) -> Result<
             let mut batch = RowBatch::default();
             while scan.next(&mut batch)? {
                 for (id, row) in batch.ids.iter().zip(&batch.rows) {
-                    if completed(row)?.is_none() {
+                    if computation.completed(row)?.is_none() {
                         continue;
                     }
                     let lock = step.lock_row(&table, *id, RowLockMode::NoKeyUpdate, Wait::Skip, &snapshot);
@@ -426,7 +438,7 @@ async fn fill_in_steps(session: &mut Session, oid: Oid, first: usize) -> Result<
                         }
                         RowLock::Deleted | RowLock::AlreadyChanged => continue,
                     };
-                    if let Some(values) = completed(&current)? {
+                    if let Some(values) = computation.completed(&current)? {
                         step.update(&table, *id, &current, &values).await?;
                     }
                 }
@@ -449,7 +461,7 @@ async fn fill_in_steps(session: &mut Session, oid: Oid, first: usize) -> Result<
                 RowLock::Moved(newest) => newest,
                 RowLock::Skipped | RowLock::Deleted | RowLock::AlreadyChanged => continue,
             };
-            if let Some(values) = completed(&current)? {
+            if let Some(values) = computation.completed(&current)? {
                 alone.update(&table, id, &current, &values).await?;
             }
             alone.commit()?.durable.await?;
@@ -518,21 +530,25 @@ pub async fn reindex(
         };
         session.lock(table, mode).await?;
         let scope = session.scope()?;
-        let Some(found) = scope.catalog.table(table).cloned() else { continue };
-        let indexes: Vec<Arc<Index>> =
-            scope.catalog.indexes(table).filter(|i| only.is_none_or(|o| o == i.oid)).cloned().collect();
+        let indexes: Vec<Oid> =
+            scope.catalog.indexes(table).map(|i| i.oid).filter(|i| only.is_none_or(|o| o == *i)).collect();
         for index in indexes {
-            if in_steps {
-                reindex_in_steps(session, &found, &index).await?;
-                continue;
+            // Those that are built in steps end the transaction in between.
+            let scope = session.scope()?;
+            let Some(index) = scope.catalog.index(index) else { continue };
+            let Some(found) = scope.catalog.table(table) else { continue };
+            match (in_steps, index.state) {
+                (true, IndexState::Computing) => complete(session, index.oid).await?,
+                (true, _) => reindex_in_steps(session, found, index).await?,
+                (false, state) => {
+                    if state == IndexState::Computing {
+                        compute_at_once(session, found.clone(), index).await?;
+                    }
+                    let state = if state.is_full() { state } else { IndexState::Ready };
+                    let storage = session.database.engine.new_storage_id();
+                    build(session, Index { storage, state, ..(**index).clone() }).await?;
+                }
             }
-            let state = match index.state {
-                IndexState::WriteOnly => IndexState::Ready,
-                state => state,
-            };
-            let storage = session.database.engine.new_storage_id();
-            let anew = Index { storage, state, ..(*index).clone() };
-            build(session, anew).await?;
         }
     }
     Ok(done)
@@ -581,4 +597,47 @@ async fn reindex_in_steps(session: &mut Session, table: &Arc<Table>, index: &Arc
     let (waited, own) = (table.clone(), session.shared.pid);
     blocking(session, move |engine, stop| engine.wait_for_others(&waited, own, stop)).await?;
     publish(session, schema, |_| Ok(vec![Change::Drop(second)])).await
+}
+
+/// Goes on with indexes whose values were being computed when the server stopped last, one after the other. What it finds when
+/// it is called is taken for interrupted: nobody may build indexes yet.
+pub fn resume(database: &Arc<Database>) -> impl Future<Output = ()> + Send + use<> {
+    let catalog = database.engine.catalog();
+    let interrupted = catalog.objects().filter_map(|object| match object {
+        Object::Index(index) if index.state == IndexState::Computing => Some(index.clone()),
+        _ => None,
+    });
+    let interrupted: Vec<Arc<Index>> = interrupted.collect();
+    let database = database.clone();
+    async move {
+        for index in interrupted {
+            let name = &index.name;
+            tracing::info!(index = name, "going on with computing the values of an index");
+            let result = resume_one(&database, index.oid).await;
+            let state = database.engine.catalog().index(index.oid).map(|index| index.state);
+            match (result, state) {
+                (Err(_), Some(_)) if database.is_stopping() => return,
+                (Ok(()), Some(_)) => tracing::info!(index = name, "index ready"),
+                (Ok(()), None) => tracing::info!(index = name, "the index was dropped meanwhile"),
+                (Err(error), Some(_)) => {
+                    tracing::error!(index = name, %error, "the index stays unfinished");
+                }
+                (Err(error), None) => tracing::error!(index = name, %error, "the index is gone"),
+            }
+        }
+    }
+}
+
+/// As a statement: it can be seen and cancelled as one.
+async fn resume_one(database: &Database, index: Oid) -> Result<()> {
+    let catalog = database.engine.catalog();
+    let Some(index) = catalog.index(index).filter(|index| index.state == IndexState::Computing) else {
+        return Ok(());
+    };
+    let (Some(schema), Some(home)) = (catalog.schema(index.schema), catalog.database(index.database)) else {
+        return Err(Error::internal(format!("index \"{}\" is in no schema", index.name)));
+    };
+    let [schema, name] = [&schema.name, &index.name].map(|name| crate::quote_ident(name));
+    let mut session = database.internal_session(&home.name).await?;
+    session.run(&format!("REINDEX INDEX CONCURRENTLY {schema}.{name}")).await
 }

@@ -303,13 +303,11 @@ pub async fn remove(session: &mut Session, targets: &[Oid], cascade: bool) -> Re
                 let left =
                     scope.catalog.indexes(index.table).filter(|i| !all.contains(&Dependent::Object(i.oid)));
                 let left: BTreeSet<i16> = left.flat_map(|index| columns_of(index)).collect();
-                let table = scope.catalog.table(index.table);
-                let hidden = |number: i16| {
-                    table.and_then(|t| t.columns.get(number as usize - 1)).is_some_and(|column| column.hidden)
-                };
-                for number in columns_of(index).filter(|number| !left.contains(number) && hidden(*number)) {
+                let Some(table) = scope.catalog.table(index.table) else { continue };
+                let hidden = hidden_columns(table, index);
+                for column in hidden.filter(|column| !left.contains(&table.columns[*column].number)) {
                     if let Some(place) = copy_of(&mut tables, index.table) {
-                        forget_column(&mut tables[place].columns[number as usize - 1]);
+                        forget_column(&mut tables[place].columns[column]);
                     }
                 }
             }
@@ -341,7 +339,14 @@ fn columns_of(index: &Index) -> impl Iterator<Item = i16> {
     index.keys.iter().map(|key| key.column).chain(predicate)
 }
 
-/// Tables with hidden columns that belong to no index, without them: a crash came while values for an index were computed.
+/// Where a table has the hidden columns of one of its indexes.
+pub fn hidden_columns(table: &Table, index: &Index) -> impl Iterator<Item = usize> {
+    let places = columns_of(index).filter_map(|number| usize::try_from(number - 1).ok());
+    places.filter(|place| table.columns.get(*place).is_some_and(|column| column.hidden))
+}
+
+/// Tables with hidden columns that belong to no index, without them: older versions published an index after its columns,
+/// and a crash may have come in between.
 pub fn without_orphans(catalog: &Catalog) -> Vec<Change> {
     let tables = catalog.objects().filter_map(|object| match object {
         Object::Table(table) if table.columns.iter().any(|c| c.hidden && !c.dropped) => Some(table),

@@ -490,7 +490,7 @@ fn indexes(scope: &Scope) -> Filled {
                 c.deferrable
                     && matches!(c.kind, ConstraintKind::Primary { index } | ConstraintKind::Unique { index } if index == i.oid)
             });
-            let ready = i.state != engine::catalog::IndexState::WriteOnly;
+            let maintained = i.state != engine::catalog::IndexState::Computing;
             Some(vec![
                 Datum::Oid(i.oid),
                 Datum::Oid(i.table),
@@ -500,8 +500,8 @@ fn indexes(scope: &Scope) -> Filled {
                 Datum::Bool(!i.nulls_distinct),
                 Datum::Bool(i.primary),
                 Datum::Bool(!deferred),
-                Datum::Bool(ready),
-                Datum::Bool(true),
+                Datum::Bool(i.state.is_full()),
+                Datum::Bool(maintained),
                 Datum::Bool(true),
                 vector(oid::INT2, keys),
                 vector(oid::OID, collations),

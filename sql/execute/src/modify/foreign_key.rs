@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use engine::catalog::{Catalog, ConstraintKind, Index, IndexState, ReferentialAction, Table};
+use engine::catalog::{Catalog, ConstraintKind, Index, ReferentialAction, Table};
 use engine::{
     ColumnRange, Columns, Isolation, KeyRange, Row, RowBatch, RowId, RowLock, RowLockMode, ScanFilter,
     Snapshot, Transaction, UniqueCheck, Wait, concurrent,
@@ -624,7 +624,7 @@ fn children(
         })
     };
     let usable = catalog.indexes(child.oid).find(|index| {
-        index.state != IndexState::WriteOnly
+        index.state.is_full()
             && index.predicate.is_none()
             && index.kind == engine::catalog::IndexKind::BTree
             && index.keys.len() >= foreign.columns.len()
