@@ -1038,7 +1038,9 @@ impl Inner {
     fn ahead(&self, more: u64) -> (Ahead, u64) {
         let version = self.version.load();
         let meta = version.base.meta();
-        let changes = meta.pending.values().map(Piece::cost).fold(Cost::default(), Cost::and);
+        // Those that have failed become no part of the base.
+        let pieces = meta.pending.iter().filter(|(id, _)| !self.bulk.is_aborted(**id));
+        let changes = pieces.map(|(_, piece)| piece.cost()).fold(Cost::default(), Cost::and);
         let mut ahead = Ahead::of(version.base.size().saturating_add(more), meta.unfolded_room());
         for memtable in version.frozen.iter().rev() {
             ahead = ahead.then(memtable.cost());
@@ -1249,7 +1251,7 @@ impl Inner {
             return Ok(());
         }
         let base = self.version.load().base.clone();
-        if state.looked.is_some_and(|before| written() - before < base.size() / 8) {
+        if state.looked.is_some_and(|before| written().saturating_sub(before) < base.size() / 8) {
             return Ok(());
         }
         // What the last commit has given back can be used after the next one.
