@@ -443,6 +443,15 @@ impl Object {
         }
     }
 
+    /// Where the rows or entries of a table or an index are.
+    pub fn storage(&self) -> Option<u32> {
+        match self {
+            Object::Table(table) => Some(table.storage),
+            Object::Index(index) => Some(index.storage),
+            _ => None,
+        }
+    }
+
     /// Tables, indexes, views and sequences share one namespace per schema (`pg_class`); this is the schema.
     pub fn relation_schema(&self) -> Option<Oid> {
         match self {

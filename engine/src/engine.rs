@@ -1049,7 +1049,9 @@ impl Inner {
     fn ahead(&self, more: u64) -> (Ahead, u64) {
         let version = self.version.load();
         let meta = version.base.meta();
-        let changes = meta.pending.values().map(Piece::cost).fold(Cost::default(), Cost::and);
+        // Those that have failed become no part of the base.
+        let pieces = meta.pending.iter().filter(|(id, _)| !self.bulk.is_aborted(**id));
+        let changes = pieces.map(|(_, piece)| piece.cost()).fold(Cost::default(), Cost::and);
         let mut ahead = Ahead::of(version.base.size().saturating_add(more), meta.unfolded_room());
         for memtable in version.frozen.iter().rev() {
             ahead = ahead.then(memtable.cost());
@@ -1134,9 +1136,13 @@ impl Inner {
         self.wal.wait_durable_blocking(generation.applied)?;
         let base = self.version.load().base.clone();
         let mut saved = state.saved.clone();
-        let before = storages(&saved);
+        // Also those that came and went since: a large transaction has put rows there.
+        let mut before = storages(&saved);
         for change in &generation.unsaved.catalog {
             saved.apply(change);
+            if let Change::Put(object) = change {
+                before.extend(object.storage());
+            }
         }
         let after = storages(&saved);
         let memtable = &generation.memtable;
@@ -1260,7 +1266,7 @@ impl Inner {
             return Ok(());
         }
         let base = self.version.load().base.clone();
-        if state.looked.is_some_and(|before| written() - before < base.size() / 8) {
+        if state.looked.is_some_and(|before| written().saturating_sub(before) < base.size() / 8) {
             return Ok(());
         }
         // What the last commit has given back can be used after the next one.
@@ -1628,14 +1634,7 @@ impl Inner {
 
 /// Storages that a catalog names.
 fn storages(catalog: &Catalog) -> BTreeSet<u32> {
-    catalog
-        .objects()
-        .filter_map(|object| match object {
-            Object::Table(table) => Some(table.storage),
-            Object::Index(index) => Some(index.storage),
-            _ => None,
-        })
-        .collect()
+    catalog.objects().filter_map(Object::storage).collect()
 }
 
 /// The frozen memtable's rows in the order of the base.

@@ -1506,16 +1506,11 @@ impl Transaction {
                     Change::Put(object) => state.objects.insert(object.oid(), object.clone()),
                     Change::Drop(oid) => state.objects.remove(oid),
                 };
-                let storage = |object: &Object| match object {
-                    Object::Table(table) => Some(table.storage),
-                    Object::Index(index) => Some(index.storage),
-                    _ => None,
-                };
                 let current = match &own.change {
-                    Change::Put(object) => storage(object),
+                    Change::Put(object) => object.storage(),
                     Change::Drop(_) => None,
                 };
-                if let Some(old) = replaced.as_ref().and_then(storage)
+                if let Some(old) = replaced.as_ref().and_then(Object::storage)
                     && Some(old) != current
                 {
                     session.rows.forget(old);
@@ -1616,14 +1611,7 @@ fn take_locks(held: &mut Vec<Held>, which: impl Fn(&LockTag) -> bool) -> Vec<(Lo
 }
 
 fn live_storages(catalog: &Catalog) -> std::collections::HashSet<u32> {
-    catalog
-        .objects()
-        .filter_map(|object| match object {
-            Object::Table(table) => Some(table.storage),
-            Object::Index(index) => Some(index.storage),
-            _ => None,
-        })
-        .collect()
+    catalog.objects().filter_map(Object::storage).collect()
 }
 
 /// The redo image: for an update only the columns that changed.

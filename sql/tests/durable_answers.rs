@@ -73,6 +73,9 @@ impl Disk for HeldDisk {
     fn lock_directory(&self, directory: &Path) -> io::Result<Box<dyn Directory>> {
         self.disk.lock_directory(directory)
     }
+    fn file_system(&self, directory: &Path) -> io::Result<u64> {
+        self.disk.file_system(directory)
+    }
     fn free_space(&self, directory: &Path) -> io::Result<u64> {
         self.disk.free_space(directory)
     }
@@ -98,6 +101,9 @@ impl File for HeldFile {
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+    fn allocated(&self) -> io::Result<u64> {
+        self.file.allocated()
     }
     fn prefetch(&self, offset: u64, len: u64) {
         self.file.prefetch(offset, len);

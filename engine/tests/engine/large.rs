@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::catalog::{Change, Object};
-use engine::catalog::{Index, IndexState};
+use engine::catalog::{Index, IndexState, Persistence};
 use engine::disk::{Disk, Fault, Operation, SimulatedDisk};
 use engine::*;
 use futures::executor::block_on;
@@ -106,6 +106,40 @@ fn seen_as_a_whole(command: usize, isolation: Isolation) {
     let report = check(std::path::Path::new("/data"), shared).unwrap();
     assert_eq!(report.findings, Vec::<String>::new());
     assert_eq!(report.rows, expected.len() as u64);
+}
+
+#[test]
+fn a_table_that_came_and_went_leaves_nothing() {
+    for crash in [false, true] {
+        let disk = SimulatedDisk::new(38);
+        let mut engine = open(spilling(&disk));
+        let table = Arc::new(table(&engine, "passing", Persistence::Permanent));
+        let index = Arc::new(index(&engine, &table, "passing_a", &[2], false));
+        let put = |object| Change::Put(object);
+        let objects = [Object::Table(table.clone()), Object::Index(index.clone())];
+        let mut transaction = engine.begin(RC, false);
+        transaction.change_catalog(objects.into_iter().map(put).collect()).unwrap();
+        commit(transaction);
+        let mut large = engine.begin(RC, false);
+        large.statement_snapshot(true).unwrap();
+        for id in 0..2000 {
+            block_on(large.insert(&table, &values(id, id))).unwrap();
+        }
+        commit(large);
+        let mut transaction = engine.begin(RC, false);
+        transaction.change_catalog(vec![Change::Drop(index.oid), Change::Drop(table.oid)]).unwrap();
+        commit(transaction);
+        if crash {
+            disk.crash();
+            drop(engine);
+            engine = open(spilling(&disk));
+        }
+        engine.close().unwrap();
+        drop(engine);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let report = check(std::path::Path::new("/data"), shared).unwrap();
+        assert_eq!(report.findings, Vec::<String>::new(), "after a crash: {crash}");
+    }
 }
 
 #[test]
