@@ -477,14 +477,44 @@ impl Stage {
     }
 }
 
-/// A stage that is being written to the base, by a thread of its own where there are threads. Its keys are known until
-/// it is dropped.
+/// What is being written to the base, by a thread of its own where there are threads.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    thread: Option<thread::JoinHandle<value::Result<()>>>,
+    done: value::Result<()>,
+}
+
+impl Delivery {
+    pub(crate) fn start(write: impl FnOnce() -> value::Result<()> + Send + 'static) -> Delivery {
+        match thread::Builder::new().name("bulk".to_owned()).spawn(write) {
+            Ok(thread) => Delivery { thread: Some(thread), done: Ok(()) },
+            Err(error) => Delivery::done(Err(value::Error::internal(format!(
+                "no thread for a large transaction: {error}"
+            )))),
+        }
+    }
+
+    pub(crate) fn done(done: value::Result<()>) -> Delivery {
+        Delivery { thread: None, done }
+    }
+
+    /// Waits until it is there, or has failed.
+    pub(crate) fn finish(self) -> value::Result<()> {
+        match self.thread {
+            None => self.done,
+            Some(thread) => thread.join().unwrap_or_else(|_| {
+                Err(value::Error::internal("writing a part of a large transaction panicked"))
+            }),
+        }
+    }
+}
+
+/// A stage that is being written to the base. Its keys are known until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) piece: PieceFacts,
     pub(crate) stage: Stage,
-    thread: Option<thread::JoinHandle<value::Result<()>>>,
-    done: value::Result<()>,
+    delivery: Delivery,
 }
 
 impl InFlight {
@@ -500,13 +530,7 @@ impl InFlight {
             return InFlight::start_here(piece, stage, last, write);
         }
         let (piece, cargo) = (stage.facts(piece), stage.unload(last));
-        match thread::Builder::new().name("bulk".to_owned()).spawn(move || write(cargo)) {
-            Ok(thread) => InFlight { piece, stage, thread: Some(thread), done: Ok(()) },
-            Err(error) => {
-                let done = Err(value::Error::internal(format!("no thread for a large insert: {error}")));
-                InFlight { piece, stage, thread: None, done }
-            }
-        }
+        InFlight { piece, stage, delivery: Delivery::start(move || write(cargo)) }
     }
 
     fn start_here(
@@ -516,18 +540,12 @@ impl InFlight {
         write: impl FnOnce(Cargo) -> value::Result<()>,
     ) -> InFlight {
         let (piece, cargo) = (stage.facts(piece), stage.unload(last));
-        InFlight { piece, stage, thread: None, done: write(cargo) }
+        InFlight { piece, stage, delivery: Delivery::done(write(cargo)) }
     }
 
     /// Waits until it is in the base, or has failed; gives the stage, emptied.
     pub(crate) fn finish(self) -> value::Result<Stage> {
-        let done = match self.thread {
-            None => self.done,
-            Some(thread) => thread
-                .join()
-                .unwrap_or_else(|_| Err(value::Error::internal("writing rows of a large insert panicked"))),
-        };
-        done.map(|()| self.stage)
+        self.delivery.finish().map(|()| self.stage)
     }
 }
 

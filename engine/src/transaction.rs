@@ -530,7 +530,7 @@ impl Transaction {
             self.next_look = 0;
         }
         self.bound()?;
-        self.flush_deferred()?;
+        self.flush_changes()?;
         self.command = command;
         let pin = match &self.fixed {
             Some(pin) => pin.clone(),

@@ -18,7 +18,7 @@ use crate::ids::{CommandId, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
 use crate::lock::{Attempt, EXCLUSIVE, LockTag, SHARED, Wait};
 use crate::row::{self, Row, RowBytes, RowLayout};
-use crate::stage::{Cargo, InFlight, Stage};
+use crate::stage::{Cargo, Delivery, InFlight, Stage};
 use crate::sync::Arc;
 
 /// Row locks are kept as bits when a transaction has one for so many bytes of what it may write before it spills.
@@ -34,6 +34,8 @@ pub(super) struct Staging {
     rows: u64,
     stage: Option<Stage>,
     in_flight: Option<InFlight>,
+    /// Changes of rows that the command has made, on their way into the base, with the savepoint before them.
+    changes: Option<(PieceFacts, u64, Delivery)>,
     /// Entries of rows that the command has spilled: nobody looks for them before it is through.
     deferred: Option<Deferred>,
     /// What went wrong where no error could be told; the commit does.
@@ -56,7 +58,11 @@ impl Transaction {
             return Ok(());
         }
         let options = &self.engine.options;
-        let (spill_size, limit) = (options.spill_size, options.write_set_limit);
+        let (mut spill_size, limit) = (options.spill_size, options.write_set_limit);
+        if self.staging.changes.is_some() {
+            // The rest is what was taken last, on its way.
+            spill_size /= 2;
+        }
         if self.writes.bytes() >= spill_size {
             self.spill()?;
             if self.writes.bytes() >= spill_size / 2 {
@@ -130,8 +136,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes changes of rows that lie in the base beside them, where nobody else sees them.
+    /// Writes changes of rows that lie in the base beside them, where nobody else sees them. The command goes on meanwhile,
+    /// unless it may look for what is written: a unique key.
     fn spill_changes(&mut self) -> Result<()> {
+        self.land_changes()?;
         let (after, number, mark) = match self.savepoints.last() {
             Some(mark) => (Some(mark.command), mark.number, mark.undo),
             None => (None, 0, 0),
@@ -159,21 +167,39 @@ impl Transaction {
             let id = self.engine.bulk.new_id();
             self.engine.bulk.begin(id, end, taken.last);
             let runs = self.without_deferred(std::mem::take(&mut taken.added));
-            if let Err(error) = self.engine.spill_changes(id, storage, &taken, &runs) {
-                // It may or may not have reached the base; the transaction cannot go on without its changes.
-                self.engine.bulk.abort(id);
-                self.staging.failed = Some(error.clone());
-                return Err(error);
-            }
             self.changed_rows.add(id, storage, &taken);
-            self.note_landed();
-            self.pieces.push((PieceFacts { id, storage, rows: taken.rows }, number));
+            let piece = PieceFacts { id, storage, rows: taken.rows };
+            self.land_changes()?;
+            let unique = !taken.removed.is_empty() || runs.iter().any(|run| run.loose().is_some());
+            if self.engine.options.threads && !unique {
+                let engine = self.engine.clone();
+                let write = move || engine.spill_changes(id, storage, &taken, &runs);
+                self.staging.changes = Some((piece, number, Delivery::start(write)));
+                continue;
+            }
+            let done = self.engine.spill_changes(id, storage, &taken, &runs);
+            self.staging.changes = Some((piece, number, Delivery::done(done)));
+            self.land_changes()?;
             self.release_keys(runs.iter().filter_map(Run::loose).chain(taken.removed.values()));
         }
         if left {
             // What a checkpoint brings into the base can follow it there.
             self.engine.request_checkpoint();
         }
+        Ok(())
+    }
+
+    /// Waits for the changes that are being written.
+    fn land_changes(&mut self) -> Result<()> {
+        let Some((piece, savepoint, delivery)) = self.staging.changes.take() else { return Ok(()) };
+        if let Err(error) = delivery.finish() {
+            // They may or may not have reached the base; the transaction cannot go on without them.
+            self.engine.bulk.abort(piece.id);
+            self.staging.failed = Some(error.clone());
+            return Err(error);
+        }
+        self.pieces.push((piece, savepoint));
+        self.note_landed();
         Ok(())
     }
 
@@ -334,8 +360,9 @@ impl Transaction {
         runs
     }
 
-    /// Brings the entries that wait into the base, where the transaction's later commands see them.
-    pub(super) fn flush_deferred(&mut self) -> Result<()> {
+    /// Brings what the command has changed into the base, with the entries that wait, where later commands see it.
+    pub(super) fn flush_changes(&mut self) -> Result<()> {
+        self.land_changes()?;
         let Some(deferred) = self.staging.deferred.take() else { return Ok(()) };
         let runs: Vec<Run> = deferred.take().collect();
         if runs.is_empty() {
@@ -524,7 +551,7 @@ impl Transaction {
             self.land()?;
             self.staging.stage = None;
         }
-        self.flush_deferred()
+        self.flush_changes()
     }
 
     /// [`Transaction::flush_stage`] where no error can be told: the commit will fail with it.
@@ -536,7 +563,7 @@ impl Transaction {
     /// Forgets what is staged: the command is undone.
     pub(super) fn drop_stage(&mut self) {
         // What cannot land is gone all the same.
-        let _ = self.land();
+        let _ = (self.land(), self.land_changes());
         (self.staging.stage, self.staging.deferred) = (None, None);
     }
 }
