@@ -109,6 +109,34 @@ fn seen_as_a_whole(command: usize, isolation: Isolation) {
 }
 
 #[test]
+fn an_index_that_replay_filled_serves_old_snapshots() {
+    let disk = SimulatedDisk::new(39);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    fill(&engine, &t, (0..20).map(|id| (id, id)));
+    engine.checkpoint().unwrap();
+    let mut transaction = engine.begin(RC, false);
+    let anew = Index { storage: engine.new_storage_id(), ..(*t.a).clone() };
+    transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(anew.clone())))]).unwrap();
+    block_on(transaction.build_index(&anew)).unwrap();
+    commit(transaction);
+    disk.crash();
+    drop(engine);
+    let engine = open(options(&disk));
+    let t = Fixture::of(&engine);
+    let snapshot = engine.snapshot();
+    let before = t.rows(&snapshot);
+    let mut other = engine.begin(RC, false);
+    assert!(block_on(t.set_a(&mut other, 5, |_| 500)).unwrap());
+    commit(other);
+    // The memtable with the entries of the index keeps what the snapshot needs.
+    engine.checkpoint().unwrap();
+    fill(&engine, &t, [(100, 100)]);
+    engine.checkpoint().unwrap();
+    assert_eq!(t.rows(&snapshot), before);
+}
+
+#[test]
 fn a_table_that_came_and_went_leaves_nothing() {
     for crash in [false, true] {
         let disk = SimulatedDisk::new(38);
