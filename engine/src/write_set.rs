@@ -468,7 +468,7 @@ impl WriteSet {
         let own = sets.indexes.entry(index).or_default();
         (own.rows, own.temporary, own.unique) = (shape.rows, shape.temporary, shape.unique);
         let size = entry.len() as u64 + ENTRY;
-        let undo = |entry: &Box<[u8]>, previous| Undo::Entry { index, entry: entry.clone(), previous };
+        let undo = |entry: &[u8], previous| Undo::Entry { index, entry: entry.into(), previous };
         match own.entries.entry(entry) {
             MapEntry::Vacant(place) => {
                 sets.bytes += size;
