@@ -122,7 +122,7 @@ fn compare(login: &Login, startdb: bool) {
             scope.spawn(|| {
                 loop {
                     let Some((number, case)) = queue.lock().expect("a queue").pop_front() else { return };
-                    let got = run(&case, number, login);
+                    let mut got = run(&case, number, login);
                     let own = case.expected(".startdb");
                     let file = if startdb && own.exists() { own } else { case.expected("") };
                     if write {
@@ -130,6 +130,10 @@ fn compare(login: &Login, startdb: bool) {
                         continue;
                     }
                     let expected = read(&file);
+                    if expected != got && !startdb {
+                        // In PostgreSQL it is a race, rarely lost, which of two that waited for an updated row comes first.
+                        got = run(&case, number, login);
+                    }
                     if expected != got {
                         let text = difference(&expected, &got);
                         failures.lock().expect("a list").push(format!("{}\n{text}", case.name()));
