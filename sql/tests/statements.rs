@@ -11,6 +11,14 @@ use std::time::{Duration, Instant};
 
 use session::{Chunk, Database as _, Fetched, Peer, Session, Startup};
 
+/// A database in a directory that goes with the first part.
+fn new_database() -> (tempfile::TempDir, engine::Engine, std::sync::Arc<sql::Database>) {
+    let home = tempfile::tempdir().unwrap();
+    let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
+    let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+    (home, engine, database)
+}
+
 async fn open(database: &sql::Database, user: &str) -> Box<dyn Session> {
     database
         .open(Startup {
@@ -90,9 +98,7 @@ fn scripts() {
         let mut wrong = Vec::new();
         for file in std::fs::read_dir(directory).unwrap() {
             let path = file.unwrap().path();
-            let home = tempfile::tempdir().unwrap();
-            let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
-            let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+            let (_home, engine, database) = new_database();
             let mut session = open(&database, "postgres").await;
             let script = std::fs::read_to_string(&path).unwrap();
             let mut lines = script.lines().peekable();
@@ -129,9 +135,7 @@ fn scripts() {
 fn literals_share_a_plan() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let home = tempfile::tempdir().unwrap();
-        let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
-        let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+        let (_home, engine, database) = new_database();
         let mut session = open(&database, "postgres").await;
         run(&mut *session, "CREATE TABLE t (id int PRIMARY KEY, kind text, at date)").await;
         let fill = "INSERT INTO t SELECT g, CASE WHEN g % 100 = 0 THEN 'kind ' || g / 100 ELSE 'common' END, \
@@ -213,9 +217,7 @@ async fn awaited(session: &mut dyn Session, question: &str, answer: &str) {
 fn an_index_without_all_its_values() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let home = tempfile::tempdir().unwrap();
-        let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
-        let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+        let (home, engine, database) = new_database();
         let mut session = open(&database, "postgres").await;
         let mut holder = open(&database, "postgres").await;
         let state = "SELECT indisvalid, indisready, indislive FROM pg_index WHERE indexrelid = \
@@ -332,9 +334,7 @@ fn an_index_without_all_its_values() {
 fn statements_that_are_older_than_an_index() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let home = tempfile::tempdir().unwrap();
-        let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
-        let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+        let (home, engine, database) = new_database();
         let mut session = open(&database, "postgres").await;
         let mut holder = open(&database, "postgres").await;
         run(&mut *session, "CREATE TABLE t (id int PRIMARY KEY, word text)").await;

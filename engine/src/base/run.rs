@@ -168,31 +168,39 @@ impl Packer {
 pub struct Deferred {
     /// Bytes of memory.
     limit: u64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
     /// By index storage.
-    runs: Mutex<BTreeMap<u32, Vec<Packed>>>,
+    runs: BTreeMap<u32, Vec<Packed>>,
+    /// Of all of them.
+    bytes: u64,
 }
 
 impl Deferred {
     pub fn new(limit: u64) -> Deferred {
-        Deferred { limit, runs: Mutex::default() }
+        Deferred { limit, waiting: Mutex::default() }
     }
 
     pub fn add(&self, index: u32, run: Packed) {
-        self.runs.lock().entry(index).or_default().push(run);
+        let mut waiting = self.waiting.lock();
+        waiting.bytes += run.bytes() as u64;
+        waiting.runs.entry(index).or_default().push(run);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.runs.lock().is_empty()
+        self.waiting.lock().runs.is_empty()
     }
 
     pub fn is_full(&self) -> bool {
-        let runs = self.runs.lock();
-        runs.values().flatten().map(|run| run.bytes() as u64).sum::<u64>() >= self.limit
+        self.waiting.lock().bytes >= self.limit
     }
 
     /// All of them, which leaves none.
     pub fn take(&self) -> impl Iterator<Item = Run> {
-        std::mem::take(&mut *self.runs.lock()).into_values().map(Run::Packed)
+        std::mem::take(&mut *self.waiting.lock()).runs.into_values().map(Run::Packed)
     }
 }
 

@@ -157,6 +157,11 @@ fn free(disk: &dyn Disk, directory: &Path) -> Result<u64> {
     disk.free_space(directory).map_err(|error| super::error("look at", directory, &error))
 }
 
+fn no_room(message: String) -> Error {
+    Error::new(SqlState::DISK_FULL, message)
+        .hint("Free space on the disk; what can be given back by a checkpoint is given back by itself.")
+}
+
 /// Refuses a checkpoint that takes `room` bytes, where there are not as many. Gives what is left beside them.
 pub fn for_checkpoint(disk: &dyn Disk, directory: &Path, room: u64, reserve: u64) -> Result<u64> {
     let need = room.saturating_add(reserve / 4);
@@ -256,14 +261,10 @@ impl Room {
         if free >= need {
             return Ok(());
         }
-        Err(Error::new(
-            SqlState::DISK_FULL,
-            format!(
-                "no room for a log segment: {need} bytes must be free in \"{}\", {free} are",
-                log.display()
-            ),
-        )
-        .hint("Free space on the disk; what can be given back by a checkpoint is given back by itself."))
+        let place = log.display();
+        Err(no_room(format!(
+            "no room for a log segment: {need} bytes must be free in \"{place}\", {free} are"
+        )))
     }
 
     /// Everything that is taken fits beside what the next checkpoint needs.
@@ -292,13 +293,9 @@ impl Room {
         if free >= need {
             return Ok(());
         }
-        Err(Error::new(
-            SqlState::DISK_FULL,
-            format!(
-                "no room for {what}: {need} bytes must be free in \"{}\" for it and for the next checkpoint, {free} are",
-                self.directory.display()
-            ),
-        )
-        .hint("Free space on the disk; what can be given back by a checkpoint is given back by itself."))
+        let place = self.directory.display();
+        Err(no_room(format!(
+            "no room for {what}: {need} bytes must be free in \"{place}\" for it and for the next checkpoint, {free} are"
+        )))
     }
 }

@@ -87,26 +87,27 @@ impl RowKeys for TableKeys {
     }
 }
 
+/// What putting entries may touch: see [`Cost::touched`].
+fn touched_by(runs: &[Run]) -> u64 {
+    runs.iter().map(Run::most).sum::<u64>().saturating_mul(Cost::ENTRY)
+}
+
 impl Inner {
     /// Writes rows into the base whose transaction has not ended, under the name `piece`.
     pub(crate) fn spill(&self, piece: u64, spill: Spill<'_>) -> Result<()> {
         let storage = spill.storage;
         let end = spill.groups.last().map_or(0, |last| (u64::from(*last) + 1) * GROUP_ROWS);
         let pending = Piece { storage, groups: spill.groups, indexes: spill.indexes, ..Piece::default() };
-        let entries: u64 = spill.runs.iter().map(Run::most).sum();
+        let cost = Cost { bytes: spill.bytes, touched: touched_by(spill.runs) };
         let _state = self.checkpointing.lock();
         // After a crash nobody may get row ids in these groups: they are taken out as a whole.
-        let base = self.version.load().base.clone();
-        let rows_now = base.meta().storages.get(&storage).map_or(0, |state| state.rows);
-        let cost = Cost { bytes: spill.bytes, touched: entries.saturating_mul(Cost::ENTRY) };
-        let own = Ahead::of(base.size(), 0).then(cost).room;
+        let rows_now = self.version.load().base.meta().storages.get(&storage).map_or(0, |state| state.rows);
         self.change_base(BaseChange {
             rows: spill.rows,
             runs: spill.runs,
             storages: vec![(storage, StorageState { next_row: end, rows: rows_now })],
             pending: vec![(piece, pending)],
-            // The next checkpoint must still fit.
-            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
+            expected_bytes: self.room_beside(cost, 1),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -136,7 +137,7 @@ impl Inner {
             bytes: taken.bytes,
             entries: taken.entries,
         };
-        let own = Ahead::of(base.size(), 0).then(pending.cost()).room;
+        let cost = pending.cost();
         let mut rows = taken.groups.iter().flat_map(|(group, rows)| {
             rows.iter().map(|(offset, bytes)| {
                 Ok(RowChange { storage, row: RowId::at(*group, *offset), bytes: bytes.clone() })
@@ -147,7 +148,7 @@ impl Inner {
             changes: Some((piece, &mut rows)),
             pending: vec![(piece, pending)],
             // It is written now, and again when it is folded.
-            expected_bytes: own.saturating_mul(2).saturating_add(self.checkpoint_room(own)),
+            expected_bytes: self.room_beside(cost, 2),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
     }
@@ -155,16 +156,18 @@ impl Inner {
     /// Writes entries into the base of rows that pieces have brought there.
     pub(crate) fn spill_entries(&self, runs: &[Run]) -> Result<()> {
         let _state = self.checkpointing.lock();
-        let cost = Cost {
-            bytes: runs.iter().map(Run::bytes).sum(),
-            touched: runs.iter().map(Run::most).sum::<u64>().saturating_mul(Cost::ENTRY),
-        };
-        let own = Ahead::of(self.version.load().base.size(), 0).then(cost).room;
+        let cost = Cost { bytes: runs.iter().map(Run::bytes).sum(), touched: touched_by(runs) };
         self.change_base(BaseChange {
             runs,
-            expected_bytes: own.saturating_add(self.checkpoint_room(own)),
+            expected_bytes: self.room_beside(cost, 1),
             ..BaseChange::none(&mut std::iter::empty(), &mut std::iter::empty())
         })
+    }
+
+    /// Bytes that a change of the base takes, written so many times, beside the next checkpoint, which must still fit.
+    fn room_beside(&self, cost: Cost, times: u64) -> u64 {
+        let own = Ahead::of(self.version.load().base.size(), 0).then(cost).room;
+        own.saturating_mul(times).saturating_add(self.checkpoint_room(own))
     }
 
     /// One commit of the base that changes nothing of what its LSN stands for. Under the checkpointing mutex.

@@ -139,7 +139,6 @@ impl Transaction {
     /// Writes changes of rows that lie in the base beside them, where nobody else sees them. The command goes on meanwhile,
     /// unless it may look for what is written: a unique key.
     fn spill_changes(&mut self) -> Result<()> {
-        self.land_changes()?;
         let (after, number, mark) = match self.savepoints.last() {
             Some(mark) => (Some(mark.command), mark.number, mark.undo),
             None => (None, 0, 0),
@@ -151,6 +150,7 @@ impl Transaction {
         let Some(end) = self.hold_end() else { return Ok(()) };
         let mut left = false;
         for storage in storages {
+            self.land_changes()?;
             // Held by this transaction, so that nobody else brings a newer version into a memtable.
             let version = self.engine.version.load_full();
             let mut is_settled = |row: RowId| -> Result<bool> {
@@ -169,7 +169,6 @@ impl Transaction {
             let runs = self.without_deferred(std::mem::take(&mut taken.added));
             self.changed_rows.add(id, storage, &taken);
             let piece = PieceFacts { id, storage, rows: taken.rows };
-            self.land_changes()?;
             let unique = !taken.removed.is_empty() || runs.iter().any(|run| run.loose().is_some());
             if self.engine.options.threads && !unique {
                 let engine = self.engine.clone();

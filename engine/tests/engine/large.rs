@@ -24,6 +24,15 @@ fn spilling(disk: &SimulatedDisk) -> Options {
     options
 }
 
+/// What `startdb check` says of a closed directory, in which it finds no damage.
+#[track_caller]
+fn sound(disk: &SimulatedDisk) -> CheckReport {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let report = check(std::path::Path::new("/data"), shared).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    report
+}
+
 /// Rows that one command inserts: few, as a client's loop does it, or all of them, as COPY does, which stages them.
 const COMMANDS: [usize; 2] = [10, usize::MAX];
 
@@ -102,9 +111,7 @@ fn seen_as_a_whole(command: usize, isolation: Isolation) {
     expected.insert(5000, 1);
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    let report = sound(&disk);
     assert_eq!(report.rows, expected.len() as u64);
 }
 
@@ -164,9 +171,7 @@ fn a_table_that_came_and_went_leaves_nothing() {
         }
         engine.close().unwrap();
         drop(engine);
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let report = check(std::path::Path::new("/data"), shared).unwrap();
-        assert_eq!(report.findings, Vec::<String>::new(), "after a crash: {crash}");
+        sound(&disk);
     }
 }
 
@@ -218,9 +223,7 @@ fn leaves_nothing(command: usize) {
     assert!(before.len() < expected.len());
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    sound(&disk);
 }
 
 #[test]
@@ -270,9 +273,7 @@ fn a_second_index_is_whole_when_the_command_is_through() {
     assert_eq!(t.rows(&engine.snapshot()), expected);
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    let report = sound(&disk);
     assert_eq!(report.rows, expected.len() as u64);
 }
 
@@ -689,9 +690,7 @@ fn changes_seen_as_a_whole(isolation: Isolation) {
     }
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    let report = sound(&disk);
     assert_eq!(report.index_entries, 2 * expected.len() as u64, "no entry of what was is left");
 }
 
@@ -721,9 +720,7 @@ fn changes_of_many_rows_that_fail_leave_nothing() {
         engine.checkpoint().unwrap();
         assert_eq!(t.rows(&engine.snapshot()), after);
         engine.close().unwrap();
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let report = check(std::path::Path::new("/data"), shared).unwrap();
-        assert_eq!(report.findings, Vec::<String>::new());
+        let report = sound(&disk);
         assert_eq!(report.index_entries, 2 * after.len() as u64);
     }
 }
@@ -1059,9 +1056,7 @@ fn an_index_is_filled_while_others_write() {
     assert!(rows.len() > 30_000);
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    sound(&disk);
     let engine = open(options(&disk));
     assert_eq!(later.rows(&engine.snapshot()), rows);
 }
@@ -1149,7 +1144,5 @@ fn an_index_that_waits_for_its_values() {
     assert_eq!(later.rows(&engine.snapshot()).len(), 20_001);
     engine.close().unwrap();
     drop(engine);
-    let shared: Arc<dyn Disk> = Arc::new(disk);
-    let report = check(std::path::Path::new("/data"), shared).unwrap();
-    assert_eq!(report.findings, Vec::<String>::new());
+    sound(&disk);
 }

@@ -584,13 +584,11 @@ async fn reindex_in_steps(session: &mut Session, table: &Arc<Table>, index: &Arc
         return Err(error);
     }
     publish(session, schema, |catalog| {
-        let gone =
-            || Error::new(SqlState::UNDEFINED_OBJECT, "the index was dropped while it was being built");
-        let before = catalog.index(old).ok_or_else(gone)?;
-        let new = catalog.index(second).ok_or_else(gone)?;
-        let first = Index { storage: new.storage, state: IndexState::Ready, ..(**before).clone() };
+        let (before, new) = (index_now(catalog, old)?, index_now(catalog, second)?);
+        let (storage, kept) = (new.storage, before.storage);
+        let first = Index { storage, state: IndexState::Ready, ..before };
         // Writers keep the old storage for those who still read it.
-        let second = Index { storage: before.storage, state: IndexState::WriteOnly, ..(**new).clone() };
+        let second = Index { storage: kept, state: IndexState::WriteOnly, ..new };
         Ok([first, second].map(|index| Change::Put(Object::Index(Arc::new(index)))).to_vec())
     })
     .await?;
