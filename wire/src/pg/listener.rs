@@ -158,10 +158,10 @@ impl Bound {
         let (phase, watched) = watch::channel(Phase::Running);
         let (task, tasks) = mpsc::channel(1);
         for listener in listeners {
-            tokio::spawn(accept_tcp(listener, shared.clone(), watched.clone(), task.clone()));
+            tokio::spawn(accept_tcp(task.clone(), listener, shared.clone(), watched.clone()));
         }
         if let Some(unix) = unix {
-            tokio::spawn(accept_unix(unix, shared.clone(), watched.clone(), task.clone()));
+            tokio::spawn(accept_unix(task.clone(), unix, shared.clone(), watched.clone()));
         }
         Ok(Handle { shared, addresses: self.addresses, unix_path, phase, tasks })
     }
@@ -260,11 +260,12 @@ async fn accept_failed(error: std::io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
+/// `task`, which [`Handle::stop`] waits for, comes first and so goes last: by then the port is closed.
 async fn accept_tcp(
+    task: mpsc::Sender<()>,
     listener: TcpListener,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
-    task: mpsc::Sender<()>,
 ) {
     loop {
         let accepted = tokio::select! {
@@ -297,11 +298,12 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// As [`accept_tcp`]; by then the socket is removed.
 async fn accept_unix(
+    task: mpsc::Sender<()>,
     unix: UnixSocket,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
-    task: mpsc::Sender<()>,
 ) {
     loop {
         let accepted = tokio::select! {
