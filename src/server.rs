@@ -137,6 +137,7 @@ impl Server {
             settings.memtable_size,
             settings.old_snapshot_memory,
         );
+        options.aside = sql::aside;
         options.disk_reserve = settings.disk_reserve;
         options.wal_segment_size = settings.wal_segment_size;
         options.wal_keep_segments = settings.wal_keep_segments;

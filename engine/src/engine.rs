@@ -86,6 +86,9 @@ pub struct Options {
     /// `false`: no threads at all (implies manual checkpoints): what they would do is done by whoever waits for
     /// it, in an order that only the caller decides.
     pub threads: bool,
+    /// Carries out, once, what keeps its thread for long: a wait for a checkpoint, a part of a large transaction on its way to
+    /// the disk. Where many transactions share few threads, others can have this one's other work meanwhile.
+    pub aside: fn(&mut dyn FnMut()),
 }
 
 impl Options {
@@ -112,6 +115,7 @@ impl Options {
             write_set_limit: 4 << 30,
             new_database_id: None,
             threads: true,
+            aside: |work| work(),
         }
     }
 
@@ -738,6 +742,13 @@ impl Inner {
 
     pub(crate) fn private_version(&self) -> u64 {
         self.private_versions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Carries out what may keep its thread for long: see [`Options::aside`].
+    pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (mut work, mut done) = (Some(work), None);
+        (self.options.aside)(&mut || done = work.take().map(|work| work()));
+        done.unwrap_or_else(|| unreachable!("what was to be carried out aside was not, or twice"))
     }
 
     /// Every commit up to here is in memtables.

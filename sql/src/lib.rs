@@ -40,7 +40,7 @@ pub use database::{Counters, Database, DatabaseStats, Options, RowSource, System
 pub use function::quote_ident;
 pub use query_log::{QueryLog, fingerprint};
 pub use readings::{ActivityReading, DatabaseReading, LockReading, Readings, TableReading};
-pub use session::Session;
+pub use session::{Session, aside};
 pub use setting::{SERVER_VERSION, check_setting};
 /// Spans for a tracer: their target, and who says which statements have any.
 pub use trace::{Sampler, TARGET as TRACE_TARGET, set_trace_sampler};

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use dashmap::DashMap;
 use engine::Engine;
 use engine::catalog::Table;
-use plan::ir::{NodeKind, Plan};
+use plan::ir::{Node, NodeKind, Plan};
 use resolve::ResultColumn;
 use value::{Oid, datetime};
 
@@ -61,6 +61,8 @@ pub struct Resolved {
     pub returns_rows: bool,
     /// Has to run through the DML driver: changes or locks rows somewhere.
     pub drives: bool,
+    /// May keep its thread for long.
+    pub long: bool,
     pub catalog_version: u64,
     /// The session's own changes it was made under; 0: none.
     pub local_version: u64,
@@ -75,6 +77,20 @@ pub struct Resolved {
     pub described: OnceLock<Arc<[session::Column]>>,
     /// The query log's name for the statement; made once.
     fingerprint: OnceLock<(u64, Arc<str>)>,
+}
+
+/// Plans that cost more than this run on the vectorised executor, where it takes them, or else on a thread of their own for the
+/// length of a chunk: about 100,000 rows scanned.
+pub const LONG: f64 = 1_200.0;
+
+/// Whether a plan may compute for long before it gives a row: it costs much, or looks through much for a few rows.
+fn takes_long(node: &Node) -> bool {
+    let looks = match &node.kind {
+        NodeKind::Scan(scan) => scan.filter.is_some(),
+        NodeKind::Filter { .. } => true,
+        _ => false,
+    };
+    (looks && node.total_cost > LONG) || node.inputs().into_iter().any(takes_long)
 }
 
 impl Resolved {
@@ -109,6 +125,7 @@ impl Resolved {
         let sizes = plan.tables.iter().map(|t| (t.table.clone(), engine.statistics(&t.table).rows)).collect();
         Resolved {
             returns_rows: kind == CommandKind::Select || !columns.is_empty(),
+            long: plan.root.total_cost > LONG || takes_long(&plan.root),
             plan: Arc::new(plan),
             columns,
             types,

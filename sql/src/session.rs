@@ -10,7 +10,8 @@
 //! all locks, at once; only the memory of having failed stays until ROLLBACK.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ use crate::command::set::level;
 use crate::database::Database;
 use crate::grammar::{self, error_shifted};
 use crate::literal::{self, Lifted};
-use crate::plan_cache::{CommandKind, Resolved};
+use crate::plan_cache::{CommandKind, LONG, Resolved};
 use crate::privilege;
 use crate::query_log;
 use crate::scope::Scope;
@@ -60,14 +61,11 @@ pub(crate) use utility::missing_statement;
 
 /// Rows made at once between looks at the clock and the client.
 const CHUNK: usize = 512;
-/// Bytes of text above which a plan is not kept for other statements: it would be large and unlikely to come again.
+/// Bytes of text above which a plan is not kept for other statements: it would be large and unlikely to come again. It may take long
+/// to make, too.
 const LONGEST_CACHED: usize = 16 << 10;
 /// A chunk that took longer gives other sessions a turn.
 const SLICE: Duration = Duration::from_millis(2);
-/// Plans that cost more than this run on the vectorised executor, where it takes them: about 100,000 rows scanned.
-const VECTORISED: f64 = 1_200.0;
-/// Plans that cost more than this run on a thread of their own for the length of a chunk.
-const LONG: f64 = 20_000.0;
 
 pub struct Session {
     pub(crate) database: Arc<Database>,
@@ -91,6 +89,8 @@ pub struct Session {
     pub(crate) temporary: Option<Oid>,
     timer: Option<tokio::task::AbortHandle>,
     last_yield: Instant,
+    /// Nothing was to be done since, and others had their turn.
+    rested: bool,
     pub(crate) statement_time: i64,
     /// What COMMIT AND CHAIN carries over, and the idle-in-transaction clock.
     idle_since: Option<Instant>,
@@ -182,6 +182,7 @@ pub enum PortalState {
         driver: Box<execute::Driver>,
         kind: CommandKind,
         returns_rows: bool,
+        long: bool,
     },
     /// Rows that are all there (SHOW, EXPLAIN, EXECUTE of those).
     Buffered {
@@ -329,6 +330,7 @@ impl Session {
             temporary: None,
             timer: None,
             last_yield: Instant::now(),
+            rested: false,
             statement_time: datetime::now(),
             idle_since: None,
             depth: 0,
@@ -490,7 +492,9 @@ impl Session {
         }
         self.database.counters.plan_cache_misses.fetch_add(1, Ordering::Relaxed);
         span.record("cache_hit", false);
-        let resolved = Arc::new(self.make_plan(&scope, query, declared, takes_parameters, local_version)?);
+        let make = || self.make_plan(&scope, query, declared, takes_parameters, local_version);
+        let resolved = if parsed.text.len() > LONGEST_CACHED { blocking(make)? } else { make()? };
+        let resolved = Arc::new(resolved);
         if let Some(own) = own {
             *own.lock() = Some(resolved.clone());
         }
@@ -546,7 +550,7 @@ impl Session {
     /// Every statement of a string, parsed; from the cache if the string has come before.
     fn parse_text(&self, text: &str) -> Result<Arc<[Parsed]>> {
         if text.len() > LONGEST_CACHED {
-            return Ok(grammar::parse(text)?.into());
+            return Ok(blocking(|| grammar::parse(text))?.into());
         }
         if let Some(known) = self.database.parses.get(&EVERYWHERE, text) {
             return Ok(known);
@@ -681,6 +685,7 @@ impl Session {
                 driver: Box::new(driver),
                 kind: resolved.kind,
                 returns_rows: resolved.returns_rows,
+                long: resolved.long,
             });
         }
         if !instrument && let Some(executor) = self.vectorised_for(scope, resolved) {
@@ -690,8 +695,7 @@ impl Session {
             return Ok(PortalState::Streaming { batches, kind: resolved.kind, rest: None, types, tally });
         }
         let cursor = execute::open(&resolved.plan, context)?;
-        let long = resolved.plan.root.total_cost > LONG;
-        Ok(PortalState::Reading { cursor, kind: resolved.kind, long })
+        Ok(PortalState::Reading { cursor, kind: resolved.kind, long: resolved.long })
     }
 
     /// The vectorised executor, if a plan that only reads is to run there: by its cost, unless `startdb.executor` says otherwise.
@@ -701,7 +705,7 @@ impl Session {
         resolved: &Resolved,
     ) -> Option<&Arc<dyn execute::Vectorised>> {
         let wanted = match scope.settings.executor {
-            Executor::Auto => resolved.plan.root.total_cost > VECTORISED,
+            Executor::Auto => resolved.plan.root.total_cost > LONG,
             Executor::Row => false,
             Executor::Vector => true,
         };
@@ -913,6 +917,18 @@ impl Session {
         Ok(())
     }
 
+    /// Gives other sessions a turn when this one has had the thread for long.
+    async fn take_turns(&mut self) {
+        let rested = std::mem::take(&mut self.rested);
+        if !rested && self.last_yield.elapsed() <= SLICE {
+            return;
+        }
+        if !rested {
+            tokio::task::yield_now().await;
+        }
+        self.last_yield = Instant::now();
+    }
+
     /// Pulls the next chunk of a portal.
     async fn pull(&mut self, portal: &mut Portal, max_rows: usize) -> Result<Fetched> {
         if matches!(portal.state, PortalState::New) {
@@ -932,10 +948,7 @@ impl Session {
         }
         let room = if max_rows > 0 { (max_rows - portal.given).min(CHUNK) } else { CHUNK };
         self.shared.cancel.check()?;
-        if self.last_yield.elapsed() > SLICE {
-            tokio::task::yield_now().await;
-            self.last_yield = Instant::now();
-        }
+        self.take_turns().await;
         let span = portal.span.clone();
         if let Some(mut rows) = self.rows_of(&mut portal.state, room).instrument(span).await? {
             self.name_objects(portal.columns.as_deref(), &mut rows)?;
@@ -1000,11 +1013,13 @@ impl Session {
         match state {
             PortalState::Reading { cursor, long, .. } => {
                 let mut out = execute::Rows::default();
+                let begun = Instant::now();
                 let more = if *long {
                     blocking(|| cursor.next(room, &mut out))?
                 } else {
                     cursor.next(room, &mut out)?
                 };
+                *long |= begun.elapsed() > SLICE;
                 if out.count == 0 && !more {
                     return Ok(None);
                 }
@@ -1028,14 +1043,14 @@ impl Session {
                 }
                 Ok(Some(rows))
             }
-            PortalState::Driving { driver, returns_rows, .. } => {
+            PortalState::Driving { driver, returns_rows, long, .. } => {
                 let mut out = execute::Rows::default();
                 let more = {
                     let tx = match self.block.as_mut() {
                         Some(block) => block.tx()?,
                         None => return Err(Error::internal("a statement lost its transaction")),
                     };
-                    driver.next(tx, room, &mut out).await?
+                    considerate(driver.next(tx, room, &mut out), long).await?
                 };
                 if !*returns_rows || (out.count == 0 && !more) {
                     return Ok(None);
@@ -1420,6 +1435,27 @@ impl Session {
     }
 }
 
+/// Awaits what computes between its waits. From the first time that takes long (`long`), or from the start, it does not starve
+/// the other sessions of this thread.
+pub(crate) async fn considerate<T>(work: impl Future<Output = T>, long: &mut bool) -> T {
+    let mut work = pin!(work);
+    poll_fn(move |task| {
+        if *long {
+            return blocking(|| work.as_mut().poll(task));
+        }
+        let begun = Instant::now();
+        let polled = work.as_mut().poll(task);
+        *long = begun.elapsed() > SLICE;
+        polled
+    })
+    .await
+}
+
+/// For [`engine::Options::aside`], where sessions share the threads of a tokio runtime.
+pub fn aside(work: &mut dyn FnMut()) {
+    blocking(work);
+}
+
 /// Runs long synchronous work without starving the other sessions of this thread.
 pub(crate) fn blocking<R>(work: impl FnOnce() -> R) -> R {
     let multi = tokio::runtime::Handle::try_current()
@@ -1546,6 +1582,7 @@ impl session::Session for Session {
                 None => std::future::pending().await,
             }
         };
+        self.rested = true;
         // What cancelled the last statement is over.
         self.shared.cancel.reset();
         tokio::select! {
@@ -1732,6 +1769,7 @@ impl session::Session for Session {
         let Some(mut copy) = self.copy.take() else {
             return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "no COPY is running"));
         };
+        self.take_turns().await;
         match copy.data(self, data).await {
             Ok(()) => {
                 self.copy = Some(copy);

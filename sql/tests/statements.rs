@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use session::{Chunk, Database as _, Fetched, Peer, Session, Startup};
@@ -209,6 +211,56 @@ async fn awaited(session: &mut dyn Session, question: &str, answer: &str) {
         assert!(Instant::now() < deadline, "{question}: {got:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// A statement that changes or looks through many rows leaves the threads of the runtime to others, also while it waits for
+/// what goes to the base. Here there is one thread.
+#[test]
+fn others_have_their_turn_beside_large_statements() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut options = engine::Options::new(home.path().join("data"));
+    options.spill_size = 4 << 20;
+    options.aside = sql::aside;
+    let engine = engine::Engine::open(options).unwrap();
+    let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+    let turns = Arc::new(AtomicU64::new(0));
+    let (count, counted) = (turns.clone(), turns);
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let statements = async move {
+        let mut session = open(&database, "postgres").await;
+        run(&mut *session, "CREATE TABLE parents (id int PRIMARY KEY, what text)").await;
+        run(&mut *session, "CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents)").await;
+        for (statement, tag) in [
+            (
+                "INSERT INTO parents SELECT g, 'row ' || g FROM generate_series(1, 300000) g",
+                "INSERT 0 300000",
+            ),
+            ("INSERT INTO children SELECT g, g FROM generate_series(1, 100000) g", "INSERT 0 100000"),
+            ("UPDATE parents SET what = what || '!'", "UPDATE 300000"),
+            ("UPDATE parents SET what = '' WHERE md5(md5(what)) = ''", "UPDATE 0"),
+            ("CREATE INDEX ON parents (what)", "CREATE INDEX"),
+            ("ALTER TABLE children ADD UNIQUE (parent) DEFERRABLE", "ALTER TABLE"),
+            ("DELETE FROM parents WHERE id > 100000", "DELETE 200000"),
+            ("UPDATE children SET parent = 100001 - parent", "UPDATE 100000"),
+        ] {
+            let (before, begun) = (counted.load(Ordering::SeqCst), Instant::now());
+            assert_eq!(run(&mut *session, statement).await, [format!("= {tag}")]);
+            let (had, took) = (counted.load(Ordering::SeqCst) - before, begun.elapsed());
+            // What is over sooner kept nobody waiting.
+            if took > Duration::from_millis(50) {
+                assert!(had > 5, "{statement}: {had} turns in {took:?}");
+            }
+        }
+    };
+    runtime.block_on(runtime.spawn(statements)).unwrap();
+    runtime.shutdown_background();
+    engine.close().unwrap();
 }
 
 /// An index whose values were being computed when its session vanished is invalid, nobody maintains it, and every way to complete

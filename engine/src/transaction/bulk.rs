@@ -117,7 +117,7 @@ impl Transaction {
                 runs: &runs,
                 bytes: taken.bytes,
             };
-            if let Err(error) = self.engine.spill(id, spill) {
+            if let Err(error) = self.engine.aside(|| self.engine.spill(id, spill)) {
                 // It may or may not have reached the base; the transaction cannot go on without its rows.
                 self.engine.bulk.abort(id);
                 return Err(error);
@@ -176,7 +176,7 @@ impl Transaction {
                 self.staging.changes = Some((piece, number, Delivery::start(write)));
                 continue;
             }
-            let done = self.engine.spill_changes(id, storage, &taken, &runs);
+            let done = self.engine.aside(|| self.engine.spill_changes(id, storage, &taken, &runs));
             self.staging.changes = Some((piece, number, Delivery::done(done)));
             self.land_changes()?;
             self.release_keys(runs.iter().filter_map(Run::loose).chain(taken.removed.values()));
@@ -191,7 +191,7 @@ impl Transaction {
     /// Waits for the changes that are being written.
     fn land_changes(&mut self) -> Result<()> {
         let Some((piece, savepoint, delivery)) = self.staging.changes.take() else { return Ok(()) };
-        if let Err(error) = delivery.finish() {
+        if let Err(error) = self.engine.aside(|| delivery.finish()) {
             // They may or may not have reached the base; the transaction cannot go on without them.
             self.engine.bulk.abort(piece.id);
             self.staging.failed = Some(error.clone());
@@ -368,7 +368,8 @@ impl Transaction {
             return Ok(());
         }
         // Their rows are there: it cannot go on without them.
-        self.engine.spill_entries(&runs).inspect_err(|error| self.staging.failed = Some(error.clone()))?;
+        let done = self.engine.aside(|| self.engine.spill_entries(&runs));
+        done.inspect_err(|error| self.staging.failed = Some(error.clone()))?;
         self.note_landed();
         Ok(())
     }
@@ -525,7 +526,7 @@ impl Transaction {
     fn land(&mut self) -> Result<Option<Stage>> {
         let Some(in_flight) = self.staging.in_flight.take() else { return Ok(None) };
         let piece = in_flight.piece;
-        match in_flight.finish() {
+        match self.engine.aside(|| in_flight.finish()) {
             Ok(landed) => {
                 self.pieces.push((piece, self.savepoint_count));
                 self.note_landed();

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use engine::catalog::Table;
 use engine::{RowId, RowLock, RowLockMode, Snapshot, Transaction, Wait};
@@ -25,6 +26,40 @@ use crate::walk;
 
 /// The target of the spans of a statement (crate `sql`, `trace.rs`).
 pub const TRACE_TARGET: &str = "startdb::trace";
+
+/// How long a loop goes on before it lets other tasks of its thread run: the first time, so that whoever drives it learns that it
+/// takes long and can keep it from being in their way; and later, when moving it about is all that it costs.
+const SLICES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+
+/// What a loop over many rows asks between them: whether the statement is cancelled, and whether it is the turn of others.
+pub(crate) struct Turns {
+    begun: Instant,
+    slice: Duration,
+}
+
+impl Turns {
+    pub fn begin() -> Turns {
+        Turns { begun: Instant::now(), slice: SLICES.0 }
+    }
+
+    /// Lets others run when the loop has had its time. 57014 and its kin when the statement is cancelled.
+    pub async fn next(&mut self, context: &Context) -> Result<()> {
+        context.cancel.check()?;
+        if self.begun.elapsed() > self.slice {
+            let mut over = false;
+            poll_fn(|task| match std::mem::replace(&mut over, true) {
+                true => Poll::Ready(()),
+                false => {
+                    task.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+            *self = Turns { begun: Instant::now(), slice: SLICES.1 };
+        }
+        Ok(())
+    }
+}
 
 /// Waits for a lock, a cancel or the lock timeout, whatever comes first. Nothing is registered when the lock is free.
 pub(crate) async fn guarded<T>(

@@ -28,7 +28,7 @@ use crate::Database;
 use crate::grammar::error_shifted;
 use crate::privilege;
 use crate::rules;
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Session, considerate};
 use crate::statement::*;
 
 pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outcome> {
@@ -317,9 +317,11 @@ pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     }
     let shared = session.shared.clone();
     let tx = session.transaction()?.tx()?;
+    let mut long = true;
+    let work = considerate(tx.build_index(&index), &mut long);
     tokio::select! {
         biased;
-        result = tx.build_index(&index) => result,
+        result = work => result,
         reason = shared.cancel.cancelled() => Err(reason.error()),
     }
 }

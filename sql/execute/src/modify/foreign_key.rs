@@ -21,7 +21,7 @@ use super::compiler;
 use super::constraint::{Link, Rules, column};
 use crate::code::Code;
 use crate::context::{Context, Reserved};
-use crate::driver::{guarded, lock_row, locking, settled};
+use crate::driver::{Turns, guarded, lock_row, locking, settled};
 use crate::node::Builder;
 use crate::rows::{self, Rows};
 use crate::state::State;
@@ -242,9 +242,10 @@ impl Queue {
         if self.gone.is_empty() && self.wanted.is_empty() {
             return Ok(self.pending);
         }
+        let mut turns = Turns::begin();
         let mut writers = HashMap::new();
         while let Some(gone) = self.gone.pop_front() {
-            state.context.cancel.check()?;
+            turns.next(&state.context).await?;
             let key = gone.link.key()?;
             let action = if gone.new.is_some() { key.on_update } else { key.on_delete };
             match action {
@@ -261,6 +262,7 @@ impl Queue {
         }
         let catalog = tx.catalog();
         for gone in std::mem::take(&mut self.orphans) {
+            turns.next(&state.context).await?;
             let restrict = {
                 let key = gone.link.key()?;
                 let action = if gone.new.is_some() { key.on_update } else { key.on_delete };
@@ -270,7 +272,7 @@ impl Queue {
         }
         for wanted in std::mem::take(&mut self.wanted) {
             for key in wanted.keys.iter() {
-                state.context.cancel.check()?;
+                turns.next(&state.context).await?;
                 check_referencing(&state.context, tx, &catalog, &wanted.link, key).await?;
             }
         }
@@ -285,6 +287,7 @@ impl Queue {
             return Ok(());
         }
         let catalog = tx.catalog();
+        let mut turns = Turns::begin();
         for check in checks {
             let table = catalog.table(check.table);
             let constraint = table.and_then(|t| t.constraints.iter().find(|c| c.oid == check.constraint));
@@ -292,7 +295,7 @@ impl Queue {
                 let (child, constraint) = (check.table, check.constraint);
                 self.pending.push(DeferredCheck { child, constraint, what: Deferred::Unique(check) });
             } else {
-                context.cancel.check()?;
+                turns.next(context).await?;
                 guarded(context, tx.check_unique(&check)).await?;
             }
         }
@@ -322,8 +325,9 @@ impl Queue {
         // Under a fixed snapshot nothing may be changed that has changed since.
         let seen_by = tx.fixed_snapshot().unwrap_or_else(|| latest.clone());
         let found = children(&state.context, &latest, &catalog, link, &parent, &gone.old, usize::MAX)?;
+        let mut turns = Turns::begin();
         for (id, seen) in found {
-            state.context.cancel.check()?;
+            turns.next(&state.context).await?;
             let deletes = action == ReferentialAction::Cascade && gone.new.is_none();
             let mut new = seen.decode();
             let mode = if deletes {
@@ -690,8 +694,9 @@ fn children(
 pub async fn run_deferred(checks: Vec<DeferredCheck>, tx: &mut Transaction, context: Context) -> Result<()> {
     let context = &context;
     let catalog = tx.catalog();
+    let mut turns = Turns::begin();
     for check in &checks {
-        context.cancel.check()?;
+        turns.next(context).await?;
         let Some(child) = catalog.table(check.child) else { continue };
         let Some(number) = child.constraints.iter().position(|constraint| constraint.oid == check.constraint)
         else {

@@ -15,7 +15,7 @@ use value::{Datum, Error, Result};
 use crate::code::Code;
 use crate::compile::Compiler;
 use crate::context::{Context, Reserved};
-use crate::driver::{charge, fill, settled};
+use crate::driver::{Turns, charge, fill, settled};
 use crate::node::{BATCH, Builder, Input};
 use crate::rows::Rows;
 use crate::state::State;
@@ -172,8 +172,9 @@ impl Change {
     /// Takes every row of the input through the change.
     pub async fn run(&mut self, state: &mut State, tx: &mut Transaction, queue: &mut Queue) -> Result<()> {
         let Some(mut input) = self.input.take() else { return Ok(()) };
+        let mut turns = Turns::begin();
         while fill(&mut input, state, tx, BATCH).await? {
-            state.context.cancel.check()?;
+            turns.next(&state.context).await?;
             while input.at < input.batch.count {
                 if !self.row_now(state, tx, queue, input.row())? {
                     self.row(state, tx, queue, input.row()).await?;
