@@ -103,6 +103,8 @@ impl Server {
             // Long flat expressions are deep trees; untouched stack costs address space only.
             .thread_stack_size(32 << 20)
             .on_thread_park(memory::before_park)
+            // Threads that large statements were moved to give their memory back when they end, not when they idle.
+            .thread_keep_alive(Duration::from_millis(100))
             .enable_all()
             .build()?;
         runtime.spawn(memory::watch(cores * 2 + 2));

@@ -1187,8 +1187,9 @@ impl Transaction {
     }
 
     /// Fills an index of the own catalog from the table's rows, which the caller has locked against writers
-    /// (SHARE). 23505 when a unique key occurs twice.
-    pub async fn build_index(&mut self, index: &Index) -> Result<()> {
+    /// (SHARE). Blocks the thread for as long as it takes; `stop` is asked often, and its error ends the work. 23505 when a
+    /// unique key occurs twice.
+    pub fn build_index(&mut self, index: &Index, stop: &dyn Fn() -> Result<()>) -> Result<()> {
         let catalog = self.catalog();
         let Some(table) = catalog.table(index.table).cloned() else {
             return Err(Error::internal(format!("index \"{}\" is on no table", index.name)));
@@ -1200,6 +1201,7 @@ impl Transaction {
         // Entries with whether the key may occur again.
         let mut entries: Vec<(Box<[u8]>, bool)> = Vec::new();
         while scan.next(&mut batch)? {
+            stop()?;
             for (id, row) in batch.ids.iter().zip(&batch.rows) {
                 if let Some(key) = shape.key(row) {
                     entries.push((index::entry(&key, *id), may_repeat(&shape, index, row)));
@@ -1207,6 +1209,7 @@ impl Transaction {
             }
         }
         entries.sort_unstable();
+        stop()?;
         if index.unique {
             for pair in entries.windows(2) {
                 let (key, id) = index::split(&pair[0].0);

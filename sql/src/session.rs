@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use engine::catalog::{Catalog, Persistence, oid};
 use engine::{Isolation, TableLockMode, Wait};
-use execute::{BatchStream, CancelReason};
+use execute::{BatchStream, CancelReason, SLICE};
 use futures::StreamExt;
 use plan::ir::TableLock;
 use resolve::tree::LockStrength;
@@ -64,8 +64,6 @@ const CHUNK: usize = 512;
 /// Bytes of text above which a plan is not kept for other statements: it would be large and unlikely to come again. It may take long
 /// to make, too.
 const LONGEST_CACHED: usize = 16 << 10;
-/// A chunk that took longer gives other sessions a turn.
-const SLICE: Duration = Duration::from_millis(2);
 
 pub struct Session {
     pub(crate) database: Arc<Database>,
@@ -919,11 +917,10 @@ impl Session {
 
     /// Gives other sessions a turn when this one has had the thread for long.
     async fn take_turns(&mut self) {
-        let rested = std::mem::take(&mut self.rested);
-        if !rested && self.last_yield.elapsed() <= SLICE {
-            return;
-        }
-        if !rested {
+        if !std::mem::take(&mut self.rested) {
+            if self.last_yield.elapsed() <= SLICE {
+                return;
+            }
             tokio::task::yield_now().await;
         }
         self.last_yield = Instant::now();
@@ -1013,13 +1010,7 @@ impl Session {
         match state {
             PortalState::Reading { cursor, long, .. } => {
                 let mut out = execute::Rows::default();
-                let begun = Instant::now();
-                let more = if *long {
-                    blocking(|| cursor.next(room, &mut out))?
-                } else {
-                    cursor.next(room, &mut out)?
-                };
-                *long |= begun.elapsed() > SLICE;
+                let more = considerate(async { cursor.next(room, &mut out) }, long).await?;
                 if out.count == 0 && !more {
                     return Ok(None);
                 }
@@ -1437,7 +1428,7 @@ impl Session {
 
 /// Awaits what computes between its waits. From the first time that takes long (`long`), or from the start, it does not starve
 /// the other sessions of this thread.
-pub(crate) async fn considerate<T>(work: impl Future<Output = T>, long: &mut bool) -> T {
+async fn considerate<T>(work: impl Future<Output = T>, long: &mut bool) -> T {
     let mut work = pin!(work);
     poll_fn(move |task| {
         if *long {

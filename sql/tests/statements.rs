@@ -14,9 +14,17 @@ use std::time::{Duration, Instant};
 use session::{Chunk, Database as _, Fetched, Peer, Session, Startup};
 
 /// A database in a directory that goes with the first part.
-fn new_database() -> (tempfile::TempDir, engine::Engine, std::sync::Arc<sql::Database>) {
+fn new_database() -> (tempfile::TempDir, engine::Engine, Arc<sql::Database>) {
+    new_database_with(|_| {})
+}
+
+fn new_database_with(
+    set: impl FnOnce(&mut engine::Options),
+) -> (tempfile::TempDir, engine::Engine, Arc<sql::Database>) {
     let home = tempfile::tempdir().unwrap();
-    let engine = engine::Engine::open(engine::Options::new(home.path().join("data"))).unwrap();
+    let mut options = engine::Options::new(home.path().join("data"));
+    set(&mut options);
+    let engine = engine::Engine::open(options).unwrap();
     let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
     (home, engine, database)
 }
@@ -218,12 +226,10 @@ async fn awaited(session: &mut dyn Session, question: &str, answer: &str) {
 #[test]
 fn others_have_their_turn_beside_large_statements() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let mut options = engine::Options::new(home.path().join("data"));
-    options.spill_size = 4 << 20;
-    options.aside = sql::aside;
-    let engine = engine::Engine::open(options).unwrap();
-    let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+    let (_home, engine, database) = new_database_with(|options| {
+        options.spill_size = 4 << 20;
+        options.aside = sql::aside;
+    });
     let turns = Arc::new(AtomicU64::new(0));
     let (count, counted) = (turns.clone(), turns);
     runtime.spawn(async move {

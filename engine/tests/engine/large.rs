@@ -125,7 +125,7 @@ fn an_index_that_replay_filled_serves_old_snapshots() {
     let mut transaction = engine.begin(RC, false);
     let anew = Index { storage: engine.new_storage_id(), ..(*t.a).clone() };
     transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(anew.clone())))]).unwrap();
-    block_on(transaction.build_index(&anew)).unwrap();
+    transaction.build_index(&anew, &|| Ok(())).unwrap();
     commit(transaction);
     disk.crash();
     drop(engine);

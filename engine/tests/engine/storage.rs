@@ -76,7 +76,7 @@ fn definitions_are_transactional() {
     let mut transaction = engine.begin(RC, false);
     let twice = index(&engine, &t.table, "t_a_unique", &[2], true);
     transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(twice.clone())))]).unwrap();
-    let error = block_on(transaction.build_index(&twice)).unwrap_err();
+    let error = transaction.build_index(&twice, &|| Ok(())).unwrap_err();
     assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
     assert_eq!(error.message(), "could not create unique index \"t_a_unique\"");
     assert_eq!(error.fields().detail.as_deref(), Some("Key (a)=(0) is duplicated."));
@@ -88,7 +88,10 @@ fn definitions_are_transactional() {
     let mut transaction = engine.begin(RC, false);
     block_on(t.insert(&mut transaction, 1000, 7)).unwrap();
     transaction.change_catalog(vec![Change::Put(Object::Index(Arc::new(both.clone())))]).unwrap();
-    block_on(transaction.build_index(&both)).unwrap();
+    let stopped = || Err(value::Error::new(SqlState::QUERY_CANCELED, "stopped"));
+    let error = transaction.build_index(&both, &stopped).unwrap_err();
+    assert_eq!(error.state(), SqlState::QUERY_CANCELED);
+    transaction.build_index(&both, &|| Ok(())).unwrap();
     block_on(t.insert(&mut transaction, 1001, 7)).unwrap();
     assert_eq!(engine.catalog().version, version, "nobody else sees it");
     assert!(transaction.catalog().index(both.oid).is_some());

@@ -27,9 +27,11 @@ use crate::walk;
 /// The target of the spans of a statement (crate `sql`, `trace.rs`).
 pub const TRACE_TARGET: &str = "startdb::trace";
 
-/// How long a loop goes on before it lets other tasks of its thread run: the first time, so that whoever drives it learns that it
-/// takes long and can keep it from being in their way; and later, when moving it about is all that it costs.
-const SLICES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+/// What computes for longer lets other tasks of its thread run. Whoever drives it learns by this that it takes long, and can keep it
+/// from being in their way.
+pub const SLICE: Duration = Duration::from_millis(2);
+/// From then on a turn of others only costs: the next thread has no memory of its own for the statement yet.
+const LATER_SLICES: Duration = Duration::from_millis(500);
 
 /// What a loop over many rows asks between them: whether the statement is cancelled, and whether it is the turn of others.
 pub(crate) struct Turns {
@@ -39,7 +41,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub fn begin() -> Turns {
-        Turns { begun: Instant::now(), slice: SLICES.0 }
+        Turns { begun: Instant::now(), slice: SLICE }
     }
 
     /// Lets others run when the loop has had its time. 57014 and its kin when the statement is cancelled.
@@ -55,7 +57,7 @@ impl Turns {
                 }
             })
             .await;
-            *self = Turns { begun: Instant::now(), slice: SLICES.1 };
+            *self = Turns { begun: Instant::now(), slice: LATER_SLICES };
         }
         Ok(())
     }

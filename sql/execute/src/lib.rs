@@ -31,7 +31,7 @@ pub use context::{
     SystemRelations, TableRules, Tally,
 };
 pub use cursor::{Actuals, Cursor, Evaluator, evaluate, evaluate_over, open};
-pub use driver::{Driver, TRACE_TARGET};
+pub use driver::{Driver, SLICE, TRACE_TARGET};
 pub use modify::Inserter;
 pub use modify::foreign_key::{DeferredCheck, run_deferred};
 pub use rows::Rows;

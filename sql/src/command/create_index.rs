@@ -28,7 +28,7 @@ use crate::Database;
 use crate::grammar::error_shifted;
 use crate::privilege;
 use crate::rules;
-use crate::session::{Outcome, Session, considerate};
+use crate::session::{self, Outcome, Session};
 use crate::statement::*;
 
 pub async fn run(session: &mut Session, statement: &CreateIndex) -> Result<Outcome> {
@@ -317,13 +317,7 @@ pub async fn build(session: &mut Session, index: Index) -> Result<()> {
     }
     let shared = session.shared.clone();
     let tx = session.transaction()?.tx()?;
-    let mut long = true;
-    let work = considerate(tx.build_index(&index), &mut long);
-    tokio::select! {
-        biased;
-        result = work => result,
-        reason = shared.cancel.cancelled() => Err(reason.error()),
-    }
+    session::blocking(|| tx.build_index(&index, &|| shared.cancel.check()))
 }
 
 /// Publishes changes at once, in a transaction beside the session's own, which only holds the lock that keeps other

@@ -339,7 +339,7 @@ impl Database {
             },
         );
         tx.change_catalog(vec![Change::Put(Object::Index(Arc::new(index.clone())))])?;
-        block_on(tx.build_index(&index))
+        tx.build_index(&index, &|| Ok(()))
     }
 
     fn create_table(&self, tx: &mut Transaction, create: &ast::CreateTable) -> Result<()> {
