@@ -852,8 +852,9 @@ impl Session {
             Statement::Query(query) => self.start_query(portal, query).await,
             _ => {
                 portal.span = self.trace.execute();
-                let outcome =
-                    Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone())).await?;
+                let mut long = utility::takes_long(&parsed.statement);
+                let work = Box::pin(self.run_utility(parsed, &prepared, portal.parameters.clone()));
+                let outcome = considerate(work, &mut long).await?;
                 self.carry_out_pending()?;
                 self.set_outcome(portal, outcome);
                 Ok(())
@@ -1779,7 +1780,7 @@ impl session::Session for Session {
             return Err(Error::new(SqlState::PROTOCOL_VIOLATION, "no COPY is running"));
         };
         let result = async {
-            let tag = copy.done(self).await?;
+            let tag = considerate(copy.done(self), &mut false).await?;
             for portal in self.portals.values_mut() {
                 if matches!(portal.state, PortalState::CopyIn) {
                     portal.state = PortalState::Done;

@@ -260,7 +260,11 @@ fn as_parameter(error: Error) -> Error {
     }
 }
 
-/// The words of a statement that changes the catalog or data: for read-only transactions and the audit log.
+/// Whether it goes over all rows of a table with nothing in between that gives others their turn for certain.
+pub(super) fn takes_long(statement: &Statement) -> bool {
+    matches!(statement, Statement::CreateIndex(_) | Statement::Reindex { .. } | Statement::AlterTable { .. })
+}
+
 /// What `log_statement` counts a statement as.
 pub(super) fn log_class(statement: &Statement) -> LogStatement {
     match statement {
@@ -274,6 +278,7 @@ pub(super) fn log_class(statement: &Statement) -> LogStatement {
     }
 }
 
+/// The words of a statement that changes the catalog or data: for read-only transactions and the audit log.
 fn changes_something(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
         Statement::CreateTable(_) => "CREATE TABLE",
