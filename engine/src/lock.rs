@@ -34,7 +34,7 @@ mod covered;
 mod tests;
 
 pub(crate) use covered::Bits;
-use covered::Covered;
+use covered::{Added, Covered};
 
 /// PostgreSQL's eight table lock modes, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -478,6 +478,53 @@ impl LockManager {
     /// [`LockTag::Transaction`], which it holds too, is released. Its entries of the table are to be released afterwards.
     pub(crate) fn cover(&self, owner: u64, savepoint: u64, rows: impl Iterator<Item = (u32, RowId, u8)>) {
         self.covered.add(owner, savepoint, rows);
+    }
+
+    /// Locks a row as a bit at once, for one that has called [`LockManager::cover`] since `savepoint`. `false`: somebody may
+    /// be in the way.
+    pub(crate) fn cover_row(
+        &self,
+        owner: u64,
+        savepoint: u64,
+        place: (u32, RowId),
+        mode: RowLockMode,
+    ) -> bool {
+        let conflicts = ROW_CONFLICTS[mode as usize];
+        match self.covered.try_add((owner, savepoint), place, mode as u8, conflicts) {
+            Added::Before => return true,
+            Added::Busy => return false,
+            Added::Now => {}
+        }
+        let tag = LockTag::Row { storage: place.0, row: place.1.0 };
+        let entry = !planted(Bug::CoverBlindly) && {
+            let shard = self.shard(&tag).lock();
+            let conflicting = |holder: &Holder| holder.owner != owner && holder.mask & conflicts != 0;
+            shard.get(&tag).is_some_and(|entry| entry.holders.iter().any(conflicting))
+        };
+        // An entry may just have become a bit.
+        let met = entry || self.covered.in_the_way(place.0, place.1, conflicts, owner).is_some();
+        if met {
+            self.covered.take_back((owner, savepoint), place, mode as u8);
+        }
+        !met
+    }
+
+    /// Whether anybody has locks that are kept as bits.
+    pub(crate) fn has_covered(&self) -> bool {
+        self.covered.any()
+    }
+
+    /// Says that a row, which `owner` has locked and which is to be deleted or to lose a unique key, may go with the
+    /// transaction: in place of locks on its keys.
+    pub(crate) fn set_leaving(&self, owner: u64, savepoint: u64, place: (u32, RowId)) {
+        self.covered.set_leaving((owner, savepoint), place);
+    }
+
+    /// What to wait for until it is certain whether a row stays that another than `owner` has named in
+    /// [`LockManager::set_leaving`].
+    pub(crate) fn leaving(&self, owner: u64, place: (u32, RowId)) -> Option<LockTag> {
+        let (owner, savepoint) = self.covered.leaving(place, owner)?;
+        Some(LockTag::Transaction { owner, savepoint })
     }
 
     /// What to wait for before a row, whose entry `owner` holds, is really locked: another's lock that is kept as a bit.

@@ -33,6 +33,8 @@ pub(crate) enum Bug {
     ValidateOutside,
     /// Snapshots may see a commit when it is applied, whatever became of those before it.
     PassUnfinished,
+    /// A row gets its bit without a look at the entries.
+    CoverBlindly,
     /// Whoever waits for a lock is not told that it is free.
     ForgetQueue,
     /// Whoever begins to wait for the log does not look again whether the wait is over already.

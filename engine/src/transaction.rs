@@ -249,6 +249,8 @@ pub struct Transaction {
     held_keys: u64,
     /// Those on rows, about.
     held_rows: u64,
+    /// The newest savepoint when row locks were last turned into bits (0 = none), unless it was rolled back to since.
+    covering: Option<u64>,
     fixed: Option<Arc<SnapshotPin>>,
     /// SERIALIZABLE and not read-only: what was read, registered for validation with the fixed snapshot.
     reads: Option<Arc<Reads>>,
@@ -308,6 +310,7 @@ impl Transaction {
             held: Vec::new(),
             held_keys: 0,
             held_rows: 0,
+            covering: None,
             fixed: None,
             reads: None,
             changes: Vec::new(),
@@ -760,7 +763,7 @@ impl Transaction {
             return Ok(RowLock::Granted);
         }
         let place = (table.storage, row);
-        if !self.engine.locks.covers(self.id, place, mode) {
+        if !self.cover_row(place, mode) {
             self.cover_rows();
             let tag = LockTag::Row { storage: table.storage, row: row.0 };
             let busy = || match wait {
@@ -799,7 +802,7 @@ impl Transaction {
             return Some(Ok(RowLock::Granted));
         }
         let place = (table.storage, row);
-        if !self.engine.locks.covers(self.id, place, mode) {
+        if !self.cover_row(place, mode) {
             self.cover_rows();
             let mark = self.held.len();
             let tag = LockTag::Row { storage: table.storage, row: row.0 };
@@ -889,7 +892,8 @@ impl Transaction {
         let command = self.writing();
         let target =
             Target { storage: table.storage, layout, temporary: table.persistence == Persistence::Temporary };
-        self.changed += image.as_ref().map_or(0, |image| image.len() as u64) + 160;
+        let size = |row: &RowBytes| row.len() as u64;
+        self.changed += image.as_ref().map_or(0, size) + base.map_or(0, size) + 160;
         self.writes.write(&target, row, base, command, image, !self.savepoints.is_empty());
     }
 
@@ -907,12 +911,16 @@ impl Transaction {
         Ok(())
     }
 
-    /// Locks a key of which no large insert of another transaction has a row that is neither committed nor gone.
+    /// Locks a key of which no large transaction of somebody else has a row that is neither committed nor gone.
     async fn lock_free_key(&mut self, shape: &KeyShape, layout: &Arc<RowLayout>, key: &[u8]) -> Result<()> {
         loop {
             let mark = self.held.len();
             self.lock_key(shape, key).await?;
-            let Some(other) = self.meets_pending(shape, layout, key)? else { return Ok(()) };
+            let other = match self.meets_pending(shape, layout, key)? {
+                Some(other) => Some(other),
+                None => self.meets_leaving(shape, layout, key)?,
+            };
+            let Some(other) = other else { return Ok(()) };
             // The other may be about to look for this very lock: it does not wait for one that waits for it.
             self.unlock_to(mark);
             self.wait_for_end(other).await?;
@@ -1129,7 +1137,7 @@ impl Transaction {
             if let Some(key) = &before
                 && !may_repeat(shape, index, old)
             {
-                self.lock_key(shape, key).await?;
+                self.leave_key(shape, key, (table.storage, row)).await?;
             }
             if let Some(key) = &after
                 && !may_repeat(shape, index, new)
@@ -1173,7 +1181,7 @@ impl Transaction {
             if let Some(key) = &key
                 && !may_repeat(shape, index, old)
             {
-                self.lock_key(shape, key).await?;
+                self.leave_key(shape, key, (table.storage, row)).await?;
             }
             keys.push(key);
         }
@@ -1292,6 +1300,7 @@ impl Transaction {
             self.indexes = None;
         }
         self.remember_released(mark.held);
+        self.covering = None;
         self.unlock_to(mark.held);
     }
 
@@ -1432,7 +1441,7 @@ impl Transaction {
             let (lsn, memtable) = match (&self.reads, &self.fixed) {
                 (Some(reads), Some(fixed)) => {
                     let is_hit = |lsn, writes: &WriteSet| reads.is_hit(lsn, writes);
-                    self.engine.validation.commit(fixed.ts, (&writes, sets.bytes), is_hit, log)?
+                    self.engine.validation.commit(fixed.ts, (&writes, sets.memory()), is_hit, log)?
                 }
                 _ => log()?,
             };

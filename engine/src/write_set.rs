@@ -171,6 +171,8 @@ pub(crate) struct Sets {
     undo: Vec<Undo>,
     /// Rows and entries changed, for the size of what a commit will write.
     pub(crate) bytes: u64,
+    /// Rows as they were before, which are held beside them.
+    replaced: u64,
 }
 
 impl Sets {
@@ -179,6 +181,11 @@ impl Sets {
         let groups: usize = self.tables.values().map(|own| own.groups.len()).sum();
         let entries: usize = self.indexes.values().map(|own| own.entries.len()).sum();
         Cost { bytes: self.bytes, touched: groups as u64 * Cost::GROUP + entries as u64 * Cost::ENTRY }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> u64 {
+        self.bytes + self.replaced
     }
 }
 
@@ -209,6 +216,10 @@ fn take_from<K: Ord, V>(map: &mut BTreeMap<K, V>, all: bool, mut take: impl FnMu
 const ROW: u64 = 160;
 const ENTRY: u64 = 120;
 
+fn length(row: &Option<RowBytes>) -> u64 {
+    row.as_ref().map_or(0, |row| row.len() as u64)
+}
+
 impl WriteSet {
     pub(crate) fn new(owner: u64) -> WriteSet {
         WriteSet { owner, ..WriteSet::default() }
@@ -218,8 +229,9 @@ impl WriteSet {
         self.owner
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.sets.read().bytes
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> u64 {
+        self.sets.read().memory()
     }
 
     /// The base with what the transaction has put there, if its snapshot's own does not have it.
@@ -331,7 +343,7 @@ impl WriteSet {
             return Ok(None);
         }
         let mut sets = self.sets.write();
-        let Sets { tables, indexes, undo, bytes, spilled } = &mut *sets;
+        let Sets { tables, indexes, undo, bytes, replaced, spilled } = &mut *sets;
         let Some(table) = tables.get_mut(&storage) else { return Ok(None) };
         let mut spill = Changed::default();
         // Everything, as a rule: then nothing is looked for one by one.
@@ -344,10 +356,9 @@ impl WriteSet {
                     return false;
                 }
                 spill.last = spill.last.max(row.newest.command);
+                *replaced = replaced.saturating_sub(length(&row.base));
                 let versions = std::iter::once(&row.newest).chain(&row.older);
-                spill.bytes += versions
-                    .map(|version| ROW + version.row.as_ref().map_or(0, |row| row.len() as u64))
-                    .sum::<u64>();
+                spill.bytes += versions.map(|version| ROW + length(&version.row)).sum::<u64>();
                 spill.rows += i64::from(row.newest.row.is_some()) - 1;
                 out.push((*offset, row.newest.row.take()));
                 true
@@ -420,7 +431,7 @@ impl WriteSet {
         let mut sets = self.sets.write();
         let sets = &mut *sets;
         let earlier = |command| self.readers.lock().range(..command).next().is_some();
-        let size = |row: &Option<RowBytes>| row.as_ref().map_or(0, |row| row.len() as u64) + ROW;
+        let size = |row: &Option<RowBytes>| ROW + length(row);
         sets.bytes += size(&image);
         let table = sets.tables.entry(target.storage).or_insert_with(|| OwnTable {
             groups: BTreeMap::new(),
@@ -436,6 +447,7 @@ impl WriteSet {
         match group.get_mut(&row.offset()) {
             None => {
                 // A scan may have read a block for this row alone.
+                sets.replaced += base.map_or(0, |row| row.len() as u64);
                 let own = OwnRow { base: base.map(RowBytes::alone), newest: version, older: Vec::new() };
                 group.insert(row.offset(), own);
             }
@@ -634,22 +646,36 @@ impl WriteSet {
                         continue;
                     };
                     let Some(own) = group.get_mut(&row.offset()) else { continue };
+                    sets.bytes = sets.bytes.saturating_sub(ROW + length(&own.newest.row));
+                    if let Some(version) = &replaced {
+                        sets.bytes += ROW + length(&version.row);
+                    }
                     match replaced.or_else(|| own.older.pop()) {
                         Some(version) => own.newest = version,
                         None => {
+                            sets.replaced = sets.replaced.saturating_sub(length(&own.base));
                             group.remove(&row.offset());
                         }
                     }
                 }
                 Some(Undo::Entry { index, entry, previous }) => {
                     let Some(own) = sets.indexes.get_mut(&index) else { continue };
+                    let size = entry.len() as u64 + ENTRY;
                     match previous {
-                        Some(previous) => own.entries.insert(entry, previous),
-                        None => own.entries.remove(&entry),
-                    };
+                        Some(previous) => {
+                            own.entries.insert(entry, previous);
+                        }
+                        None if own.entries.remove(&entry).is_some() => {
+                            sets.bytes = sets.bytes.saturating_sub(size);
+                        }
+                        None => {}
+                    }
                 }
                 Some(Undo::Built { index }) => {
-                    sets.indexes.remove(&index);
+                    let gone = sets.indexes.remove(&index);
+                    let entries = gone.iter().flat_map(|own| own.entries.keys());
+                    let size: u64 = entries.map(|entry| entry.len() as u64 + ENTRY).sum();
+                    sets.bytes = sets.bytes.saturating_sub(size);
                 }
                 None => break,
             }

@@ -17,6 +17,7 @@ pub enum Bug {
     ForgetRunning,
     ValidateOutside,
     PassUnfinished,
+    CoverBlindly,
     ForgetQueue,
     ForgetDurable,
 }

@@ -97,8 +97,14 @@ pub fn covered_rows() {
             let (locks, inside) = (locks.clone(), inside.clone());
             thread::spawn(move || {
                 for savepoint in 0..2 {
-                    // As `Transaction::lock_row` does it.
-                    loop {
+                    let end = LockTag::Transaction { owner: n, savepoint };
+                    // As `Transaction::lock_row` does it, the second thread as one that has locked many rows before.
+                    let mut covered = false;
+                    if n == 2 {
+                        take(&locks, n, &end, EXCLUSIVE).expect("nobody else takes it");
+                        covered = locks.cover_row(n, savepoint, (1, RowId(1)), RowLockMode::Update);
+                    }
+                    while !covered {
                         take(&locks, n, &row(1), UPDATE).expect("no deadlock");
                         let other = locks.covered_by_other(n, (1, RowId(1)), RowLockMode::Update);
                         let Some(other) = other else { break };
@@ -107,15 +113,14 @@ pub fn covered_rows() {
                         locks.release(n, &other, 1 << SHARED);
                     }
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
-                    let end = LockTag::Transaction { owner: n, savepoint };
-                    if n != 3 {
+                    if n != 3 && !covered {
                         // As `Transaction::cover_rows`.
                         take(&locks, n, &end, EXCLUSIVE).expect("nobody else takes it");
                         let rows = [(1, RowId(1), UPDATE)];
                         locks.cover(n, savepoint, rows.into_iter());
                         locks.release(n, &row(1), 0xff);
-                        assert!(locks.covers(n, (1, RowId(1)), RowLockMode::Share));
                     }
+                    assert_eq!(locks.covers(n, (1, RowId(1)), RowLockMode::Share), n != 3);
                     thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
                     let held = if n == 3 { row(1) } else { end };

@@ -12,12 +12,13 @@ fn shows(scenario: fn()) -> bool {
 
 #[test]
 fn planted_mistakes_are_found() {
-    let mistakes: [(Bug, fn()); 9] = [
+    let mistakes: [(Bug, fn()); 10] = [
         (Bug::RegisterLate, interleaving::long_and_short),
         (Bug::ForgetRunning, interleaving::long_and_short),
         (Bug::ValidateOutside, interleaving::write_skew),
         (Bug::PassUnfinished, interleaving::commits),
         (Bug::ForgetQueue, interleaving::exclusive_rows),
+        (Bug::CoverBlindly, interleaving::covered_rows),
         (Bug::AcknowledgeBeforeSync, interleaving::log),
         (Bug::SkipSync, interleaving::log),
         (Bug::NoDirectorySync, interleaving::log),

@@ -4,6 +4,10 @@
 //! own end ([`super::LockTag::Transaction`]), and gives the entries back. Others take the entry of a row first and
 //! look here afterwards; since the bits are set before entries are given back, one of the two always meets. Who
 //! finds a bit in the way waits for the one lock. Bits go before that lock does.
+//!
+//! From then on its rows get their bits at once, without an entry: the bit first, then a look at the entries, and then at the
+//! bits again, since entries become bits. Whoever is met may have seen the bit, too: the bit is taken back, and the row locked
+//! like that of anybody else.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -32,6 +36,10 @@ impl Bits {
         self.0[usize::from(offset / 64)] |= 1 << (offset % 64);
     }
 
+    fn unset(&mut self, offset: u16) {
+        self.0[usize::from(offset / 64)] &= !(1 << (offset % 64));
+    }
+
     pub(crate) fn has(&self, offset: u16) -> bool {
         self.0[usize::from(offset / 64)] & (1 << (offset % 64)) != 0
     }
@@ -42,6 +50,8 @@ struct Cover {
     owner: u64,
     level: u64,
     modes: [Option<Bits>; 4],
+    /// Rows that it deletes, or takes a unique key away from.
+    leaving: Option<Bits>,
 }
 
 impl Cover {
@@ -62,6 +72,33 @@ struct Maps {
     places: HashMap<(u64, u64), Vec<(u32, u32)>>,
 }
 
+impl Maps {
+    /// The bits of one transaction and savepoint in a group, made when there are none. `count`: see [`Covered`].
+    fn cover(&mut self, (owner, level): (u64, u64), place: (u32, u32), count: &AtomicU64) -> &mut Cover {
+        let covers = self.groups.entry(place).or_default();
+        let mine = |cover: &Cover| cover.owner == owner && cover.level == level;
+        let at = covers.iter().position(mine).unwrap_or_else(|| {
+            let places = self.places.entry((owner, level)).or_insert_with(|| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Vec::new()
+            });
+            places.push(place);
+            covers.push(Cover { owner, level, modes: Default::default(), leaving: None });
+            covers.len() - 1
+        });
+        &mut covers[at]
+    }
+}
+
+/// What became of marking one row.
+pub(super) enum Added {
+    Now,
+    /// It was marked so, or more strongly, by the same transaction.
+    Before,
+    /// Somebody else's mark is in the way.
+    Busy,
+}
+
 /// The row locks that are kept as bits.
 #[derive(Default)]
 pub(super) struct Covered {
@@ -71,24 +108,71 @@ pub(super) struct Covered {
 }
 
 impl Covered {
+    /// Whether there is any bit.
+    pub(super) fn any(&self) -> bool {
+        self.count.load(Ordering::SeqCst) != 0
+    }
+
     /// Marks rows (storage, row, mode) as locked by `owner` until [`Covered::remove`].
     pub(super) fn add(&self, owner: u64, level: u64, rows: impl Iterator<Item = (u32, RowId, u8)>) {
         let mut maps = self.maps.lock();
-        let Maps { groups, places } = &mut *maps;
-        let own = places.entry((owner, level)).or_insert_with(|| {
-            self.count.fetch_add(1, Ordering::SeqCst);
-            Vec::new()
-        });
         for (storage, row, mode) in rows {
-            let covers = groups.entry((storage, row.group())).or_default();
-            let mine = |cover: &Cover| cover.owner == owner && cover.level == level;
-            let place = covers.iter().position(mine).unwrap_or_else(|| {
-                own.push((storage, row.group()));
-                covers.push(Cover { owner, level, modes: Default::default() });
-                covers.len() - 1
-            });
-            covers[place].modes[usize::from(mode)].get_or_insert_default().set(row.offset());
+            let cover = maps.cover((owner, level), (storage, row.group()), &self.count);
+            cover.modes[usize::from(mode)].get_or_insert_default().set(row.offset());
         }
+    }
+
+    /// Marks one row like [`Covered::add`], unless somebody else has marked it in one of the modes `conflicts`.
+    pub(super) fn try_add(
+        &self,
+        (owner, level): (u64, u64),
+        (storage, row): (u32, RowId),
+        mode: u8,
+        conflicts: u8,
+    ) -> Added {
+        let mut maps = self.maps.lock();
+        let place = (storage, row.group());
+        for cover in maps.groups.get(&place).into_iter().flatten() {
+            let mask = cover.mask(row.offset());
+            if cover.owner != owner && mask & conflicts != 0 {
+                return Added::Busy;
+            }
+            if cover.owner == owner && mask >> mode != 0 {
+                return Added::Before;
+            }
+        }
+        let cover = maps.cover((owner, level), place, &self.count);
+        cover.modes[usize::from(mode)].get_or_insert_default().set(row.offset());
+        Added::Now
+    }
+
+    /// Takes back what gave [`Added::Now`].
+    pub(super) fn take_back(&self, (owner, level): (u64, u64), (storage, row): (u32, RowId), mode: u8) {
+        let mut maps = self.maps.lock();
+        let cover = maps.cover((owner, level), (storage, row.group()), &self.count);
+        if let Some(bits) = &mut cover.modes[usize::from(mode)] {
+            bits.unset(row.offset());
+        }
+    }
+
+    /// Marks a row as one that `owner` deletes, or takes a unique key away from.
+    pub(super) fn set_leaving(&self, (owner, level): (u64, u64), (storage, row): (u32, RowId)) {
+        let mut maps = self.maps.lock();
+        let cover = maps.cover((owner, level), (storage, row.group()), &self.count);
+        cover.leaving.get_or_insert_default().set(row.offset());
+    }
+
+    /// Somebody else who has marked the row with [`Covered::set_leaving`]: its transaction and savepoint.
+    pub(super) fn leaving(&self, (storage, row): (u32, RowId), owner: u64) -> Option<(u64, u64)> {
+        if !self.any() {
+            return None;
+        }
+        let maps = self.maps.lock();
+        let other = |cover: &&Cover| {
+            cover.owner != owner && cover.leaving.as_ref().is_some_and(|bits| bits.has(row.offset()))
+        };
+        let found = maps.groups.get(&(storage, row.group()))?.iter().find(other)?;
+        Some((found.owner, found.level))
     }
 
     /// Storages in which `owner` has marked rows.
@@ -120,7 +204,7 @@ impl Covered {
         conflicts: u8,
         owner: u64,
     ) -> Option<(u64, u64)> {
-        if self.count.load(Ordering::SeqCst) == 0 {
+        if !self.any() {
             return None;
         }
         let maps = self.maps.lock();
@@ -131,7 +215,7 @@ impl Covered {
 
     /// Whether `owner` has the row locked in `mode` or a stronger one.
     pub(super) fn has(&self, storage: u32, row: RowId, mode: u8, owner: u64) -> bool {
-        if self.count.load(Ordering::SeqCst) == 0 {
+        if !self.any() {
             return false;
         }
         let maps = self.maps.lock();

@@ -16,7 +16,7 @@ use crate::catalog::{Index, Persistence, Table};
 use crate::engine::Options;
 use crate::ids::{CommandId, Lsn, RowId};
 use crate::index::{self, KeyShape, may_repeat};
-use crate::lock::{Attempt, EXCLUSIVE, LockTag, SHARED, Wait};
+use crate::lock::{Attempt, EXCLUSIVE, LockTag, RowLockMode, SHARED, Wait};
 use crate::row::{self, Row, RowBytes, RowLayout};
 use crate::stage::{Cargo, Delivery, InFlight, Stage};
 use crate::sync::Arc;
@@ -63,13 +63,13 @@ impl Transaction {
             // The rest is what was taken last, on its way.
             spill_size /= 2;
         }
-        if self.writes.bytes() >= spill_size {
+        if self.writes.memory() >= spill_size {
             self.spill()?;
-            if self.writes.bytes() >= spill_size / 2 {
+            if self.writes.memory() >= spill_size / 2 {
                 self.spill_changes()?;
             }
         }
-        self.changed = self.writes.bytes();
+        self.changed = self.writes.memory();
         self.retry_at = match self.changed >= spill_size {
             true => self.changed + spill_size / 64,
             false => u64::MAX,
@@ -234,6 +234,38 @@ impl Transaction {
         for held in &rows {
             locks.release(self.id, &held.tag, 1 << held.mode);
         }
+        self.covering = Some(end.savepoint);
+    }
+
+    /// Where bits of row locks belong when such locks go straight there: many were taken since the newest savepoint.
+    fn covering(&self) -> Option<u64> {
+        let newest = self.savepoints.last().map_or(0, |mark| mark.number);
+        self.covering.filter(|savepoint| *savepoint == newest)
+    }
+
+    /// Whether the row is locked as a bit, now if not before.
+    pub(super) fn cover_row(&self, place: (u32, RowId), mode: RowLockMode) -> bool {
+        match self.covering() {
+            Some(savepoint) => self.engine.locks.cover_row(self.id, savepoint, place, mode),
+            None => self.engine.locks.covers(self.id, place, mode),
+        }
+    }
+
+    /// Locks a unique key that a row has and is about to lose. Where very many rows do, the row says so in its place: whoever
+    /// wants the key meets the row.
+    pub(super) async fn leave_key(
+        &mut self,
+        shape: &KeyShape,
+        key: &[u8],
+        place: (u32, RowId),
+    ) -> Result<()> {
+        match self.covering() {
+            Some(savepoint) if !shape.temporary => {
+                self.engine.locks.set_leaving(self.id, savepoint, place);
+                Ok(())
+            }
+            _ => self.lock_key(shape, key).await,
+        }
     }
 
     /// Takes the lock that stands for the end of this transaction, or for going back to its newest savepoint. `None`: not
@@ -281,6 +313,21 @@ impl Transaction {
             }
             !gone
         }));
+    }
+
+    /// What to wait for when the row that has the key is one of very many that another transaction, which has not ended,
+    /// deletes or gives other keys.
+    pub(super) fn meets_leaving(
+        &self,
+        shape: &KeyShape,
+        layout: &Arc<RowLayout>,
+        key: &[u8],
+    ) -> Result<Option<LockTag>> {
+        if shape.temporary || !self.engine.locks.has_covered() {
+            return Ok(None);
+        }
+        let holder = self.holder_of(shape, layout, key, None)?;
+        Ok(holder.and_then(|(row, _)| self.engine.locks.leaving(self.id, (shape.rows, row))))
     }
 
     /// What to wait for when another transaction that has not ended has a row with that key in the base, or on its way
@@ -452,7 +499,10 @@ impl Transaction {
                     {
                         return Ok(false);
                     }
-                    if unique && self.holder_of(shape, layout, key, None)?.is_some() {
+                    if unique && let Some((holder, _)) = self.holder_of(shape, layout, key, None)? {
+                        if self.engine.locks.leaving(self.id, (table.storage, holder)).is_some() {
+                            return Ok(false);
+                        }
                         self.depend_on_latest();
                         return Err(index::unique_violation(&self.catalog(), table, index, row));
                     }

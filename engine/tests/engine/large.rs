@@ -365,6 +365,84 @@ fn keys_are_held_until_their_rows_are_in_the_base() {
     }
 }
 
+/// Rows that are deleted or get other keys, so many that their keys are not locked one by one: who wants such a key waits for
+/// what becomes of them.
+#[test]
+fn keys_of_many_rows_that_leave_are_waited_for() {
+    for moves in [false, true] {
+        for end in ["commit", "rollback", "rollback to", "release"] {
+            let disk = SimulatedDisk::new(38);
+            let mut with = spilling(&disk);
+            // Locks become bits, and nothing is spilled.
+            with.spill_size = 64 << 10;
+            let engine = open(with);
+            let t = Fixture::of(&engine);
+            fill(&engine, &t, (1000..1100).map(|id| (id, 0)));
+            let mut many = engine.begin(RC, false);
+            let savepoint = many.savepoint();
+            let changed = block_on(change_all(&mut many, &t, |id, a| moves.then_some((id + 4000, a))));
+            assert_eq!(changed.unwrap(), 100);
+            let keys = engine.locks().listing();
+            let keys = keys.iter().filter(|lock| matches!(lock.tag, LockTag::Key { .. })).count();
+            assert!(keys < if moves { 150 } else { 50 }, "{keys} locked keys");
+            // By one that inserts a row, and by one that inserts many.
+            let mut others = [engine.begin(RC, false), engine.begin(RC, false)];
+            let wanted = [values(1098, 1), values(1099, 1)];
+            let mut waiting = Vec::new();
+            for ((other, wanted), before) in others.iter_mut().zip(&wanted).zip([0, 200]) {
+                other.statement_snapshot(true).unwrap();
+                for n in 0..before {
+                    block_on(other.insert(&t.table, &values(20_000 + n, 1))).unwrap();
+                }
+                let mut insert = Box::pin(other.insert(&t.table, wanted));
+                assert!(is_pending(insert.as_mut()), "{end}");
+                waiting.push(insert);
+            }
+            // What does not leave is a conflict at once.
+            fill(&engine, &t, [(900, 0)]);
+            let mut third = engine.begin(RC, false);
+            third.statement_snapshot(true).unwrap();
+            let taken = block_on(third.insert(&t.table, &values(900, 1))).unwrap_err();
+            assert_eq!(taken.state(), SqlState::UNIQUE_VIOLATION);
+            drop(third);
+            let gone = match end {
+                "commit" => {
+                    commit(many);
+                    true
+                }
+                "release" => {
+                    many.release(savepoint);
+                    waiting.iter_mut().for_each(|insert| assert!(is_pending(insert.as_mut())));
+                    commit(many);
+                    true
+                }
+                "rollback" => {
+                    many.rollback();
+                    false
+                }
+                _ => {
+                    many.rollback_to(savepoint);
+                    false
+                }
+            };
+            for insert in waiting {
+                match block_on(insert) {
+                    Ok(_) => assert!(gone, "{end}"),
+                    Err(error) => {
+                        assert!(!gone, "{end}: {error}");
+                        assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION);
+                    }
+                }
+            }
+            others.into_iter().for_each(|other| if gone { commit(other) } else { other.rollback() });
+            let ids: Vec<i32> = t.rows(&engine.snapshot()).into_keys().collect();
+            assert!(ids.contains(&1098), "{end}");
+            assert_eq!(ids.contains(&5098), gone && moves, "{end}");
+            assert!(engine.locks().listing().is_empty());
+        }
+    }
+}
+
 #[test]
 fn keys_stay_unique_between_large_and_small_inserts() {
     let disk = SimulatedDisk::new(35);
