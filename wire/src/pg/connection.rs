@@ -7,10 +7,12 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-use futures::FutureExt;
+use futures::{FutureExt, poll};
 use session::{Chunk, Column, CopyShape, Fetched, Session};
 use value::{Error, Result};
 
@@ -103,6 +105,11 @@ impl<'a> Connection<'a> {
             return Err(End::Fatal(shutdown_error()));
         }
         let link = &mut *self.link;
+        if link.stream.linger()
+            && let Poll::Ready(count) = poll!(pin!(link.reader.fill(&mut link.stream)))
+        {
+            return if count? == 0 { Err(End::Done) } else { Ok(()) };
+        }
         let draining = async {
             // An error means that the server is gone, which ends the connection as well.
             let _ = link.phase.wait_for(|phase| *phase >= Phase::Draining).await;

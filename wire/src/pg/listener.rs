@@ -281,7 +281,7 @@ async fn accept_tcp(
                 }
                 let peer =
                     Peer::Tcp { address: address.ip().to_canonical(), port: address.port(), tls: false };
-                spawn(Stream::Tcp(stream), peer, &shared, &phase, &task);
+                spawn(Stream::Tcp(super::socket::Socket::new(stream)), peer, &shared, &phase, &task);
             }
             Err(error) => accept_failed(error).await,
         }
@@ -311,7 +311,9 @@ async fn accept_unix(
             () = draining(&mut phase) => return,
         };
         match accepted {
-            Ok((stream, _)) => spawn(Stream::Unix(stream), Peer::Unix, &shared, &phase, &task),
+            Ok((stream, _)) => {
+                spawn(Stream::Unix(super::socket::Socket::new(stream)), Peer::Unix, &shared, &phase, &task);
+            }
             Err(error) => accept_failed(error).await,
         }
     }

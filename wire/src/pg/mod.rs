@@ -1,7 +1,7 @@
 //! The PostgreSQL protocol, versions 3.0 and 3.2.
 //!
 //! ```text
-//! listener -> startup (tls, auth) -> connection { frame -> dispatch -> session; encode, copy }
+//! listener -> startup (tls, auth) -> connection { socket -> frame -> dispatch -> session; encode, copy }
 //! ```
 
 pub mod auth;
@@ -12,6 +12,7 @@ pub mod encode;
 mod error;
 pub mod frame;
 pub mod listener;
+mod socket;
 mod startup;
 mod stream;
 pub mod tls;

@@ -197,7 +197,7 @@ async fn direct_tls(link: &Link) -> Result<bool, End> {
         return Ok(false);
     };
     let mut first = [0];
-    let count = stream.peek(&mut first).await?;
+    let count = stream.get_ref().peek(&mut first).await?;
     Ok(count == 1 && first[0] == TLS_HANDSHAKE)
 }
 

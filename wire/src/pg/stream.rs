@@ -5,14 +5,11 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::poll;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -20,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use value::{Error, Result, SqlState};
 
 use super::frame::{Frame, Limits, Reader, Stage};
+use super::socket::Socket;
 
 /// Past this many bytes the answers are written without waiting for more.
 pub const WRITE_AT: usize = 64 << 10;
@@ -34,9 +32,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Where the bytes go.
 pub enum Stream {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    Unix(UnixStream),
+    Tcp(Socket<TcpStream>),
+    Tls(Box<TlsStream<Socket<TcpStream>>>),
+    Unix(Socket<UnixStream>),
     /// Taken away for an upgrade that failed.
     Gone,
 }
@@ -64,15 +62,21 @@ macro_rules! on_stream {
 impl Stream {
     /// Whether the client has closed its side and everything it sent has been read.
     fn hung_up(&self) -> bool {
-        let socket = match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Tls(stream) => stream.get_ref().0.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-            Stream::Gone => return true,
-        };
-        match recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, count)) => count == 0,
-            Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
+        match self {
+            Stream::Tcp(socket) => socket.hung_up(),
+            Stream::Tls(stream) => stream.get_ref().0.hung_up(),
+            Stream::Unix(socket) => socket.hung_up(),
+            Stream::Gone => true,
+        }
+    }
+
+    /// [`Socket::linger`].
+    pub fn linger(&mut self) -> bool {
+        match self {
+            Stream::Tcp(socket) => socket.linger(),
+            Stream::Tls(stream) => stream.get_mut().0.linger(),
+            Stream::Unix(socket) => socket.linger(),
+            Stream::Gone => false,
         }
     }
 }
