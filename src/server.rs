@@ -96,9 +96,11 @@ impl Server {
             .hint("Set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE; POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without one."));
         }
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
-        // Page reads may block a thread (rules 22), so there are more threads than cores.
+        // As many as can run: each more costs every statement switches between them. What takes long, or waits for the disk,
+        // leaves its thread to others (`sql::aside`).
+        let threads = cores.max(2);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(cores * 2 + 2)
+            .worker_threads(threads)
             .thread_name("network")
             // Long flat expressions are deep trees; untouched stack costs address space only.
             .thread_stack_size(32 << 20)
@@ -107,7 +109,7 @@ impl Server {
             .thread_keep_alive(Duration::from_millis(100))
             .enable_all()
             .build()?;
-        runtime.spawn(memory::watch(cores * 2 + 2));
+        runtime.spawn(memory::watch(threads));
         let mut registry = Registry::default();
         let listen = bound.addresses().to_vec();
         let network = wire::Options {
@@ -140,6 +142,7 @@ impl Server {
             settings.old_snapshot_memory,
         );
         options.aside = sql::aside;
+        options.disk = engine::disk::RealDisk::reading_aside(sql::aside);
         options.disk_reserve = settings.disk_reserve;
         options.wal_segment_size = settings.wal_segment_size;
         options.wal_keep_segments = settings.wal_keep_segments;

@@ -40,6 +40,9 @@ mod bulk;
 
 use bulk::Staging;
 
+/// Bytes of changes from which on a commit takes milliseconds.
+const LARGE: u64 = 1 << 20;
+
 /// Bytes of changes that a commit may have which is let through to give room.
 const SMALL: u64 = 64 << 10;
 
@@ -1378,7 +1381,15 @@ impl Transaction {
     /// Makes everything permanent. When it returns, others see it; the client may be told when
     /// [`Commit::durable`] is ready. With catalog changes it waits for durability itself, since only then they
     /// are published. An error means that nothing happened (53100: the log has no room; 58030: it is sealed).
-    pub fn commit(mut self) -> Result<Commit> {
+    pub fn commit(self) -> Result<Commit> {
+        let engine = self.engine.clone();
+        match self.writes.memory() < LARGE {
+            true => self.commit_here(),
+            false => engine.aside(|| self.commit_here()),
+        }
+    }
+
+    fn commit_here(mut self) -> Result<Commit> {
         if self.changes.is_empty() {
             return self.commit_inner();
         }

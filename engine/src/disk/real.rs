@@ -5,19 +5,58 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, FlockOperation, OFlags};
 
 use super::{AlignedBuffer, BLOCK, Directory, Disk, File, Mode};
 
 /// Files of this machine. New files are readable by the owner only.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk;
+#[derive(Debug)]
+pub struct RealDisk(Arc<Reads>);
 
 impl RealDisk {
     #[expect(clippy::new_ret_no_self, reason = "a disk is only ever used shared")]
     pub fn new() -> Arc<dyn Disk> {
-        Arc::new(RealDisk)
+        RealDisk::reading_aside(|work| work())
+    }
+
+    /// With reads carried out by `aside` ([`crate::Options::aside`]) while they take long: while what is read is not in
+    /// the system's memory.
+    pub fn reading_aside(aside: fn(&mut dyn FnMut())) -> Arc<dyn Disk> {
+        Arc::new(RealDisk(Arc::new(Reads { aside, mean: AtomicU64::new(0) })))
+    }
+}
+
+/// To leave a thread to others and have another in its place takes about a third of this.
+const LONG_READ: Duration = Duration::from_micros(30);
+
+/// How long the reads of a disk take.
+#[derive(Debug)]
+struct Reads {
+    aside: fn(&mut dyn FnMut()),
+    /// Nanoseconds, of about the last eight.
+    mean: AtomicU64,
+}
+
+impl Reads {
+    fn carry_out(&self, mut read: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let mean = self.mean.load(Ordering::Relaxed);
+        let (mut result, mut took) = (Ok(()), 0);
+        let mut timed = || {
+            let begun = Instant::now();
+            result = read();
+            took = begun.elapsed().as_nanos() as u64;
+        };
+        if u128::from(mean) < LONG_READ.as_nanos() {
+            timed();
+        } else {
+            (self.aside)(&mut timed);
+        }
+        // Of two at a time one may be forgotten.
+        self.mean.store(mean - mean / 8 + took / 8, Ordering::Relaxed);
+        result
     }
 }
 
@@ -26,6 +65,7 @@ struct RealFile {
     file: fs::File,
     /// Opened so that every write returns when it is durable.
     durable: bool,
+    reads: Arc<Reads>,
 }
 
 #[derive(Debug)]
@@ -52,7 +92,8 @@ fn open(path: &Path, mode: Mode, flags: OFlags) -> io::Result<fs::File> {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile { file: open(path, mode, OFlags::empty())?, durable: false }))
+        let file = open(path, mode, OFlags::empty())?;
+        Ok(Arc::new(RealFile { file, durable: false, reads: self.0.clone() }))
     }
 
     fn open_log(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
@@ -63,10 +104,10 @@ impl Disk for RealDisk {
             // Reading nothing at the end of an empty file is fine; what counts is that it is not refused.
             let mut probe = AlignedBuffer::zeroed(BLOCK);
             if file.read_at(&mut probe, 0).is_ok() {
-                return Ok(Arc::new(RealFile { file, durable: true }));
+                return Ok(Arc::new(RealFile { file, durable: true, reads: self.0.clone() }));
             }
         }
-        Ok(Arc::new(RealFile { file: plain, durable: false }))
+        Ok(Arc::new(RealFile { file: plain, durable: false, reads: self.0.clone() }))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -129,7 +170,11 @@ impl File for RealFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        if self.durable {
+            // The log is read when it is replayed, past the system's memory.
+            return self.file.read_exact_at(out, offset);
+        }
+        self.reads.carry_out(|| self.file.read_exact_at(out, offset))
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -181,4 +226,34 @@ fn real_time() -> bool {
     let parameter = libc::sched_param { sched_priority: 1 };
     // SAFETY: 0 is the calling thread, and the call only reads the parameter, which lives until it returns.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ASIDE: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn reads_go_aside_while_they_take_long() {
+        let aside = |work: &mut dyn FnMut()| {
+            ASIDE.fetch_add(1, Ordering::Relaxed);
+            work();
+        };
+        let reads = Reads { aside, mean: AtomicU64::new(0) };
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(5));
+            Err(io::Error::other("broken"))
+        };
+        assert_eq!(reads.carry_out(slow).unwrap_err().to_string(), "broken");
+        assert_eq!(ASIDE.load(Ordering::Relaxed), 0, "nobody could know");
+        assert_eq!(reads.carry_out(slow).unwrap_err().to_string(), "broken");
+        assert_eq!(ASIDE.load(Ordering::Relaxed), 1);
+        // Read from memory again.
+        (0..10_000).for_each(|_| reads.carry_out(|| Ok(())).unwrap());
+        let before = ASIDE.load(Ordering::Relaxed);
+        assert!((2..5_000).contains(&before), "{before}");
+        (0..100).for_each(|_| reads.carry_out(|| Ok(())).unwrap());
+        assert!(ASIDE.load(Ordering::Relaxed) < before + 100);
+    }
 }

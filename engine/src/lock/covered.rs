@@ -9,7 +9,9 @@
 //! bits again, since entries become bits. Whoever is met may have seen the bit, too: the bit is taken back, and the row locked
 //! like that of anybody else.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::ids::{GROUP_ROWS, RowId};
 use crate::sync::{AtomicU64, Mutex, Ordering};
