@@ -1381,20 +1381,16 @@ impl Transaction {
     /// Makes everything permanent. When it returns, others see it; the client may be told when
     /// [`Commit::durable`] is ready. With catalog changes it waits for durability itself, since only then they
     /// are published. An error means that nothing happened (53100: the log has no room; 58030: it is sealed).
-    pub fn commit(self) -> Result<Commit> {
+    pub fn commit(mut self) -> Result<Commit> {
         let engine = self.engine.clone();
-        match self.writes.memory() < LARGE {
-            true => self.commit_here(),
-            false => engine.aside(|| self.commit_here()),
+        if !self.changes.is_empty() {
+            // It waits for its turn, and for the disk.
+            engine.aside(|| engine.with_ddl(|| self.commit_inner()))
+        } else if self.writes.memory() >= LARGE {
+            engine.aside(|| self.commit_inner())
+        } else {
+            self.commit_inner()
         }
-    }
-
-    fn commit_here(mut self) -> Result<Commit> {
-        if self.changes.is_empty() {
-            return self.commit_inner();
-        }
-        let engine = self.engine.clone();
-        engine.with_ddl(|| self.commit_inner())
     }
 
     fn commit_inner(&mut self) -> Result<Commit> {

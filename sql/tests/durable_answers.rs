@@ -166,16 +166,23 @@ async fn run(session: &mut dyn Session, text: &str) -> String {
     }
 }
 
+/// A database in a directory that goes with the first part, on such a disk.
+fn held() -> (tempfile::TempDir, Arc<Gate>, engine::Engine, Arc<sql::Database>) {
+    let home = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let mut options = engine::Options::new(home.path().join("data"));
+    options.disk = Arc::new(HeldDisk { disk: RealDisk::new(), gate: gate.clone() });
+    options.aside = sql::aside;
+    let engine = engine::Engine::open(options).unwrap();
+    let database = sql::Database::open(engine.clone(), sql::Options::default()).unwrap();
+    (home, gate, engine, database)
+}
+
 #[test]
 fn answers_wait_for_what_they_rest_on() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let home = tempfile::tempdir().unwrap();
-        let gate = Arc::new(Gate::default());
-        let mut options = engine::Options::new(home.path().join("data"));
-        options.disk = Arc::new(HeldDisk { disk: RealDisk::new(), gate: gate.clone() });
-        let engine = engine::Engine::open(options).unwrap();
-        let database = Arc::new(sql::Database::open(engine.clone(), sql::Options::default()).unwrap());
+        let (_home, gate, engine, database) = held();
         let mut first = open(&database).await;
         run(&mut *first, "CREATE TABLE t (id int PRIMARY KEY, v int)").await;
         run(&mut *first, "CREATE TABLE child (t int REFERENCES t)").await;
@@ -235,4 +242,36 @@ fn answers_wait_for_what_they_rest_on() {
         drop(first);
         engine.close().unwrap();
     });
+}
+
+/// Definitions wait for the disk, and for each other's turn, without keeping a thread from others. Here there is one thread.
+#[test]
+fn definitions_wait_aside() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (_home, gate, engine, database) = held();
+    // Seen from outside: if the thread is kept, no clock of the runtime goes on either.
+    let work = |text: &'static str| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let database = database.clone();
+        runtime.spawn(async move { tell.send(run(&mut *open(&database).await, text).await) });
+        told
+    };
+    let soon = Duration::from_secs(20);
+    assert_eq!(work("CREATE TABLE t AS SELECT 1 AS id").recv_timeout(soon).unwrap(), "SELECT 1");
+    gate.set(true);
+    let _open_at_last = OpenAtLast(gate.clone());
+    let made = ["CREATE TABLE a (id int)", "CREATE TABLE b (id int)"].map(work);
+    while engine.last_lsn() <= engine.durable_lsn() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(work("SELECT * FROM t").recv_timeout(soon).expect("an answer"), "1 rows");
+    for made in &made {
+        assert!(made.try_recv().is_err(), "a definition was answered before it is durable");
+    }
+    gate.set(false);
+    for made in made {
+        assert_eq!(made.recv_timeout(soon).unwrap(), "CREATE TABLE");
+    }
+    engine.close().unwrap();
 }
