@@ -189,6 +189,10 @@ impl Environment for Scope {
         Ok(())
     }
 
+    fn aside(&self, work: &mut dyn FnMut()) {
+        crate::aside(work);
+    }
+
     fn system(&self, function: &'static Function, args: &[Datum]) -> Result<Datum> {
         crate::system::call(self, function, args)
     }

@@ -255,6 +255,12 @@ fn others_have_their_turn_beside_large_statements() {
             ("DELETE FROM parents WHERE id > 100000", "DELETE 200000"),
             ("UPDATE children SET parent = 100001 - parent", "UPDATE 100000"),
             ("ALTER TABLE parents ALTER what TYPE varchar USING md5(repeat(what, 200))", "ALTER TABLE"),
+            ("CREATE TABLE hashed (hash bytea)", "CREATE TABLE"),
+            // Single calls that take long.
+            (
+                "INSERT INTO hashed SELECT sha256(repeat('y', n)::bytea) FROM generate_series(99999999, 100000000) n",
+                "INSERT 0 2",
+            ),
             ("CREATE INDEX CONCURRENTLY ON parents (md5(repeat(what, 50)))", "CREATE INDEX"),
         ] {
             let (before, begun) = (counted.load(Ordering::SeqCst), Instant::now());

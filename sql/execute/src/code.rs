@@ -140,10 +140,7 @@ impl CallSite {
             return Ok(Datum::Null);
         }
         let mut call = function::Call { env, signature: &self.signature, state: &mut self.state };
-        match (self.function.call)(&mut call, args) {
-            Ok(value) => Ok(value),
-            Err(error) => Err(error.at(self.position)),
-        }
+        self.function.invoke(&mut call, args).map_err(|error| error.at(self.position))
     }
 }
 

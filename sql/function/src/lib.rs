@@ -100,8 +100,33 @@ pub trait Environment: Send + Sync {
         let _ = seed;
         Err(value::Error::unsupported("setseed without a session", "call it in a session"))
     }
+    /// Carries out, once, a call that may take long: a session lets others have its thread meanwhile.
+    fn aside(&self, work: &mut dyn FnMut()) {
+        work();
+    }
     /// Everything that needs the catalog, the session, sequences or locks, by `function.name`.
     fn system(&self, function: &'static Function, args: &[Datum]) -> Result<Datum>;
+}
+
+/// Bytes of a value from which on a call may take milliseconds.
+const LONG_VALUE: usize = 64 << 10;
+
+impl Function {
+    /// Calls it; by [`Environment::aside`] when an argument is long.
+    pub fn invoke(&self, call: &mut Call<'_>, args: &[Datum]) -> Result<Datum> {
+        let long = |arg: &Datum| match arg {
+            Datum::Text(text) => text.len() >= LONG_VALUE,
+            Datum::Bytea(bytes) => bytes.len() >= LONG_VALUE,
+            _ => false,
+        };
+        if !args.iter().any(long) {
+            return (self.call)(call, args);
+        }
+        let (env, mut result) = (call.env, None);
+        env.aside(&mut || result = Some((self.call)(call, args)));
+        result
+            .unwrap_or_else(|| Err(value::Error::internal("a call that was to be carried out aside was not")))
+    }
 }
 
 /// The thunk of a function. Arguments have the declared types (integers in exactly their width); for strict

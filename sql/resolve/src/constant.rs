@@ -125,7 +125,7 @@ fn evaluate(call: &Call, args: &[Datum], env: &dyn Environment) -> Result<Datum>
         None => None,
     };
     let mut site = function::Call { env, signature: &signature, state: &mut state };
-    (call.function.call)(&mut site, args)
+    call.function.invoke(&mut site, args)
 }
 
 fn convert_value(convert: &Convert, env: &dyn Environment) -> Result<Option<Expr>> {
