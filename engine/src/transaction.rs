@@ -1474,7 +1474,10 @@ impl Transaction {
         self.commit_temporary(&sets);
         drop(sets);
         let late: Vec<(LockTag, u8)> = {
-            let (late, rest): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(Held::is_late);
+            // Whoever waited for a table is to find the definitions that were made with it, also by its weakest lock.
+            let defines = !published.is_empty();
+            let is_late = |held: &Held| held.is_late() || (defines && matches!(held.tag, LockTag::Table(_)));
+            let (late, rest): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(is_late);
             // With nothing logged there is nothing for others to see too early.
             let (late, rest) = if lsn.is_some() {
                 (late, rest)

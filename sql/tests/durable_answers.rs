@@ -275,3 +275,29 @@ fn definitions_wait_aside() {
     }
     engine.close().unwrap();
 }
+
+/// Whoever waits for a table that a definition has locked, however weakly, finds that definition afterwards.
+#[test]
+fn definitions_keep_their_locks_until_they_are_seen() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (_home, gate, engine, database) = held();
+        let mut first = open(&database).await;
+        let mut second = open(&database).await;
+        run(&mut *first, "CREATE TABLE t (id int)").await;
+        run(&mut *first, "BEGIN").await;
+        run(&mut *first, "CREATE VIEW seen AS SELECT id FROM t").await;
+        let renames = tokio::spawn(async move { run(&mut *second, "ALTER TABLE t RENAME TO renamed").await });
+        while !engine.locks().listing().iter().any(|lock| !lock.granted) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        gate.set(true);
+        let _open_at_last = OpenAtLast(gate.clone());
+        let commits = tokio::spawn(async move { run(&mut *first, "COMMIT").await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.set(false);
+        assert_eq!(commits.await.unwrap(), "COMMIT");
+        assert_eq!(renames.await.unwrap(), "0A000", "the view reads it");
+        engine.close().unwrap();
+    });
+}
