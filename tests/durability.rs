@@ -275,7 +275,13 @@ fn a_table_four_times_the_budget_loads_scans_and_updates() {
     let most = told.iter().filter_map(|line| line.rsplit(' ').nth(1)?.parse::<u64>().ok()).max();
     // The storage keeps to its budget; the rest is what statements and checkpoints need while they run, and what the
     // allocator keeps. It does not grow with the table.
-    assert!(most < Some(250), "more than the budget and what statements need: {told:?}");
+    // What there is at the start varies by as much as the caches hold: all of it counts.
+    let whole = most.map(|most| (before >> 20) + most);
+    assert!(
+        whole < Some(430),
+        "more than the budget and what statements need: {} MB and {told:?}",
+        before >> 20
+    );
     let metrics = get(server.http, "/metrics").unwrap_or_default();
     for part in ["caches", "memtable", "old_snapshots"] {
         assert!(metrics.contains(&format!("startdb_memory_limit_bytes{{component=\"{part}\"}}")), "{part}");
